@@ -1,0 +1,56 @@
+"""The errors a user can meet, each with the exit code that the command line gives it.
+
+A ``HarnessError`` is a sentence for a person: what is wrong, where, and what to do. The command line prints
+it without a traceback. Anything else that escapes is a defect of this program and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class HarnessError(Exception):
+    """Base of every error that is the user's to mend. Exit code 2."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class SpecError(HarnessError):
+    """A YAML or CSV file that does not say what it should; the message starts ``file:line:column:``."""
+
+
+class UnknownNameError(HarnessError):
+    """A table, dataset, algorithm, protocol or preset that does not exist; names the nearest that do."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind, self.name = kind, name
+        known = sorted(known)
+        nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(nearest)}?" if nearest else f"known: {', '.join(known) or 'none'}"
+        super().__init__(f"no {kind} named {name!r}; {hint}")
+
+
+class IncompleteError(HarnessError):
+    """Nothing was measured, or not everything that was asked for. Exit code 3."""
+
+    exit_code = 3
+
+
+class DataError(HarnessError):
+    """A dataset that is missing, broken or other than recorded; a full disk. Exit code 4."""
+
+    exit_code = 4
+
+
+class SchemaError(HarnessError):
+    """A database of another schema version, or no database at all. Exit code 4."""
+
+    exit_code = 4
+
+
+class FailedRunsError(HarnessError):
+    """Some runs failed; the others are kept. Exit code 5."""
+
+    exit_code = 5
