@@ -1,0 +1,162 @@
+"""The specs of this project and of the user's own folders, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+
+import harness
+from harness.errors import SpecError, UnknownNameError
+from harness.specs.published import PublishedCell, read_listing
+from harness.specs.text import shown
+
+if TYPE_CHECKING:
+    from harness.specs.loader import Document
+    from harness.specs.models import Algorithm, Dataset, Model, Preset, Protocol, Table
+
+M = TypeVar("M", bound="Model")
+Kind = Literal["tables", "datasets", "algorithms", "protocols", "presets"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+def shipped_folder() -> Path:
+    """The folder of the specs that come with the project: inside the wheel, or the checkout's ``specs/``."""
+    package = Path(harness.__file__).parent
+    installed = package / "shipped_specs"
+    return installed if installed.is_dir() else package.parent / "specs"
+
+
+class Specs:
+    """Tables, datasets, algorithms, protocols and presets: the shipped ones and those of further folders.
+
+    An id is the name of its file without ``.yaml``; files whose names begin with ``_`` are only for
+    including. Everything is read when first asked for, and kept.
+
+    Args:
+        extra_folders: Folders laid out like ``specs/``.
+
+    Raises:
+        SpecError: A folder that does not exist or holds none of the kinds, or one id in two folders.
+    """
+
+    def __init__(self, extra_folders: Sequence[Path] = ()) -> None:
+        for folder in extra_folders:
+            if not folder.is_dir():
+                raise SpecError(f"{shown(folder)}:1:1: no such folder of specs")
+            if not any((folder / kind).is_dir() for kind in KINDS):
+                raise SpecError(f"{shown(folder)}:1:1: no folder of specs: holds none of {', '.join(KINDS)}")
+        #: The shipped folder, then the user's, each once.
+        self.folders = tuple(
+            {folder.resolve(): folder for folder in (shipped_folder(), *extra_folders)}.values()
+        )
+        self._loaded: dict[tuple[Kind, str], Any] = {}
+        self._documents: dict[tuple[Kind, str], Document] = {}
+
+    def ids(self, kind: Kind) -> list[str]:
+        """All ids of a kind, sorted, from the names of the files alone."""
+        return sorted(self._paths[kind])
+
+    def table(self, name: str) -> Table:
+        """The table with that id.
+
+        Raises:
+            UnknownNameError: There is none; the nearest names are given.
+            SpecError: Its file is wrong.
+        """
+        from harness.specs.models import Table
+
+        return self._load("tables", name, Table)
+
+    def dataset(self, name: str) -> Dataset:
+        """The dataset with that id; raises as ``table`` does."""
+        from harness.specs.models import Dataset
+
+        return self._load("datasets", name, Dataset)
+
+    def algorithm(self, name: str) -> Algorithm:
+        """The algorithm with that id; raises as ``table`` does."""
+        from harness.specs.models import Algorithm
+
+        return self._load("algorithms", name, Algorithm)
+
+    def protocol(self, name: str) -> Protocol:
+        """The protocol with that id; raises as ``table`` does."""
+        from harness.specs.models import Protocol
+
+        return self._load("protocols", name, Protocol)
+
+    def preset(self, name: str) -> Preset:
+        """The preset with that id; raises as ``table`` does."""
+        from harness.specs.models import Preset
+
+        return self._load("presets", name, Preset)
+
+    def has_algorithm(self, name: str) -> bool:
+        """Whether an algorithm has a spec; a table's column without one has no implementation."""
+        return name in self._paths["algorithms"]
+
+    def published(self, table: Table) -> dict[tuple[str, str], PublishedCell] | None:
+        """The numbers that a table's paper printed, by row and column; None where the table names none.
+
+        Rows are dataset ids, group ids (their averages) and ``total``.
+
+        Raises:
+            SpecError: The CSV file is missing or wrong, or has a row or column that the table has not.
+        """
+        listing = self.listing(table)
+        if listing is None:
+            return None
+        return {key: cell for key, cell in listing.items() if cell is not None}
+
+    def listing(self, table: Table) -> dict[tuple[str, str], PublishedCell | None] | None:
+        """As ``published``, with None for cells that the CSV lists as not printed; raises as it does."""
+        if table.published is None:
+            return None
+        location = ("published", "file")
+        referrer = self.document("tables", table.id).values[location]
+        return read_listing(
+            referrer.path.parent / table.published.file,
+            table.published.seeds,
+            table.published.ddof,
+            rows=(*table.datasets, *(group.id for group in table.groups), "total"),
+            columns=[column.id for column in table.columns],
+            referrer=referrer,
+        )
+
+    def document(self, kind: Kind, name: str) -> Document:
+        """A spec's file as read, for messages that point into it; raises as ``table`` does."""
+        from harness.specs.loader import read
+
+        if name not in self._paths[kind]:
+            raise UnknownNameError(kind.removesuffix("s"), name, self._paths[kind])
+        if (kind, name) not in self._documents:
+            self._documents[kind, name] = read(self._paths[kind][name])
+        return self._documents[kind, name]
+
+    def _load(self, kind: Kind, name: str, model: type[M]) -> M:
+        if (kind, name) not in self._loaded:
+            document = self.document(kind, name)
+            spec: Any = document.validate(model)
+            if spec.id != name:
+                raise SpecError(document.problem(("id",), f"should be {name!r}, as the file is named"))
+            self._loaded[kind, name] = spec
+        loaded: M = self._loaded[kind, name]
+        return loaded
+
+    @cached_property
+    def _paths(self) -> Mapping[Kind, Mapping[str, Path]]:
+        return {kind: self._paths_of(kind) for kind in KINDS}
+
+    def _paths_of(self, kind: Kind) -> dict[str, Path]:
+        paths: dict[str, Path] = {}
+        for folder in self.folders:
+            for path in sorted((folder / kind).glob("[!_]*.yaml")):
+                if path.stem in paths:
+                    raise SpecError(
+                        f"{shown(path)}:1:1: {kind.removesuffix('s')} {path.stem!r} is defined twice; "
+                        f"the other file is {shown(paths[path.stem])}"
+                    )
+                paths[path.stem] = path
+        return paths

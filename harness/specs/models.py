@@ -1,0 +1,289 @@
+"""What the YAML files under ``specs/`` may say.
+
+Every model refuses unknown keys and is immutable. Numbers that papers printed live in CSV files
+(``specs/published``), not here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+Lineage = Literal["d4rl", "minari", "generated"]
+Value = bool | int | float | str
+Hyperparameters = dict[str, Value]
+
+_ID = re.compile(r"[a-z0-9]+([._+-][a-z0-9]+)*")
+
+
+def _check_id(text: str) -> str:
+    if not _ID.fullmatch(text):
+        raise ValueError("an id is lower-case letters and digits, joined by single '-', '_', '.' or '+'")
+    return text
+
+
+Id = Annotated[str, AfterValidator(_check_id)]
+
+
+def _check_seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        raise ValueError("seeds are distinct and not negative")
+    return seeds
+
+
+Seeds = Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_check_seeds)]
+
+
+class Model(BaseModel):
+    """Base of all spec models: unknown keys are errors, instances are immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Paper(Model):
+    """Where numbers or an algorithm come from."""
+
+    title: str
+    authors: str
+    year: int
+    arxiv: str | None = None
+    venue: str | None = None
+    table: str | None = None
+    code: str | None = Field(default=None, description="URL of the authors' code, with the commit read")
+
+
+# -- datasets ----------------------------------------------------------------------------------------------
+
+
+class ReferenceScores(Model):
+    """Raw returns that mean 0 and 100 on the normalised scale."""
+
+    minimum: float
+    maximum: float
+    source: str
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ReferenceScores:
+        if not self.minimum < self.maximum:
+            raise ValueError(f"minimum {self.minimum} must be below maximum {self.maximum}")
+        return self
+
+
+class Environment(Model):
+    """Where policies are evaluated: a Gymnasium id, or one of this project's own (``harness/...``)."""
+
+    id: str
+    max_episode_steps: int = Field(gt=0)
+    note: str | None = Field(
+        default=None, description="how it differs from the environment that the published scores come from"
+    )
+    comparable: bool = Field(
+        default=True, description="false: the difference is not shown not to matter, so scores are N/C"
+    )
+
+
+class D4RLSource(Model):
+    """An original HDF5 file."""
+
+    url: str
+    rows: int | None = Field(default=None, gt=0, description="rows in the file; None where no source tells")
+    size: int | None = Field(default=None, gt=0, description="bytes; None where no source tells")
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+
+
+class MinariSource(Model):
+    """A dataset of the Minari registry, for example ``mujoco/hopper/medium-v0``."""
+
+    id: str
+
+
+class GeneratedSource(Model):
+    """A dataset made here; the recipe and its fields are its identity."""
+
+    recipe: Literal["random-policy", "maze2d-waypoints"]
+    version: int = Field(ge=1, description="raised when the recipe's code changes the data it makes")
+    seed: int = Field(ge=0)
+    transitions: int = Field(gt=0, description="rows written, as D4RL counts them")
+
+
+class Dataset(Model):
+    """One dataset, whatever its lineage; which lineages exist is said by which sources are there."""
+
+    id: Id
+    domain: Literal["mujoco", "maze2d", "antmaze", "adroit"]
+    environment: Environment | None = Field(default=None, description="None: cannot be evaluated yet")
+    observation_size: int = Field(gt=0)
+    action_size: int = Field(gt=0)
+    reference: ReferenceScores
+    d4rl: D4RLSource | None = None
+    minari: MinariSource | None = None
+    generated: GeneratedSource | None = None
+
+    def source(self, lineage: Lineage) -> D4RLSource | MinariSource | GeneratedSource | None:
+        """The source of that lineage, or None if this dataset has none."""
+        return {"d4rl": self.d4rl, "minari": self.minari, "generated": self.generated}[lineage]
+
+    def identity(self, lineage: Lineage) -> dict[str, str | int]:
+        """What makes the data of that lineage what it is: part of every run's key.
+
+        Where a file is fetched from and how it is verified are no part of it.
+        """
+        named: dict[str, str | int] = {"id": self.id, "lineage": lineage}
+        if lineage == "d4rl" and self.d4rl:
+            return named | {"file": self.d4rl.url.rpartition("/")[2]}
+        if lineage == "minari" and self.minari:
+            return named | {"minari": self.minari.id}
+        if lineage == "generated" and self.generated:
+            named |= self.generated.model_dump()
+            if self.environment:
+                named["environment"] = self.environment.id
+                named["max_episode_steps"] = self.environment.max_episode_steps
+        return named
+
+
+# -- algorithms --------------------------------------------------------------------------------------------
+
+
+class Hyperparameter(Model):
+    """A default value and where it comes from."""
+
+    value: Value
+    source: str = Field(description="paper and table, or file of the authors' code")
+    note: str | None = None
+
+
+class Algorithm(Model):
+    """Every hyperparameter of an algorithm, so that a run's configuration resolves without its code."""
+
+    id: Id
+    title: str
+    paper: Paper
+    hyperparameters: dict[str, Hyperparameter]
+    per_dataset: dict[str, Hyperparameters] = Field(
+        default={}, description="dataset id or glob -> overrides; later entries win"
+    )
+
+    @model_validator(mode="after")
+    def _overrides_known(self) -> Algorithm:
+        for pattern, overrides in self.per_dataset.items():
+            for name in overrides:
+                if name not in self.hyperparameters:
+                    raise ValueError(
+                        f"per_dataset {pattern!r} sets {name!r}, which is no hyperparameter of {self.id}; "
+                        f"known: {', '.join(self.hyperparameters)}"
+                    )
+        return self
+
+
+# -- protocols and presets ---------------------------------------------------------------------------------
+
+
+class Protocol(Model):
+    """How long to train, when to evaluate, and which score counts."""
+
+    id: Id
+    description: str
+    steps: int = Field(gt=0, description="updates of the critic")
+    evaluate_every: int = Field(gt=0)
+    episodes: int = Field(gt=0, description="episodes of one evaluation")
+    seeds: Seeds
+    score: Literal["last", "mean_last", "best"] = "last"
+    last_k: int = Field(default=10, gt=0, description="evaluations that 'mean_last' averages")
+
+    @model_validator(mode="after")
+    def _evaluates(self) -> Protocol:
+        if self.evaluate_every > self.steps:
+            raise ValueError(f"evaluate_every {self.evaluate_every} is beyond the {self.steps} steps")
+        return self
+
+
+class Column(Model):
+    """One algorithm with its settings, as one column of a table."""
+
+    id: Id
+    label: str
+    algorithm: Id
+    hyperparameters: Hyperparameters = Field(default={}, description="override the algorithm's defaults")
+    per_dataset: dict[str, Hyperparameters] = Field(default={}, description="dataset id or glob -> overrides")
+    note: str | None = None
+
+
+class Preset(Model):
+    """A smaller or other way to run a table; its numbers never pass for the table's own."""
+
+    id: Id
+    description: str
+    label: str = Field(description="named in every verdict, for example 'smoke protocol'")
+    lineage: Lineage | None = None
+    transitions: int | None = Field(default=None, gt=0, description="rows of generated datasets")
+    datasets: tuple[str, ...] | None = Field(default=None, description="ids kept, in this order")
+    columns: tuple[Id, ...] | None = Field(default=None, description="column ids kept, in this order")
+    extra_columns: tuple[Column, ...] = ()
+    seeds: Seeds | None = None
+    steps: int | None = Field(default=None, gt=0)
+    evaluate_every: int | None = Field(default=None, gt=0)
+    episodes: int | None = Field(default=None, gt=0)
+    database: str | None = Field(default=None, description="its own results file")
+
+
+# -- tables ------------------------------------------------------------------------------------------------
+
+
+class Group(Model):
+    """Consecutive rows of a table and the label of their average."""
+
+    id: Id
+    label: str
+    datasets: tuple[Id, ...] = Field(min_length=1)
+    average: str | None = Field(default=None, description="label of the average row; None: no such row")
+
+
+class Published(Model):
+    """The numbers that the paper printed and how its standard deviations were taken."""
+
+    file: str = Field(description="CSV beside this file's folder: ../published/<table>.csv")
+    seeds: int = Field(gt=0)
+    ddof: Literal[0, 1] = Field(description="where a cell of the CSV does not say otherwise")
+
+
+class Verdict(Model):
+    """The tests behind the verdicts."""
+
+    alpha: float = Field(default=0.05, gt=0, lt=1, description="false-discovery rate over the table")
+    margin: float = Field(default=5.0, gt=0, description="points of normalised score that count as equal")
+
+
+class Table(Model):
+    """A paper's table: rows, columns, protocol and the numbers it printed."""
+
+    id: Id
+    version: int = Field(ge=1, description="raised by any change that moves numbers; shown in every table")
+    title: str
+    paper: Paper
+    lineage: Lineage = Field(description="of the data behind the printed numbers")
+    protocol: Id
+    groups: tuple[Group, ...] = Field(min_length=1)
+    total: str | None = Field(default=None, description="label of the average over all rows")
+    columns: tuple[Column, ...] = Field(min_length=1)
+    published: Published | None = None
+    verdict: Verdict = Verdict()
+    footnotes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Table:
+        for what, ids in (
+            ("column", [column.id for column in self.columns]),
+            ("group", [group.id for group in self.groups]),
+            ("dataset", [dataset for group in self.groups for dataset in group.datasets]),
+        ):
+            for index, name in enumerate(ids):
+                if name in ids[:index]:
+                    raise ValueError(f"{what} {name!r} appears twice")
+        return self
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Dataset ids of all rows, in order."""
+        return tuple(dataset for group in self.groups for dataset in group.datasets)

@@ -1,0 +1,223 @@
+"""The numbers that papers printed, read from CSV files.
+
+Columns ``row,column,mean,std,source,note`` and, where a cell differs from its table's defaults, ``n`` and
+``ddof``. A cell that the paper leaves empty is listed with an empty mean.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from harness.errors import SpecError
+from harness.specs.text import Place, place_at, read_text
+
+Ddof = Literal[0, 1]
+Source = Literal["own", "copied"]
+Key = tuple[str, str]
+
+_REQUIRED = ("row", "column", "mean", "std", "source", "note")
+_OPTIONAL = ("n", "ddof")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+_FIELD = re.compile(r'(?:"(?P<quoted>(?:[^"]|"")*)"|(?P<bare>[^,"\r\n]*))(?P<end>,|\r?\n|\Z)')
+
+
+@dataclass(frozen=True)
+class PublishedCell:
+    """One printed number.
+
+    Attributes:
+        row: A dataset id, a group id (the average of that group) or ``total``.
+        column: A column id of the table.
+        mean: As printed, in the table's unit (D4RL's normalised score times 100).
+        std: As printed; None where none is, as with averages.
+        n: Seeds behind it.
+        ddof: How its standard deviation was taken: over n (0) or n - 1 (1).
+        source: ``own``, measured by the paper's authors, or ``copied`` from another paper.
+        note: What a reader should know; may be empty.
+    """
+
+    row: str
+    column: str
+    mean: float
+    std: float | None
+    n: int
+    ddof: Ddof
+    source: Source
+    note: str
+
+
+class _Field(NamedTuple):
+    text: str
+    place: Place
+
+
+def read_published(
+    path: Path,
+    default_n: int,
+    default_ddof: Ddof,
+    *,
+    rows: Collection[str] | None = None,
+    columns: Collection[str] | None = None,
+) -> dict[Key, PublishedCell]:
+    """The printed cells of a CSV file by row and column; arguments and errors as ``read_listing``."""
+    listing = read_listing(path, default_n, default_ddof, rows=rows, columns=columns)
+    return {key: cell for key, cell in listing.items() if cell is not None}
+
+
+def read_listing(
+    path: Path,
+    default_n: int,
+    default_ddof: Ddof,
+    *,
+    rows: Collection[str] | None = None,
+    columns: Collection[str] | None = None,
+    referrer: Place | None = None,
+) -> dict[Key, PublishedCell | None]:
+    """Every cell that a CSV file lists, None where it says that the paper printed nothing.
+
+    Args:
+        path: The file, in UTF-8.
+        default_n: Seeds where a cell does not say.
+        default_ddof: The standard deviations' ddof where a cell does not say.
+        rows: The rows that may appear; None for any.
+        columns: The columns that may appear; None for any.
+        referrer: Where another file names this one.
+
+    Raises:
+        SpecError: ``path:line:column: ...``, one line for each thing that is wrong.
+    """
+    header, *records = _records(path, read_text(path, referrer))
+    names = _header(header, header[0].place)
+    problems: list[str] = []
+    cells: dict[Key, PublishedCell | None] = {}
+    first: dict[Key, Place] = {}
+    for record in records:
+        if len(record) != len(names):
+            place = record[min(len(record) - 1, len(names))].place
+            problems.append(
+                f"{place}: {len(record)} values for {len(names)} columns; write a decimal point as '.', "
+                "and a note with a comma in double quotes"
+            )
+            continue
+        fields = dict(zip(names, record, strict=True))
+        found = _Cell(fields, problems)
+        key = (found.one_of("row", rows), found.one_of("column", columns))
+        if key in first:
+            problems.append(f"{record[0].place}: cell {', '.join(key)} stands twice, first at {first[key]}")
+        first.setdefault(key, record[0].place)
+        cells[key] = found.published(default_n, default_ddof)
+    if problems:
+        raise SpecError("\n".join(problems))
+    return cells
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """One record; what is wrong with it goes to ``problems``."""
+
+    fields: Mapping[str, _Field]
+    problems: list[str]
+
+    def published(self, default_n: int, default_ddof: Ddof) -> PublishedCell | None:
+        text = {name: field.text for name, field in self.fields.items()}
+        mean = self.number("mean")
+        std = self.number("std")
+        if std is not None and std < 0:
+            self.wrong("std", "a standard deviation is not negative")
+        if not text["mean"].strip() and std is not None:
+            self.wrong("mean", "a standard deviation without a mean")
+        n = self.choice("n", lambda n: n.isascii() and n.isdigit() and int(n) > 0, "a whole number above 0")
+        ddof = self.choice("ddof", lambda ddof: ddof in ("0", "1"), "0 or 1")
+        source = self.choice("source", lambda source: source in ("own", "copied"), "'own' or 'copied'", True)
+        if mean is None:
+            return None
+        return PublishedCell(
+            row=text["row"],
+            column=text["column"],
+            mean=mean,
+            std=std,
+            n=int(n) if n else default_n,
+            ddof=(1 if ddof == "1" else 0) if ddof else default_ddof,
+            source="own" if source == "own" else "copied",
+            note=text["note"],
+        )
+
+    def wrong(self, name: str, message: str) -> None:
+        self.problems.append(f"{self.fields[name].place}: {name}: {message}")
+
+    def number(self, name: str) -> float | None:
+        text = self.fields[name].text.strip()
+        if not text:
+            return None
+        if not _NUMBER.fullmatch(text):
+            hint = "; write the decimal point as '.'" if _NUMBER.fullmatch(text.replace(",", ".")) else ""
+            self.wrong(name, f"{text!r} is no number{hint}")
+            return None
+        return float(text)
+
+    def choice(
+        self, name: str, allowed: Callable[[str], bool], what: str, required: bool = False
+    ) -> str | None:
+        text = self.fields[name].text.strip() if name in self.fields else ""
+        if not text and not required:
+            return None
+        if not allowed(text):
+            self.wrong(name, f"should be {what}, got {text!r}")
+            return None
+        return text
+
+    def one_of(self, name: str, known: Collection[str] | None) -> str:
+        text = self.fields[name].text
+        if not text:
+            self.wrong(name, f"the {name} is missing")
+        elif known is not None and text not in known:
+            nearest = difflib.get_close_matches(text, known, n=1, cutoff=0.4)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else f"; it has {', '.join(known)}"
+            self.wrong(name, f"the table has no {name} {text!r}{hint}")
+        return text
+
+
+def _header(fields: list[_Field], place: Place) -> list[str]:
+    names = [field.text.strip() for field in fields]
+    problems = [
+        f"{field.place}: unknown column {field.text!r}; allowed: {', '.join(_REQUIRED + _OPTIONAL)}"
+        for field, name in zip(fields, names, strict=True)
+        if name not in _REQUIRED + _OPTIONAL
+    ]
+    problems += [
+        f"{field.place}: column {name!r} stands twice"
+        for index, (field, name) in enumerate(zip(fields, names, strict=True))
+        if name in names[:index]
+    ]
+    problems += [f"{place}: column {name!r} is missing" for name in _REQUIRED if name not in names]
+    if problems:
+        raise SpecError("\n".join(problems))
+    return names
+
+
+def _records(path: Path, text: str) -> Iterator[list[_Field]]:
+    """Records of a CSV text with the place of each field; blank lines are skipped."""
+    record: list[_Field] = []
+    offset = 0
+    while offset < len(text):
+        match = _FIELD.match(text, offset)
+        place = place_at(path, text, offset)
+        if match is None:
+            raise SpecError(
+                f'{place}: a double quote opens a field or closes it, and inside one is written ""'
+            )
+        quoted, bare = match["quoted"], match["bare"]
+        record.append(_Field(bare if quoted is None else quoted.replace('""', '"'), place))
+        offset = match.end()
+        if match["end"] == "," and offset < len(text):
+            continue
+        if match["end"] == ",":
+            record.append(_Field("", place_at(path, text, offset)))
+        if len(record) > 1 or record[0].text or quoted is not None:
+            yield record
+        record = []

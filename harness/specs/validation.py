@@ -1,0 +1,159 @@
+"""Whether all specs hold together: what no single file can show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import TypeVar
+
+from harness.errors import SpecError, UnknownNameError
+from harness.specs.catalogue import KINDS, Kind, Specs
+from harness.specs.loader import Document, Location
+from harness.specs.models import Algorithm, Column, Preset, Table
+from harness.specs.text import shown
+
+T = TypeVar("T")
+
+
+def validate(specs: Specs, table_ids: Sequence[str] | None = None) -> list[str]:
+    """Everything that is wrong, one line each; empty where all is well.
+
+    Args:
+        specs: The specs to check.
+        table_ids: Check these tables and what they name; None for everything there is.
+
+    Raises:
+        UnknownNameError: A table in ``table_ids`` does not exist.
+        SpecError: One id is defined in two folders, so nothing can be looked up.
+    """
+    everything = table_ids is None
+    tables = specs.ids("tables") if table_ids is None else table_ids
+    for name in tables:
+        if name not in specs.ids("tables"):
+            raise UnknownNameError("table", name, specs.ids("tables"))
+    return list(dict.fromkeys(_problems(specs, tables, everything)))
+
+
+def _problems(specs: Specs, tables: Sequence[str], everything: bool) -> Iterator[str]:
+    for name in tables:
+        yield from _whole(specs.table, name, lambda table: _table(specs, table))
+    if not everything:
+        return
+    for name in specs.ids("datasets"):
+        yield from _whole(specs.dataset, name)
+    for name in specs.ids("protocols"):
+        yield from _whole(specs.protocol, name)
+    for name in specs.ids("algorithms"):
+        yield from _whole(specs.algorithm, name, lambda algorithm: _algorithm(specs, algorithm))
+    for name in specs.ids("presets"):
+        yield from _whole(specs.preset, name, lambda preset: _preset(specs, preset))
+    for kind in KINDS:
+        for folder in specs.folders:
+            for path in sorted((folder / kind).glob("*.yml")):
+                yield f"{shown(path)}:1:1: is not read; files of specs end in .yaml"
+
+
+def _whole(
+    load: Callable[[str], T], name: str, references: Callable[[T], Iterable[str]] = lambda _: ()
+) -> Iterator[str]:
+    """The problems of one file or, if it is right in itself, those of what it names."""
+    try:
+        spec = load(name)
+    except SpecError as error:
+        yield from str(error).splitlines()
+    else:
+        yield from references(spec)
+
+
+def _table(specs: Specs, table: Table) -> Iterator[str]:
+    document = specs.document("tables", table.id)
+    yield from _named(specs, document, ("protocol",), "protocols", table.protocol)
+    for i, group in enumerate(table.groups):
+        for j, dataset in enumerate(group.datasets):
+            yield from _named(specs, document, ("groups", i, "datasets", j), "datasets", dataset)
+    for i, column in enumerate(table.columns):
+        yield from _column(specs, document, ("columns", i), column, table.datasets)
+    try:
+        listing = specs.listing(table)
+    except SpecError as error:
+        yield from str(error).splitlines()
+        return
+    for row in table.datasets if listing is not None else ():
+        missing = [column.id for column in table.columns if (row, column.id) not in (listing or {})]
+        if missing:
+            yield document.problem(
+                ("published", "file"),
+                f"the file has no line for row {row!r}, column {', '.join(missing)}; "
+                "list a cell that the paper leaves empty with an empty mean",
+            )
+
+
+def _named(specs: Specs, document: Document, location: Location, kind: Kind, name: str) -> Iterator[str]:
+    """Problems of a spec that another one names, the reference included."""
+    if name not in specs.ids(kind):
+        yield document.problem(location, str(UnknownNameError(kind.removesuffix("s"), name, specs.ids(kind))))
+    elif kind == "datasets":
+        yield from _whole(specs.dataset, name)
+    else:
+        yield from _whole(specs.protocol, name)
+
+
+def _column(
+    specs: Specs, document: Document, location: Location, column: Column, datasets: Collection[str]
+) -> Iterator[str]:
+    yield from _globs(document, (*location, "per_dataset"), column.per_dataset, datasets)
+    if not specs.has_algorithm(column.algorithm):
+        return
+    try:
+        known = specs.algorithm(column.algorithm).hyperparameters
+    except SpecError as error:
+        yield from str(error).splitlines()
+        return
+    overrides: list[tuple[Location, Mapping[str, object]]] = [(("hyperparameters",), column.hyperparameters)]
+    overrides += [(("per_dataset", pattern), values) for pattern, values in column.per_dataset.items()]
+    for below, values in overrides:
+        for name in values:
+            if name not in known:
+                yield document.problem(
+                    (*location, *below, name),
+                    str(UnknownNameError(f"hyperparameter of {column.algorithm}", name, known)),
+                    key=True,
+                )
+
+
+def _algorithm(specs: Specs, algorithm: Algorithm) -> Iterator[str]:
+    document = specs.document("algorithms", algorithm.id)
+    return _globs(document, ("per_dataset",), algorithm.per_dataset, specs.ids("datasets"))
+
+
+def _preset(specs: Specs, preset: Preset) -> Iterator[str]:
+    document = specs.document("presets", preset.id)
+    for i, dataset in enumerate(preset.datasets or ()):
+        yield from _named(specs, document, ("datasets", i), "datasets", dataset)
+    known = {column.id for column in preset.extra_columns} | _columns_of_tables(specs)
+    for i, column in enumerate(preset.columns or ()):
+        if column not in known:
+            yield document.problem(
+                ("columns", i), str(UnknownNameError("column of any table", column, known))
+            )
+    for i, extra in enumerate(preset.extra_columns):
+        datasets = preset.datasets or specs.ids("datasets")
+        yield from _column(specs, document, ("extra_columns", i), extra, datasets)
+
+
+def _columns_of_tables(specs: Specs) -> set[str]:
+    columns: set[str] = set()
+    for name in specs.ids("tables"):
+        try:
+            columns |= {column.id for column in specs.table(name).columns}
+        except SpecError:  # reported with the table itself
+            continue
+    return columns
+
+
+def _globs(
+    document: Document, location: Location, patterns: Mapping[str, object], datasets: Collection[str]
+) -> Iterator[str]:
+    for pattern in patterns:
+        if not any(fnmatchcase(dataset, pattern) for dataset in datasets):
+            yield document.problem((*location, pattern), f"{pattern!r} matches no dataset here", key=True)

@@ -1,0 +1,233 @@
+"""What the project ships: the 39 datasets, Table 1 of the ASPC paper and its algorithms."""
+
+import re
+from collections import Counter
+from statistics import fmean
+
+import pytest
+
+from harness.specs import Specs
+from harness.specs.validation import validate
+
+# (row, column) of averages that the printed cells do not give within 0.1; the table's footnotes explain them
+INCONSISTENT = {
+    ("mujoco", "td3_bc"): 69.05,
+    ("mujoco", "wpc"): 77.92,
+    ("maze2d", "iql"): 29.20,
+    ("adroit", "wpc"): 27.68,
+    ("total", "td3_bc"): 56.91,
+    ("total", "iql"): 61.33,
+    ("total", "wpc"): 63.87,
+}
+
+
+@pytest.fixture(scope="module")
+def specs():
+    return Specs()
+
+
+@pytest.fixture(scope="module")
+def table(specs):
+    return specs.table("aspc-table1")
+
+
+@pytest.fixture(scope="module")
+def cells(specs, table):
+    return specs.published(table)
+
+
+def test_everything_is_valid(specs):
+    assert validate(specs) == []
+
+
+def test_counts(specs, table, cells):
+    assert len(specs.ids("datasets")) == len(table.datasets) == 39
+    assert [len(group.datasets) for group in table.groups] == [18, 3, 6, 12]
+    assert [column.label for column in table.columns] == ["TD3+BC*", "A2PR", "IQL", "wPC*", "ReBRAC", "ASPC"]
+    assert Counter(row in table.datasets for row, _ in cells) == {True: 234, False: 30}
+    assert Counter(cell.source for (row, _), cell in cells.items() if row in table.datasets) == {
+        "own": 4 * 39,
+        "copied": 2 * 39,
+    }
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "mean", "std"),
+    [
+        ("halfcheetah-random-v2", "td3_bc", 10.6, 0.7),
+        ("halfcheetah-medium-v2", "aspc", 58.7, 0.4),
+        ("hopper-expert-v2", "rebrac", 100.1, 8.3),
+        ("walker2d-medium-v2", "td3_bc", 62.0, 3.0),
+        ("maze2d-umaze-v1", "iql", -8.9, 6.1),
+        ("maze2d-medium-v1", "td3_bc", 63.3, 63.3),
+        ("hammer-expert-v1", "iql", 129.6, 71.5),
+        ("relocate-expert-v1", "aspc", 111.2, 2.4),
+        ("maze2d", "a2pr", 123.53, None),
+        ("adroit", "a2pr", 4.65, None),
+        ("total", "aspc", 77.9, None),
+        ("total", "td3_bc", 57.7, None),
+    ],
+)
+def test_literals(cells, row, column, mean, std):
+    cell = cells[row, column]
+    assert (cell.mean, cell.std, cell.n) == (mean, std, 4)
+
+
+def test_conventions(table, cells):
+    for (row, column), cell in cells.items():
+        if row in table.datasets:
+            assert cell.ddof == (0 if column == "a2pr" else 1)
+            assert cell.source == ("copied" if column in ("iql", "rebrac") else "own")
+            assert ("inferred" in cell.note) == (column == "a2pr")
+            assert ("defaults" in cell.note) == (cell.source == "copied")
+
+
+def test_averages_agree_with_the_cells_except_where_the_paper_errs(table, cells):
+    wrong = {}
+    for column in (column.id for column in table.columns):
+        for row, datasets in [
+            *((group.id, group.datasets) for group in table.groups),
+            ("total", table.datasets),
+        ]:
+            computed = fmean(cells[dataset, column].mean for dataset in datasets)
+            if abs(computed - cells[row, column].mean) > 0.1:
+                wrong[row, column] = computed
+    assert wrong == pytest.approx(INCONSISTENT, abs=0.006)
+    assert {
+        (row, column) for (row, column), cell in cells.items() if "printed cells give" in cell.note
+    } == set(INCONSISTENT)
+
+
+# D4RL, d4rl/infos.py @ 89141a6
+@pytest.mark.parametrize(
+    ("dataset", "minimum", "maximum", "file"),
+    [
+        ("hopper-full-replay-v2", -20.272305, 3234.3, "gym_mujoco_v2/hopper_full_replay-v2.hdf5"),
+        ("halfcheetah-medium-v2", -280.178953, 12135.0, "gym_mujoco_v2/halfcheetah_medium-v2.hdf5"),
+        ("walker2d-medium-expert-v2", 1.629008, 4592.3, "gym_mujoco_v2/walker2d_medium_expert-v2.hdf5"),
+        ("maze2d-umaze-v1", 23.85, 161.86, "maze2d/maze2d-umaze-sparse-v1.hdf5"),
+        ("maze2d-medium-v1", 13.13, 277.39, "maze2d/maze2d-medium-sparse-v1.hdf5"),
+        ("maze2d-large-v1", 6.7, 273.99, "maze2d/maze2d-large-sparse-v1.hdf5"),
+        (
+            "antmaze-medium-play-v2",
+            0.0,
+            1.0,
+            "ant_maze_v2/Ant_maze_big-maze_noisy_multistart_True_multigoal_False_sparse_fixed.hdf5",
+        ),
+        ("pen-human-v1", 96.262799, 3076.8331017826877, "hand_dapg_v1/pen-human-v1.hdf5"),
+        ("hammer-cloned-v1", -274.856578, 12794.134825156867, "hand_dapg_v1/hammer-cloned-v1.hdf5"),
+        ("door-expert-v1", -56.512833, 2880.5693087298737, "hand_dapg_v1/door-expert-v1.hdf5"),
+        ("relocate-human-v1", -6.425911, 4233.877797728884, "hand_dapg_v1/relocate-human-v1.hdf5"),
+    ],
+)
+def test_reference_scores_and_files(specs, dataset, minimum, maximum, file):
+    spec = specs.dataset(dataset)
+    assert (spec.reference.minimum, spec.reference.maximum) == (minimum, maximum)
+    assert spec.d4rl.url == f"http://rail.eecs.berkeley.edu/datasets/offline_rl/{file}"
+
+
+def test_sizes_environments_and_sources(specs):
+    datasets = {name: specs.dataset(name) for name in specs.ids("datasets")}
+    sizes = {
+        "halfcheetah": (17, 6),
+        "hopper": (11, 3),
+        "walker2d": (17, 6),
+        "maze2d": (4, 2),
+        "antmaze": (29, 8),
+        "pen": (45, 24),
+        "hammer": (46, 26),
+        "door": (39, 28),
+        "relocate": (39, 30),
+    }
+    for name, spec in datasets.items():
+        assert (spec.observation_size, spec.action_size) == sizes[name.split("-")[0]]
+        assert (spec.environment is not None) == (spec.domain in ("mujoco", "maze2d"))
+    environments = {
+        (spec.environment.id, spec.environment.max_episode_steps)
+        for spec in datasets.values()
+        if spec.environment
+    }
+    assert environments == {
+        ("Hopper-v4", 1000),
+        ("HalfCheetah-v4", 1000),
+        ("Walker2d-v4", 1000),
+        ("harness/maze2d-umaze", 300),
+        ("harness/maze2d-medium", 600),
+        ("harness/maze2d-large", 800),
+    }
+    urls = [spec.d4rl.url for spec in datasets.values()]
+    hashes = [spec.d4rl.sha256 for spec in datasets.values() if spec.d4rl.sha256]
+    assert len(set(urls)) == 39
+    assert len(set(hashes)) == len(hashes) == 33
+    minari = {name: spec.minari.id for name, spec in datasets.items() if spec.minari}
+    assert len(minari) == len(set(minari.values())) == 6 + 6 + 12
+    assert minari["hopper-medium-v2"] == "mujoco/hopper/medium-v0"
+    generated = {
+        name: (spec.generated.recipe, spec.generated.transitions)
+        for name, spec in datasets.items()
+        if spec.generated
+    }
+    assert generated == {
+        "halfcheetah-random-v2": ("random-policy", 1_000_000),
+        "hopper-random-v2": ("random-policy", 1_000_000),
+        "walker2d-random-v2": ("random-policy", 1_000_000),
+        "maze2d-umaze-v1": ("maze2d-waypoints", 1_000_000),
+        "maze2d-medium-v1": ("maze2d-waypoints", 2_000_000),
+        "maze2d-large-v1": ("maze2d-waypoints", 4_000_000),
+    }
+
+
+def test_algorithms(specs):
+    values = {
+        name: {key: value.value for key, value in specs.algorithm(name).hyperparameters.items()}
+        for name in specs.ids("algorithms")
+    }
+    assert set(values) == {"aspc", "bc", "td3_bc"}
+    shared = set(values["td3_bc"]) - {"alpha", "critic"}
+    assert len(shared) == 11
+    assert {key: values["aspc"][key] for key in shared} == {key: values["td3_bc"][key] for key in shared}
+    assert (values["td3_bc"]["critic"], values["aspc"]["critic"]) == ("vanilla", "robust")
+    assert (values["td3_bc"]["alpha"], values["aspc"]["initial_alpha"]) == (2.5, 2.5)
+    assert {
+        key: values["aspc"][key] for key in set(values["aspc"]) - shared - {"critic", "initial_alpha"}
+    } == {
+        "alpha_interval": 10,
+        "alpha_learning_rate": 2e-3,
+        "alpha_learning_rate_final": 0.01,
+        "alpha_decay_steps": 1_000_000,
+        "ema": 0.995,
+        "loss": "L1+L2+L3",
+        "reward_centering": False,
+    }
+    assert values["bc"] == {
+        "learning_rate": 3e-4,
+        "batch_size": 256,
+        "actor_hidden_sizes": "256-256",
+        "normalize_observations": True,
+        "observation_epsilon": 1e-3,
+    }
+    assert all(type(value) in (bool, int, float, str) for spec in values.values() for value in spec.values())
+
+
+def test_protocol_and_preset(specs, table):
+    protocol = specs.protocol(table.protocol)
+    assert (protocol.steps, protocol.evaluate_every, protocol.episodes) == (1_000_000, 5000, 10)
+    assert (protocol.seeds, protocol.score) == ((0, 1, 2, 3), "last")
+    smoke = specs.preset("smoke")
+    assert smoke.datasets == ("maze2d-umaze-v1", "hopper-random-v2")
+    assert all(specs.dataset(name).source(smoke.lineage) for name in smoke.datasets)
+    assert [column.algorithm for column in smoke.extra_columns] == ["bc"]
+
+
+def test_every_star_and_inconsistency_has_a_footnote(table):
+    notes = " ".join(table.footnotes)
+    for what in (
+        "Walker2d",
+        "Maze2d Umaze",
+        "wPC: the printed Adroit",
+        "IQL: the printed total",
+        "Hammer Expert",
+    ):
+        assert what in notes
+    assert len(table.footnotes) == 14
+    assert not re.search(r"seed text|transcri", notes)
