@@ -1,0 +1,180 @@
+"""The tables of the results database.
+
+Raw returns are stored, never normalised scores. ``evaluation`` holds each evaluation's means, which is all
+that tables need; the far more numerous rows of ``episode`` and ``metric`` are kept without a row id, so that
+SQLite stores each once, in the order of its key.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+#: Alembic revision that these models describe.
+SCHEMA_VERSION: Final = "0001"
+
+QUEUED: Final = "queued"
+RUNNING: Final = "running"
+FINISHED: Final = "finished"
+FAILED: Final = "failed"
+INTERRUPTED: Final = "interrupted"
+STATUSES: Final = (QUEUED, RUNNING, FINISHED, FAILED, INTERRUPTED)
+
+TRAINED: Final = "trained"
+IMPORTED: Final = "imported"
+
+
+class Timestamp(TypeDecorator[datetime]):
+    """A moment, stored as UTC without a zone and read back with one."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Turn an aware moment into naive UTC."""
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Say of a stored moment that it is UTC."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class Base(DeclarativeBase):
+    """Base of the tables; gives names to constraints so that migrations can refer to them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class DatasetRow(Base):
+    """A dataset's identity, and the content that was found under it at first use."""
+
+    __tablename__ = "dataset"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    identity_key: Mapped[str] = mapped_column(String(64), unique=True)
+    identity: Mapped[dict[str, Any]] = mapped_column(JSON)
+    content_hash: Mapped[str | None] = mapped_column(String(64))
+    transitions: Mapped[int | None] = mapped_column(BigInteger)
+    first_used: Mapped[datetime | None] = mapped_column(Timestamp)
+
+
+class ConfigurationRow(Base):
+    """Everything about a run but its seed; ``dataset`` and ``lineage`` repeat the content's for queries."""
+
+    __tablename__ = "configuration"
+    __table_args__ = (Index(None, "algorithm", "dataset", "lineage"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(String(64), unique=True)
+    content: Mapped[dict[str, Any]] = mapped_column(JSON)
+    algorithm: Mapped[str] = mapped_column(String(255))
+    dataset: Mapped[str] = mapped_column(String(255))
+    lineage: Mapped[str] = mapped_column(String(255))
+    dataset_id: Mapped[int] = mapped_column(ForeignKey("dataset.id"))
+
+
+class EnvironmentRow(Base):
+    """The fingerprint of what could move a score without being asked for: code, versions, device."""
+
+    __tablename__ = "environment"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    hash: Mapped[str] = mapped_column(String(64), unique=True)
+    fingerprint: Mapped[dict[str, str]] = mapped_column(JSON)
+
+
+class RunRow(Base):
+    """One seed of one configuration: its state, its lease and what it cost."""
+
+    __tablename__ = "run"
+    __table_args__ = (
+        CheckConstraint(f"status IN {STATUSES}", name="status"),
+        CheckConstraint(f"origin IN {(TRAINED, IMPORTED)}", name="origin"),
+        Index(None, "status"),
+        Index(None, "configuration_id", "seed"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(String(64), unique=True)
+    configuration_id: Mapped[int] = mapped_column(ForeignKey("configuration.id"))
+    seed: Mapped[int] = mapped_column(BigInteger)
+    origin: Mapped[str] = mapped_column(String(16))
+    status: Mapped[str] = mapped_column(String(16))
+    attempt: Mapped[int]
+    owner: Mapped[str | None] = mapped_column(String(255))
+    heartbeat: Mapped[datetime | None] = mapped_column(Timestamp)
+    population: Mapped[str | None] = mapped_column(String(255))
+    checkpoint: Mapped[str | None] = mapped_column(Text)
+    checkpoint_step: Mapped[int | None] = mapped_column(BigInteger)
+    step: Mapped[int | None] = mapped_column(BigInteger)  # last evaluated
+    error: Mapped[str | None] = mapped_column(Text)
+    failed_step: Mapped[int | None] = mapped_column(BigInteger)
+    environment_id: Mapped[int | None] = mapped_column(ForeignKey("environment.id"))
+    wall_seconds: Mapped[float | None] = mapped_column(Float(53))
+    device_seconds: Mapped[float | None] = mapped_column(Float(53))
+    created: Mapped[datetime] = mapped_column(Timestamp)
+    started: Mapped[datetime | None] = mapped_column(Timestamp)
+    finished: Mapped[datetime | None] = mapped_column(Timestamp)
+
+
+class EvaluationRow(Base):
+    """The means of one evaluation; where only a mean was imported, 0 ``episodes`` and no ``mean_length``."""
+
+    __tablename__ = "evaluation"
+    __table_args__ = (UniqueConstraint("run_id", "step"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"))
+    step: Mapped[int] = mapped_column(BigInteger)
+    mean_return: Mapped[float] = mapped_column(Float(53))
+    mean_length: Mapped[float | None] = mapped_column(Float(53))
+    episodes: Mapped[int]
+
+
+class EpisodeRow(Base):
+    """One episode of an evaluation: its raw return and its length in environment steps."""
+
+    __tablename__ = "episode"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    evaluation_id: Mapped[int] = mapped_column(ForeignKey("evaluation.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    raw_return: Mapped[float] = mapped_column(Float(53))
+    length: Mapped[int]
+
+
+class MetricRow(Base):
+    """A number that training reports beside scores. NaN is stored as NULL (SQLite knows no NaN)."""
+
+    __tablename__ = "metric"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
+    step: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    value: Mapped[float | None] = mapped_column(Float(53))

@@ -1,0 +1,372 @@
+"""Opening, creating, upgrading and copying databases: everything about them but their rows."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, inspect, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from harness.errors import DataError, HarnessError, SchemaError
+from harness.results.models import SCHEMA_VERSION
+from harness.results.records import canonical
+
+#: Seconds that SQLite waits for another process's transaction.
+BUSY_SECONDS = 30.0
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+_HEADER = b"SQLite format 3\0"
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a database is.
+
+    Attributes:
+        url: SQLAlchemy's URL.
+        path: the file, if it is SQLite.
+    """
+
+    url: URL
+    path: Path | None
+
+    @classmethod
+    def parse(cls, url: str | Path) -> Location:
+        """Understand a path or an SQLAlchemy URL.
+
+        Raises:
+            SchemaError: it is neither, or names a database that lives in memory.
+        """
+        if isinstance(url, Path) or "://" not in url:
+            path = Path(url).expanduser()
+            return cls(URL.create("sqlite", database=str(path)), path)
+        try:
+            parsed = make_url(url)
+        except ArgumentError as error:
+            raise SchemaError(f"{url!r} is neither a path nor a database URL") from error
+        if parsed.get_backend_name() != "sqlite":
+            return cls(parsed, None)
+        if parsed.database in (None, "", ":memory:"):
+            raise SchemaError(
+                "a results database is a file; one in memory would be lost, give a path by --db"
+            )
+        return cls(parsed, Path(parsed.database or ""))
+
+    def __str__(self) -> str:
+        return str(self.path) if self.path else self.url.render_as_string(hide_password=True)
+
+
+def engine(location: Location, *, writing: bool, foreign_keys: bool = True) -> Engine:
+    """An engine whose transactions are `BEGIN IMMEDIATE` on SQLite if they are for writing.
+
+    A reading engine leaves a SQLite file as it is, byte for byte, and reads files it may not write; only a
+    writing one switches the file to write-ahead logging. Neither makes a file that is not there.
+
+    Raises:
+        SchemaError: the URL needs a driver that is not installed.
+    """
+    path = location.path
+    if path is None:
+        try:
+            return create_engine(location.url, json_serializer=canonical)
+        except (ModuleNotFoundError, NoSuchModuleError) as error:
+            raise SchemaError(f"cannot open {location}: {error}; install that database's driver") from error
+
+    def connect() -> sqlite3.Connection:
+        connection = connect_sqlite(path, writing=writing)
+        if foreign_keys:
+            connection.execute("PRAGMA foreign_keys=ON")
+        if writing:
+            connection.execute("PRAGMA synchronous=NORMAL")
+            _log_ahead(connection)
+        return connection
+
+    made = create_engine("sqlite://", creator=connect, poolclass=QueuePool, json_serializer=canonical)
+
+    @event.listens_for(made, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+    return made
+
+
+def connect_sqlite(path: Path, *, writing: bool) -> sqlite3.Connection:
+    """A connection in autocommit mode to a file that exists; reads a file that may not be written."""
+    query = "mode=rw"
+    wal = path.with_name(path.name + "-wal")
+    if (
+        not writing
+        and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
+        and not wal.exists()
+    ):
+        # Without the right to make the -shm file beside it, SQLite reads a write-ahead database only if
+        # told that nobody writes it.
+        query = "mode=ro&immutable=1"
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?{query}",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def _log_ahead(connection: sqlite3.Connection) -> None:
+    # The switch needs the file for itself and SQLite does not always wait for that, so wait here.
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").fetchone()
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def explained(name: object) -> Iterator[None]:
+    """Turn the database's refusals that a user can mend into one clear sentence.
+
+    Raises:
+        HarnessError: another process held the database for too long.
+        DataError: the file is read-only, damaged or cannot be opened, the disk is full, or the server
+            cannot be reached.
+    """
+    try:
+        yield
+    except (DBAPIError, sqlite3.Error) as error:
+        cause = (error.orig or error) if isinstance(error, DBAPIError) else error
+        lines = str(cause).strip().splitlines() or [type(cause).__name__]
+        message = _explain(str(name), lines[0], cause)
+        if message is None:
+            raise
+        raise message from error
+
+
+def _explain(name: str, message: str, cause: BaseException) -> HarnessError | None:
+    if not isinstance(cause, sqlite3.Error):
+        if type(cause).__name__ in ("OperationalError", "InterfaceError"):
+            return DataError(f"the database {name} does not answer: {message}")
+        return None
+    for sign, error in (
+        (
+            "database is locked",
+            HarnessError(
+                f"{name} was locked by another process for more than {BUSY_SECONDS:g} s; "
+                f"try again when that process is done"
+            ),
+        ),
+        ("readonly", DataError(f"{name} may not be written; make it writable, or give another by --db")),
+        ("disk is full", DataError(f"the disk is full: {name} could not grow; free space and run again")),
+        ("disk I/O", DataError(f"the disk failed while using {name}; check the disk, then harness db check")),
+        ("malformed", DataError(f"{name} is damaged; run harness db check, or restore a backup")),
+        ("not a database", DataError(f"{name} is damaged or no SQLite database; restore a backup")),
+        ("unable to open", DataError(f"{name} cannot be opened; check that it and its folder may be read")),
+    ):
+        if sign in message:
+            return error
+    return None
+
+
+def ensure(location: Location, *, create: bool) -> None:
+    """Make sure that a database of this program's schema version is there.
+
+    Args:
+        location: the database.
+        create: whether to create one where there is none. Any number of processes may do so at once.
+
+    Raises:
+        SchemaError: there is none, it is of another version, or it is something else.
+        DataError: it cannot be used, see `explained`.
+    """
+    version = current_version(location)
+    if version is None and create:
+        _create(location)
+        version = current_version(location)
+    if version is None:
+        raise SchemaError(f"no results database at {location}; run harness reproduce TABLE or give --db")
+    if version != SCHEMA_VERSION:
+        raise SchemaError(
+            f"{location} has schema version {version} and this program needs {SCHEMA_VERSION}; "
+            f"run harness db upgrade --db {location}"
+        )
+
+
+def current_version(location: Location) -> str | None:
+    """The schema version of a database; None where there is none, or an empty one.
+
+    Raises:
+        SchemaError: it is a directory, no SQLite file, or another program's database.
+        DataError: it cannot be read.
+    """
+    if location.path is not None and not _holds_sqlite(location.path):
+        return None
+    made = engine(location, writing=False)
+    try:
+        with explained(location), made.connect() as connection:
+            return _version(connection, location)
+    finally:
+        made.dispose()
+
+
+def _version(connection: Connection, location: Location) -> str | None:
+    tables = inspect(connection).get_table_names()
+    if "alembic_version" in tables and "evaluation" in tables:
+        return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one())
+    if tables and location.path is not None:
+        raise SchemaError(f"{location} is a SQLite database, but not one of harness; give another by --db")
+    return None
+
+
+def _holds_sqlite(path: Path) -> bool:
+    if path.is_dir():
+        raise SchemaError(f"{path} is a directory; give the path of a results database")
+    try:
+        with path.open("rb") as file:
+            header = file.read(len(_HEADER))
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    if header and header != _HEADER:
+        raise SchemaError(f"{path} is not a SQLite database; give the path of a results database")
+    return bool(header)
+
+
+def _create(location: Location) -> None:
+    if location.path is not None:
+        try:
+            location.path.parent.mkdir(parents=True, exist_ok=True)
+            location.path.touch()
+        except OSError as error:
+            raise DataError(f"{location} cannot be created: {error.strerror}") from error
+    made = engine(location, writing=True, foreign_keys=False)
+    try:
+        # One transaction holds all migrations: others wait for it and then find the tables, and a kill
+        # leaves nothing half made.
+        with explained(location), made.begin() as connection:
+            if _version(connection, location) is None:
+                _migrate(connection)
+    except DBAPIError:
+        # Servers let several processes create the tables at once; the first to commit wins.
+        if location.path is not None or current_version(location) is None:
+            raise
+    finally:
+        made.dispose()
+
+
+def _migrate(connection: Connection) -> None:
+    from alembic import command
+
+    command.upgrade(_alembic(connection), "head")
+
+
+def _alembic(connection: Connection | None = None) -> Any:
+    from alembic.config import Config
+
+    config = Config()
+    # Alembic reads the option with interpolation of percent signs
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """What `upgrade` did: schema versions before and after, and the copy made first (SQLite only)."""
+
+    before: str
+    after: str
+    backup: Path | None
+
+    def __str__(self) -> str:
+        if self.before == self.after:
+            return f"already at schema version {self.after}; nothing to do"
+        kept = f"; the database as it was is kept as {self.backup}" if self.backup else ""
+        return f"upgraded from schema version {self.before} to {self.after}{kept}"
+
+
+def upgrade(url: str | Path) -> Upgrade:
+    """Bring a database to this program's schema version, after copying it to ``NAME.bak-VERSION``.
+
+    Args:
+        url: path or SQLAlchemy URL.
+
+    Raises:
+        SchemaError: there is no database, or a newer program wrote it.
+        DataError: it cannot be used, or the copy cannot be made.
+    """
+    from alembic.script import ScriptDirectory
+
+    location = Location.parse(url)
+    before = current_version(location)
+    if before is None:
+        raise SchemaError(f"no results database at {location}; there is nothing to upgrade")
+    if before == SCHEMA_VERSION:
+        return Upgrade(before, before, None)
+    known = {script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions()}
+    if before not in known:
+        raise SchemaError(
+            f"{location} has schema version {before}, which this program (version {SCHEMA_VERSION}) does not "
+            f"know; install the newer program that wrote it"
+        )
+    backup = None
+    if location.path is not None:
+        backup = location.path.with_name(f"{location.path.name}.bak-{before}")
+        copy_sqlite(location.path, backup)
+    made = engine(location, writing=True, foreign_keys=False)
+    try:
+        with explained(location), made.begin() as connection:
+            _migrate(connection)
+    finally:
+        made.dispose()
+    return Upgrade(before, SCHEMA_VERSION, backup)
+
+
+def copy_sqlite(source: Path, target: Path) -> None:
+    """Copy a SQLite database that may be in use; the copy is whole or not there.
+
+    Args:
+        source: the database.
+        target: a path where nothing is yet.
+
+    Raises:
+        DataError: something is there already, or the copy cannot be written.
+    """
+    if target.exists():
+        raise DataError(f"{target} exists already and is not overwritten; move it away or give another name")
+    if not target.parent.is_dir():
+        raise DataError(f"the folder {target.parent} does not exist; make it first")
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        with explained(source), contextlib.closing(connect_sqlite(source, writing=False)) as connection:
+            connection.execute("VACUUM INTO ?", (str(partial),))
+        publish(partial, target)
+    except OSError as error:
+        raise DataError(f"{target} cannot be written: {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def publish(partial: Path, target: Path) -> None:
+    """Give a complete file its final name, so that a power cut leaves the old state or the new."""
+    descriptor = os.open(partial, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    partial.replace(target)
+    if os.name == "posix":
+        descriptor = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,697 @@
+"""Reading and writing results: the only place that knows the tables.
+
+Every method is one transaction (large reads and registrations aside, which go in chunks inside one). Writing
+on behalf of a run asks that this process holds the run's lease, so a process that was taken for dead and
+wakes up again cannot write beside its successor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from sqlalchemy import Connection, Update, delete, func, insert, literal, select, update
+
+from harness.errors import DataError
+from harness.results import leases, schema
+from harness.results.checks import contradictions, damage
+from harness.results.leases import LeaseLostError
+from harness.results.models import (
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    QUEUED,
+    RUNNING,
+    STATUSES,
+    TRAINED,
+    ConfigurationRow,
+    DatasetRow,
+    EnvironmentRow,
+    EpisodeRow,
+    EvaluationRow,
+    MetricRow,
+    RunRow,
+    Timestamp,
+)
+from harness.results.records import EvaluationRecord, RunRecord, canonical
+from harness.results.rows import (
+    Evaluation,
+    Line,
+    by_key,
+    chunks,
+    insert_environment,
+    insert_evaluations,
+    insert_many,
+    insert_new,
+    insert_runs,
+    now,
+    run_ids,
+    sha256,
+)
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What the database knows of a run, its scores aside.
+
+    Attributes:
+        key: the run's key.
+        configuration_key: key of its configuration.
+        algorithm: algorithm id.
+        dataset: dataset id.
+        lineage: lineage of the dataset.
+        seed: seed of the run.
+        origin: ``trained`` here, or ``imported`` from a file of scores.
+        status: ``queued``, ``running``, ``finished``, ``failed`` or ``interrupted``.
+        alive: whether it is running under a lease that has not run out; a running run that is not alive is
+            stale, and the next `Store.claim` takes it over.
+        step: last evaluated step, None before the first evaluation.
+        attempt: how often it was claimed.
+        owner: process that holds or held it, ``host:pid:start``.
+        heartbeat: when the owner was last heard of.
+        population: name of the population that it trained in last.
+        checkpoint: name of the last checkpoint.
+        checkpoint_step: step of that checkpoint.
+        error: traceback, if it failed.
+        failed_step: step at which it failed, if known.
+        environment_id: row of the fingerprint that it trained under, see `Store.environments`.
+        wall_seconds: wall time of the training.
+        device_seconds: its share of the device's time.
+        created: when it was registered.
+        started: when it was first claimed.
+        finished: when it finished.
+    """
+
+    key: str
+    configuration_key: str
+    algorithm: str
+    dataset: str
+    lineage: str
+    seed: int
+    origin: str
+    status: str
+    alive: bool
+    step: int | None
+    attempt: int
+    owner: str | None
+    heartbeat: datetime | None
+    population: str | None
+    checkpoint: str | None
+    checkpoint_step: int | None
+    error: str | None
+    failed_step: int | None
+    environment_id: int | None
+    wall_seconds: float | None
+    device_seconds: float | None
+    created: datetime
+    started: datetime | None
+    finished: datetime | None
+
+
+# What a run that was never begun does not have
+_AS_NEW = dict.fromkeys(
+    (
+        "owner",
+        "heartbeat",
+        "population",
+        "checkpoint",
+        "checkpoint_step",
+        "step",
+        "error",
+        "failed_step",
+        "environment_id",
+        "wall_seconds",
+        "device_seconds",
+        "started",
+    )
+)
+
+
+class Metric(NamedTuple):
+    """One number that training reported; may be NaN or infinite."""
+
+    step: int
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How far a set of runs is.
+
+    Attributes:
+        counts: status -> number of runs, for every status.
+        stale: keys of running runs whose owner is dead.
+        unregistered: keys that were asked for and that the database does not know.
+    """
+
+    counts: Mapping[str, int]
+    stale: tuple[str, ...]
+    unregistered: int
+
+
+class Store:
+    """An open results database; a context manager.
+
+    Threads may share it, processes may not: a forked child opens its own.
+    """
+
+    def __init__(self, location: schema.Location, *, owner: str | None, lease_seconds: float) -> None:
+        self.location = location
+        self.owner = owner or leases.owner_id()
+        self._lease = timedelta(seconds=lease_seconds)
+        self._reader = schema.engine(location, writing=False)
+        self._writer = schema.engine(location, writing=True)
+        self._pid = os.getpid()
+
+    @classmethod
+    def open(
+        cls,
+        url: str | Path,
+        create: bool = False,
+        *,
+        owner: str | None = None,
+        lease_seconds: float = leases.LEASE_SECONDS,
+    ) -> Self:
+        """Open a database of this program's schema version.
+
+        Args:
+            url: path of a SQLite file, or any SQLAlchemy URL.
+            create: create it if it is not there; any number of processes may do so at once.
+            owner: name under which runs are claimed; this process's by default.
+            lease_seconds: seconds without a heartbeat after which a run may be taken over.
+
+        Raises:
+            SchemaError: it is not there, of another schema version, or something else.
+            DataError: it cannot be read.
+        """
+        location = schema.Location.parse(url)
+        schema.ensure(location, create=create)
+        return cls(location, owner=owner, lease_seconds=lease_seconds)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._reader.dispose()
+        self._writer.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that sees one state of the database.
+
+        Raises:
+            DataError: the database cannot be read.
+        """
+        self._check_process()
+        with schema.explained(self.location), self._reader.begin() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that is committed at the end, or rolled back by an exception.
+
+        Raises:
+            HarnessError: another process kept the database locked.
+            DataError: the database cannot be written.
+        """
+        self._check_process()
+        with schema.explained(self.location), self._writer.begin() as connection:
+            yield connection
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise RuntimeError("a Store does not survive a fork; open another in the child")
+
+    # -- what runs there are ------------------------------------------------------------------------------
+
+    def register(self, records: Iterable[RunRecord]) -> int:
+        """Add runs as ``queued``; runs that are there already stay as they are.
+
+        Returns:
+            the number of runs added.
+
+        Raises:
+            HarnessError: see `writing`.
+        """
+        with self.writing() as connection:
+            return insert_runs(
+                connection, {record.key: record for record in records}, {"origin": TRAINED, "status": QUEUED}
+            )
+
+    def record_dataset(self, identity: Mapping[str, Any], content_hash: str, transitions: int) -> None:
+        """Record what was found under a dataset's identity, at first use.
+
+        Args:
+            identity: the ``dataset`` part of the configurations that use it.
+            content_hash: hash of the transitions.
+            transitions: their number.
+
+        Raises:
+            DataError: other content was recorded under that identity; nothing is written.
+        """
+        key = sha256(canonical(identity))
+        with self.writing() as connection:
+            insert_new(connection, DatasetRow, [{"identity_key": key, "identity": dict(identity)}])
+            connection.execute(
+                update(DatasetRow)
+                .where(DatasetRow.identity_key == key, DatasetRow.content_hash.is_(None))
+                .values(content_hash=content_hash, transitions=transitions, first_used=now())
+            )
+            recorded = connection.execute(
+                select(DatasetRow.content_hash, DatasetRow.transitions, DatasetRow.first_used).where(
+                    DatasetRow.identity_key == key
+                )
+            ).one()
+            if recorded.content_hash != content_hash:
+                raise DataError(
+                    f"dataset {identity.get('id')} ({identity.get('lineage')}) has content hash "
+                    f"{content_hash[:12]} ({transitions} transitions), but {self.location} recorded "
+                    f"{recorded.content_hash[:12]} ({recorded.transitions} transitions) under that name at "
+                    f"first use on {recorded.first_used:%Y-%m-%d}; restore that data, or use another database"
+                )
+
+    # -- leases -------------------------------------------------------------------------------------------
+
+    def claim(self, keys: Iterable[str]) -> list[str]:
+        """Take runs to train: those queued or interrupted, and those running whose owner is dead.
+
+        Returns:
+            the keys obtained, in the order given; no two processes obtain the same.
+
+        Raises:
+            HarnessError: see `writing`.
+        """
+        keys = list(dict.fromkeys(keys))
+        statement = select(
+            RunRow.id, RunRow.key, RunRow.status, RunRow.attempt, RunRow.owner, RunRow.heartbeat
+        ).where(RunRow.status.in_((QUEUED, INTERRUPTED, RUNNING)))
+        obtained = set()
+        with self.writing() as connection:
+            alive = self._judge()
+            moment = now()
+            for run in by_key(connection, statement, keys):
+                if run.status == RUNNING and alive(run):
+                    continue
+                # Where transactions do not exclude each other, the state just seen is the condition.
+                taken = connection.execute(
+                    update(RunRow)
+                    .where(
+                        RunRow.id == run.id,
+                        RunRow.status == run.status,
+                        RunRow.attempt == run.attempt,
+                        RunRow.heartbeat.is_not_distinct_from(run.heartbeat),
+                    )
+                    .values(
+                        status=RUNNING,
+                        owner=self.owner,
+                        heartbeat=moment,
+                        attempt=run.attempt + 1,
+                        started=func.coalesce(RunRow.started, literal(moment, Timestamp)),
+                    )
+                )
+                if taken.rowcount == 1:
+                    obtained.add(run.key)
+        return [key for key in keys if key in obtained]
+
+    def heartbeat(self, keys: Iterable[str]) -> None:
+        """Say that this process still works on these runs.
+
+        Raises:
+            LeaseLostError: some are not this process's any more; the others' leases are renewed.
+        """
+        with self.writing() as connection:
+            lost = self._renew(connection, keys)
+        if lost:
+            raise LeaseLostError(lost)
+
+    def release(self, keys: Iterable[str]) -> None:
+        """Give back unfinished runs, as ``interrupted``; those no longer held are left as they are."""
+        with self.writing() as connection:
+            for chunk in chunks(keys):
+                connection.execute(self._held(chunk).values(status=INTERRUPTED))
+
+    def finish(self, keys: Iterable[str], wall_seconds: float, device_seconds: float) -> None:
+        """Mark runs as finished.
+
+        Args:
+            keys: the runs.
+            wall_seconds: wall time of each run's training.
+            device_seconds: each run's share of the device's time.
+
+        Raises:
+            LeaseLostError: some are not this process's any more; nothing is written.
+        """
+        with self._holding(keys) as (connection, held):
+            for chunk in chunks(held):
+                connection.execute(
+                    self._held(chunk).values(
+                        status=FINISHED,
+                        finished=now(),
+                        wall_seconds=wall_seconds,
+                        device_seconds=device_seconds,
+                        error=None,
+                        failed_step=None,
+                    )
+                )
+
+    def fail(self, key: str, step: int | None, traceback: str) -> None:
+        """Mark a run as failed; it is trained again only after `retry`.
+
+        Args:
+            key: the run.
+            step: step at which it failed, if known.
+            traceback: what happened.
+
+        Raises:
+            LeaseLostError: it is not this process's any more; nothing is written.
+        """
+        with self._holding([key]) as (connection, held):
+            connection.execute(self._held(held).values(status=FAILED, failed_step=step, error=traceback))
+
+    def retry(self, keys: Iterable[str]) -> int:
+        """Queue failed runs again.
+
+        Returns:
+            the number of runs that were failed.
+        """
+        with self.writing() as connection:
+            return sum(
+                connection.execute(
+                    update(RunRow)
+                    .where(RunRow.key.in_(chunk), RunRow.status == FAILED)
+                    .values(status=QUEUED, owner=None, heartbeat=None, error=None, failed_step=None)
+                ).rowcount
+                for chunk in chunks(keys)
+            )
+
+    def restart(self, keys: Iterable[str]) -> int:
+        """Queue unfinished runs as if they had never been begun: evaluations and metrics are deleted.
+
+        Finished runs, and runs that a living process trains, stay as they are. Checkpoints are files; see
+        `harness.execution.restart.restart`.
+
+        Returns:
+            the number of runs queued.
+        """
+        alive = self._judge()
+        statement = select(RunRow.id, RunRow.key, RunRow.status, RunRow.owner, RunRow.heartbeat).where(
+            RunRow.status != FINISHED
+        )
+        with self.writing() as connection:
+            runs = [
+                run.id
+                for run in by_key(connection, statement, list(dict.fromkeys(keys)))
+                if run.status != RUNNING or not alive(run)
+            ]
+            for chunk in chunks(runs):
+                evaluations = select(EvaluationRow.id).where(EvaluationRow.run_id.in_(chunk))
+                connection.execute(delete(EpisodeRow).where(EpisodeRow.evaluation_id.in_(evaluations)))
+                connection.execute(delete(EvaluationRow).where(EvaluationRow.run_id.in_(chunk)))
+                connection.execute(delete(MetricRow).where(MetricRow.run_id.in_(chunk)))
+                connection.execute(
+                    update(RunRow).where(RunRow.id.in_(chunk)).values(status=QUEUED, **_AS_NEW)
+                )
+        return len(runs)
+
+    def _held(self, keys: Sequence[str]) -> Update:
+        return update(RunRow).where(
+            RunRow.key.in_(keys), RunRow.status == RUNNING, RunRow.owner == self.owner
+        )
+
+    def _renew(self, connection: Connection, keys: Iterable[str]) -> list[str]:
+        """Renew the leases that this process holds; the keys that it does not hold."""
+        lost: list[str] = []
+        for chunk in chunks(keys):
+            if connection.execute(self._held(chunk).values(heartbeat=now())).rowcount != len(chunk):
+                held = select(RunRow.key).where(
+                    RunRow.key.in_(chunk), RunRow.status == RUNNING, RunRow.owner == self.owner
+                )
+                lost += sorted(set(chunk) - set(connection.execute(held).scalars()))
+        return lost
+
+    @contextlib.contextmanager
+    def _holding(self, keys: Iterable[str]) -> Iterator[tuple[Connection, list[str]]]:
+        """A writing transaction on behalf of runs that this process must hold; renews their leases."""
+        held = list(dict.fromkeys(keys))
+        with self.writing() as connection:
+            # First of all, so that a server locks these rows against a takeover until the commit
+            if lost := self._renew(connection, held):
+                raise LeaseLostError(lost)
+            yield connection, held
+
+    def _judge(self) -> _Judge:
+        return _Judge(now() - self._lease)
+
+    # -- what training reports ----------------------------------------------------------------------------
+
+    def record_environment(
+        self, keys: Iterable[str], fingerprint: Mapping[str, str], population: str
+    ) -> None:
+        """Record what runs train under, before they do.
+
+        Args:
+            keys: the runs.
+            fingerprint: see `harness.results.provenance.fingerprint`.
+            population: name of the population that they train in.
+
+        Raises:
+            LeaseLostError: some are not this process's any more; nothing is written.
+        """
+        with self._holding(keys) as (connection, held):
+            environment = insert_environment(connection, fingerprint)
+            for chunk in chunks(held):
+                connection.execute(
+                    self._held(chunk).values(environment_id=environment, population=population)
+                )
+
+    def record_checkpoint(self, keys: Iterable[str], name: str, step: int) -> None:
+        """Record the checkpoint that runs can go on from.
+
+        Args:
+            keys: the runs.
+            name: name of the checkpoint.
+            step: step of the training that it holds.
+
+        Raises:
+            LeaseLostError: some are not this process's any more; nothing is written.
+        """
+        with self._holding(keys) as (connection, held):
+            for chunk in chunks(held):
+                connection.execute(self._held(chunk).values(checkpoint=name, checkpoint_step=step))
+
+    def record_evaluations(self, records: Sequence[EvaluationRecord]) -> None:
+        """Record evaluations in one transaction; an evaluation that is there already stays as it is.
+
+        Args:
+            records: raw returns and lengths of the episodes of each evaluation.
+
+        Raises:
+            ValueError: an evaluation has no episodes, not as many lengths as returns, or a return that is
+                not finite (such a run has diverged: `fail` it); nothing is written.
+            LeaseLostError: some runs are not this process's any more; nothing is written.
+        """
+        given: dict[tuple[str, int], EvaluationRecord] = {}
+        means: dict[str, list[Evaluation]] = {record.key: [] for record in records}
+        for record in records:
+            if given.setdefault((record.key, record.step), record) is record:
+                means[record.key].append(_means(record))
+        with self._holding(means) as (connection, held):
+            new = insert_evaluations(connection, run_ids(connection, held), means)
+            insert_many(
+                connection,
+                insert(EpisodeRow),
+                (
+                    {
+                        "evaluation_id": row,
+                        "number": number,
+                        "raw_return": float(value),
+                        "length": int(length),
+                    }
+                    for evaluation, row in new.items()
+                    for number, (value, length) in enumerate(
+                        zip(given[evaluation].returns, given[evaluation].lengths, strict=True)
+                    )
+                ),
+            )
+
+    def record_metrics(self, step: int, values: Mapping[str, Mapping[str, float]]) -> None:
+        """Record numbers that training reports beside scores; one that is there already stays as it is.
+
+        Args:
+            step: step of the training.
+            values: run key -> name -> value; NaN and infinities are welcome.
+
+        Raises:
+            LeaseLostError: some runs are not this process's any more; nothing is written.
+        """
+        with self._holding(values) as (connection, held):
+            ids = run_ids(connection, held)
+            insert_new(
+                connection,
+                MetricRow,
+                [
+                    {
+                        "run_id": ids[key],
+                        "step": step,
+                        "name": name,
+                        "value": None if math.isnan(value) else float(value),
+                    }
+                    for key, metrics in values.items()
+                    for name, value in metrics.items()
+                ],
+            )
+
+    # -- reading ------------------------------------------------------------------------------------------
+
+    def runs(self, keys: Iterable[str] | None = None) -> dict[str, RunState]:
+        """The state of runs, in the order given; keys that the database does not know are left out.
+
+        Args:
+            keys: run keys; None for all runs.
+        """
+        columns = [
+            column for column in RunRow.__table__.columns if column.name not in ("id", "configuration_id")
+        ]
+        statement = (
+            select(
+                *columns,
+                ConfigurationRow.key.label("configuration_key"),
+                ConfigurationRow.algorithm,
+                ConfigurationRow.dataset,
+                ConfigurationRow.lineage,
+            )
+            .join_from(RunRow, ConfigurationRow, ConfigurationRow.id == RunRow.configuration_id)
+            .order_by(RunRow.id)
+        )
+        keys = None if keys is None else list(dict.fromkeys(keys))
+        alive = self._judge()
+        with self.reading() as connection:
+            rows = by_key(connection, statement, keys)
+            states = {
+                row.key: RunState(alive=row.status == RUNNING and alive(row), **row._mapping) for row in rows
+            }
+        return states if keys is None else {key: states[key] for key in keys if key in states}
+
+    def evaluations(self, keys: Iterable[str], since: int = 0) -> dict[str, list[Evaluation]]:
+        """The evaluations of runs, ordered by step; an empty list for a run without.
+
+        Args:
+            keys: run keys.
+            since: leave out those before this step.
+        """
+        statement = (
+            select(
+                RunRow.key,
+                EvaluationRow.step,
+                EvaluationRow.mean_return,
+                EvaluationRow.mean_length,
+                EvaluationRow.episodes,
+            )
+            .join(RunRow, RunRow.id == EvaluationRow.run_id)
+            .where(EvaluationRow.step >= since)
+            .order_by(EvaluationRow.run_id, EvaluationRow.step)
+        )
+        found: dict[str, list[Evaluation]] = {key: [] for key in keys}
+        with self.reading() as connection:
+            for row in by_key(connection, statement, found):
+                found[row.key].append(Evaluation(*row[1:]))
+        return found
+
+    def metrics(self, keys: Iterable[str], name: str | None = None) -> dict[str, list[Metric]]:
+        """What training reported beside scores, ordered by step and name; an empty list for a run without.
+
+        Args:
+            keys: run keys.
+            name: only this metric; None for all.
+        """
+        statement = (
+            select(RunRow.key, MetricRow.step, MetricRow.name, MetricRow.value)
+            .join(RunRow, RunRow.id == MetricRow.run_id)
+            .order_by(MetricRow.run_id, MetricRow.step, MetricRow.name)
+        )
+        if name is not None:
+            statement = statement.where(MetricRow.name == name)
+        found: dict[str, list[Metric]] = {key: [] for key in keys}
+        with self.reading() as connection:
+            for row in by_key(connection, statement, found):
+                value = math.nan if row.value is None else row.value
+                found[row.key].append(Metric(row.step, row.name, value))
+        return found
+
+    def environments(self, ids: Iterable[int]) -> dict[int, dict[str, str]]:
+        """Fingerprints by row id; ids that the database does not know are left out."""
+        with self.reading() as connection:
+            return {
+                row.id: row.fingerprint
+                for chunk in chunks(ids)
+                for row in connection.execute(
+                    select(EnvironmentRow.id, EnvironmentRow.fingerprint).where(EnvironmentRow.id.in_(chunk))
+                )
+            }
+
+    def summary(self, keys: Iterable[str] | None = None) -> Summary:
+        """Count runs by status and find the stale ones.
+
+        Args:
+            keys: run keys; None for all runs.
+        """
+        keys = None if keys is None else list(dict.fromkeys(keys))
+        counts = dict.fromkeys(STATUSES, 0)
+        alive = self._judge()
+        with self.reading() as connection:
+            tally = select(RunRow.status, func.count().label("number")).group_by(RunRow.status)
+            for row in by_key(connection, tally, keys):
+                counts[row.status] += row.number
+            running = select(RunRow.key, RunRow.owner, RunRow.heartbeat).where(RunRow.status == RUNNING)
+            stale = tuple(row.key for row in by_key(connection, running, keys) if not alive(row))
+        return Summary(counts, stale, 0 if keys is None else len(keys) - sum(counts.values()))
+
+    def check(self) -> list[str]:
+        """Look for damage and contradictions.
+
+        Returns:
+            one sentence for each problem found; empty if all is well.
+        """
+        with self.reading() as connection:
+            return [*damage(connection), *contradictions(connection)]
+
+
+class _Judge:
+    """Tells living leases from dead ones; asks the system about each owner once."""
+
+    def __init__(self, oldest: datetime) -> None:
+        self._oldest = oldest
+        self._known: dict[str, bool] = {}
+
+    def __call__(self, run: Line) -> bool:
+        owner, heartbeat = run.owner, run.heartbeat
+        if owner is None or heartbeat is None or heartbeat < self._oldest:
+            return False
+        if owner not in self._known:
+            self._known[owner] = leases.is_alive(owner)
+        return self._known[owner]
+
+
+def _means(record: EvaluationRecord) -> Evaluation:
+    returns = [float(value) for value in record.returns]
+    where = f"run {record.key[:12]}, step {record.step}"
+    if not returns or len(returns) != len(record.lengths):
+        raise ValueError(f"{where}: {len(returns)} returns and {len(record.lengths)} lengths of episodes")
+    if not all(map(math.isfinite, returns)):
+        raise ValueError(f"{where}: a return is not finite; the run has diverged and is to be failed")
+    count = len(returns)
+    return Evaluation(record.step, math.fsum(returns) / count, math.fsum(record.lengths) / count, count)

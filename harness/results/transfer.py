@@ -1,0 +1,510 @@
+"""Moving results between databases and files: merge, export, backup and import of scores."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from sqlalchemy import insert, select, update
+
+from harness.errors import DataError, HarnessError
+from harness.results import schema
+from harness.results.models import (
+    FAILED,
+    FINISHED,
+    IMPORTED,
+    INTERRUPTED,
+    QUEUED,
+    RUNNING,
+    SCHEMA_VERSION,
+    ConfigurationRow,
+    DatasetRow,
+    EnvironmentRow,
+    EpisodeRow,
+    EvaluationRow,
+    MetricRow,
+    RunRow,
+)
+from harness.results.records import RunRecord, imported_key
+from harness.results.rows import (
+    Evaluation,
+    by_key,
+    chunks,
+    insert_environment,
+    insert_evaluations,
+    insert_many,
+    insert_new,
+    insert_runs,
+    now,
+    run_ids,
+)
+from harness.results.scores import ScoreRow, read_scores_csv
+from harness.results.store import RunState, Store
+
+__all__ = [
+    "Conflict",
+    "ImportReport",
+    "ImportRow",
+    "MergeReport",
+    "ScoreRow",
+    "backup",
+    "export",
+    "import_scores",
+    "merge",
+    "read_scores_csv",
+]
+
+# A run's state comes from the side that got further.
+_RANK = {QUEUED: 0, INTERRUPTED: 1, RUNNING: 1, FAILED: 2, FINISHED: 3}
+
+
+# -- merge -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """An evaluation that two databases have with different scores; ours is kept."""
+
+    key: str
+    algorithm: str
+    dataset: str
+    seed: int
+    step: int
+    ours: float
+    theirs: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.algorithm} on {self.dataset}, seed {self.seed}, step {self.step} (run {self.key[:12]}): "
+            f"mean return {self.ours!r} here and {self.theirs!r} there"
+        )
+
+
+@dataclass(frozen=True)
+class MergeReport:
+    """What a merge did, run by run.
+
+    Attributes:
+        added: keys of runs that were new.
+        updated: keys of runs that got evaluations or a later state.
+        unchanged: keys of runs that had everything already.
+        busy: keys of runs that are being trained into this database right now and were left alone.
+        conflicts: first differing evaluation of each run that was left alone for having one.
+    """
+
+    added: tuple[str, ...]
+    updated: tuple[str, ...]
+    unchanged: tuple[str, ...]
+    busy: tuple[str, ...]
+    conflicts: tuple[Conflict, ...]
+
+
+def merge(into: Store, other: str | Path) -> MergeReport:
+    """Add the runs of another database.
+
+    New runs are copied; a run that both have gets what it lacks, unless a score differs, which leaves the
+    whole run as it is. Running runs arrive as ``interrupted``, since their process works on the other
+    database, and checkpoints, which are files, do not come along. Each run is one transaction: a merge that
+    was stopped is completed by doing it again.
+
+    Args:
+        into: the database to add to.
+        other: path or URL of the other, which is only read.
+
+    Raises:
+        SchemaError: there is no such database, or it is of another schema version.
+        DataError: it is the same database, or both have a dataset of the same identity with different
+            content; nothing is written.
+    """
+    with Store.open(other) as source:
+        if _same(into, source):
+            raise DataError(f"{source.location} is the database to merge into; give another one")
+        _merge_datasets(into, source)
+        outcome: dict[str, list[str]] = {"added": [], "updated": [], "unchanged": [], "busy": []}
+        conflicts: list[Conflict] = []
+        for chunk in chunks(source.runs().values(), 100):
+            keys = [run.key for run in chunk]
+            ours, theirs = into.runs(keys), source.evaluations(keys)
+            recorded = into.evaluations(keys)
+            for run in chunk:
+                mine = ours.get(run.key)
+                conflict = _conflict(run, recorded[run.key], theirs[run.key])
+                if conflict is not None:
+                    conflicts.append(conflict)
+                elif mine is not None and mine.alive:
+                    outcome["busy"].append(run.key)
+                elif mine is None or _adds(run, mine, recorded[run.key], theirs[run.key]):
+                    copied = _copy_run(into, source, run, mine, theirs[run.key])
+                    outcome["busy" if not copied else "added" if mine is None else "updated"].append(run.key)
+                else:
+                    outcome["unchanged"].append(run.key)
+    return MergeReport(**{name: tuple(keys) for name, keys in outcome.items()}, conflicts=tuple(conflicts))
+
+
+def _adds(run: RunState, mine: RunState, ours: Sequence[Evaluation], theirs: Sequence[Evaluation]) -> bool:
+    """Whether the other database got further with a run, or evaluated it at other steps."""
+    known = {evaluation.step for evaluation in ours}
+    return _RANK[run.status] > _RANK[mine.status] or any(
+        evaluation.step not in known for evaluation in theirs
+    )
+
+
+def _same(one: Store, other: Store) -> bool:
+    if one.location.path is not None and other.location.path is not None:
+        return one.location.path.samefile(other.location.path)
+    return one.location.url == other.location.url
+
+
+def _conflict(run: RunState, ours: Sequence[Evaluation], theirs: Sequence[Evaluation]) -> Conflict | None:
+    known = {evaluation.step: evaluation for evaluation in ours}
+    for evaluation in theirs:
+        mine = known.get(evaluation.step, evaluation)
+        if mine != evaluation:
+            return Conflict(
+                run.key,
+                run.algorithm,
+                run.dataset,
+                run.seed,
+                evaluation.step,
+                mine.mean_return,
+                evaluation.mean_return,
+            )
+    return None
+
+
+def _merge_datasets(into: Store, source: Store) -> None:
+    columns = (
+        DatasetRow.identity_key,
+        DatasetRow.identity,
+        DatasetRow.content_hash,
+        DatasetRow.transitions,
+        DatasetRow.first_used,
+    )
+    with source.reading() as connection:
+        datasets = [dict(row._mapping) for row in connection.execute(select(*columns))]
+    with into.writing() as connection:
+        insert_new(connection, DatasetRow, datasets)
+        for theirs in datasets:
+            if theirs["content_hash"] is None:
+                continue
+            same = DatasetRow.identity_key == theirs["identity_key"]
+            connection.execute(
+                update(DatasetRow)
+                .where(same, DatasetRow.content_hash.is_(None))
+                .values({name: theirs[name] for name in ("content_hash", "transitions", "first_used")})
+            )
+            ours = connection.execute(select(DatasetRow.content_hash).where(same)).scalar_one()
+            if ours != theirs["content_hash"]:
+                identity = theirs["identity"]
+                raise DataError(
+                    f"dataset {identity.get('id')} ({identity.get('lineage')}) has content "
+                    f"{str(ours)[:12]} in {into.location} and {theirs['content_hash'][:12]} in "
+                    f"{source.location}; their scores cannot share a database"
+                )
+
+
+def _copy_run(
+    into: Store, source: Store, run: RunState, mine: RunState | None, evaluations: Sequence[Evaluation]
+) -> bool:
+    """Copy what the other database has of a run; False, and nothing written, if it changed meanwhile."""
+    with source.reading() as read, into.writing() as write:
+        now_there = write.execute(select(RunRow.status, RunRow.attempt).where(RunRow.key == run.key)).first()
+        seen = None if mine is None else (mine.status, mine.attempt)
+        if (None if now_there is None else tuple(now_there)) != seen:
+            return False
+        if mine is None:
+            content = read.execute(
+                select(ConfigurationRow.content).where(ConfigurationRow.key == run.configuration_key)
+            ).scalar_one()
+            record = RunRecord(run.key, run.configuration_key, content, run.seed)
+            insert_runs(write, {run.key: record}, {"origin": run.origin, "status": QUEUED})
+        ids = run_ids(write, [run.key])
+        if mine is None or _RANK[run.status] > _RANK[mine.status]:
+            environment = None
+            if run.environment_id is not None:
+                environment = insert_environment(
+                    write,
+                    read.execute(
+                        select(EnvironmentRow.fingerprint).where(EnvironmentRow.id == run.environment_id)
+                    ).scalar_one(),
+                )
+            write.execute(
+                update(RunRow)
+                .where(RunRow.key == run.key)
+                .values(
+                    status=INTERRUPTED if run.status == RUNNING else run.status,
+                    environment_id=environment,
+                    owner=None,
+                    heartbeat=None,
+                    checkpoint=None,
+                    checkpoint_step=None,
+                    **{
+                        name: getattr(run, name)
+                        for name in (
+                            "attempt",
+                            "population",
+                            "error",
+                            "failed_step",
+                            "wall_seconds",
+                            "device_seconds",
+                            "created",
+                            "started",
+                            "finished",
+                        )
+                    },
+                )
+            )
+        new = insert_evaluations(write, ids, {run.key: evaluations})
+        episodes = read.execute(
+            select(EvaluationRow.step, EpisodeRow.number, EpisodeRow.raw_return, EpisodeRow.length)
+            .join(EvaluationRow, EvaluationRow.id == EpisodeRow.evaluation_id)
+            .join(RunRow, RunRow.id == EvaluationRow.run_id)
+            .where(RunRow.key == run.key)
+        )
+        insert_many(
+            write,
+            insert(EpisodeRow),
+            (
+                {
+                    "evaluation_id": new[run.key, episode.step],
+                    "number": episode.number,
+                    "raw_return": episode.raw_return,
+                    "length": episode.length,
+                }
+                for episode in episodes
+                if (run.key, episode.step) in new
+            ),
+        )
+        metrics = read.execute(
+            select(MetricRow.step, MetricRow.name, MetricRow.value)
+            .join(RunRow, RunRow.id == MetricRow.run_id)
+            .where(RunRow.key == run.key)
+        )
+        insert_new(write, MetricRow, ({"run_id": ids[run.key], **metric._mapping} for metric in metrics))
+    return True
+
+
+# -- export and backup -------------------------------------------------------------------------------------
+
+
+def backup(store: Store, path: Path) -> None:
+    """Copy a SQLite database that may be in use to a file that is whole or not there.
+
+    Args:
+        store: the database.
+        path: where nothing is yet.
+
+    Raises:
+        HarnessError: the database is not SQLite.
+        DataError: something is there already, or the copy cannot be written.
+    """
+    if store.location.path is None:
+        raise HarnessError(
+            f"{store.location} is not a SQLite file; back it up with that database's own tools"
+        )
+    schema.copy_sqlite(store.location.path, path)
+
+
+def export(store: Store, path: Path) -> int:
+    """Write all results to a file, in the format of its suffix.
+
+    ``.csv`` has one row for each evaluation, with raw returns; cells that a spreadsheet would take for a
+    formula begin with an apostrophe. ``.json`` has one object for each run, with its configuration,
+    environment and evaluations. ``.db`` is a copy of the SQLite database. An existing ``.csv`` or ``.json``
+    is replaced, an existing ``.db`` is not.
+
+    Returns:
+        the number of runs written.
+
+    Raises:
+        HarnessError: the suffix is none of these.
+        DataError: the file cannot be written, or is the database itself.
+    """
+    writers: dict[str, Callable[[Store, TextIO], None]] = {".csv": _write_csv, ".json": _write_json}
+    suffix = path.suffix.lower()
+    if suffix == ".db":
+        backup(store, path)
+    elif suffix not in writers:
+        raise HarnessError(f"{path}: results are exported as .csv, .json or .db; give the file one of these")
+    elif store.location.path is not None and path.exists() and path.samefile(store.location.path):
+        raise DataError(f"{path} is the database itself; export to another file")
+    else:
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        try:
+            with partial.open("w", encoding="utf-8", newline="") as file:
+                writers[suffix](store, file)
+            schema.publish(partial, path)
+        except OSError as error:
+            raise DataError(f"{path} cannot be written: {error.strerror}") from error
+        finally:
+            partial.unlink(missing_ok=True)
+    return sum(store.summary().counts.values())
+
+
+def _write_csv(store: Store, file: TextIO) -> None:
+    writer = csv.writer(file)
+    writer.writerow(
+        (
+            "dataset",
+            "lineage",
+            "algorithm",
+            "seed",
+            "step",
+            "mean_return",
+            "mean_length",
+            "episodes",
+            "status",
+            "origin",
+            "environment",
+            "configuration",
+            "run",
+        )
+    )
+    for run, evaluations in _runs(store):
+        for evaluation in evaluations:
+            cells = (
+                run.dataset,
+                run.lineage,
+                run.algorithm,
+                run.seed,
+                *evaluation,
+                run.status,
+                run.origin,
+                run.environment_id,
+                run.configuration_key,
+                run.key,
+            )
+            writer.writerow([_harmless(cell) if isinstance(cell, str) else cell for cell in cells])
+
+
+def _harmless(text: str) -> str:
+    """A cell that no spreadsheet runs as a formula."""
+    if not text.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
+
+
+def _write_json(store: Store, file: TextIO) -> None:
+    with store.reading() as connection:
+        contents = {
+            row.key: row.content
+            for row in connection.execute(select(ConfigurationRow.key, ConfigurationRow.content))
+        }
+        environments = {
+            str(row.id): row.fingerprint
+            for row in connection.execute(select(EnvironmentRow.id, EnvironmentRow.fingerprint))
+        }
+    runs = [
+        {
+            "key": run.key,
+            "seed": run.seed,
+            "origin": run.origin,
+            "status": run.status,
+            "error": run.error,
+            "configuration_key": run.configuration_key,
+            "environment": run.environment_id,
+            "population": run.population,
+            "wall_seconds": run.wall_seconds,
+            "device_seconds": run.device_seconds,
+            "evaluations": [evaluation._asdict() for evaluation in evaluations],
+        }
+        for run, evaluations in _runs(store)
+    ]
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "configurations": contents,
+        "environments": environments,
+        "runs": runs,
+    }
+    json.dump(document, file, indent=1, ensure_ascii=False, allow_nan=False)
+    file.write("\n")
+
+
+def _runs(store: Store) -> Iterator[tuple[RunState, list[Evaluation]]]:
+    for chunk in chunks(store.runs().values()):
+        evaluations = store.evaluations(run.key for run in chunk)
+        for run in chunk:
+            yield run, evaluations[run.key]
+
+
+# -- import ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ImportRow:
+    """A score of a file, the run that it belongs to, and the raw mean return that it stands for."""
+
+    score: ScoreRow
+    record: RunRecord
+    mean_return: float
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """Numbers of evaluations that an import added, and that were there already with the same score."""
+
+    added: int
+    unchanged: int
+
+
+def import_scores(store: Store, rows: Sequence[ImportRow], source: Path) -> ImportReport:
+    """Add scores that were measured elsewhere, as finished runs of origin ``imported``.
+
+    They stand beside the runs trained here and never in their place. All rows are added or none;
+    importing a file again changes nothing.
+
+    Args:
+        store: the database.
+        rows: the rows of a file (see `read_scores_csv`), joined with what they are scores of.
+        source: the file, whose name and hash become the runs' environment.
+
+    Raises:
+        ValueError: a mean return is not finite.
+        DataError: a score was imported before with another value, or the file cannot be read.
+    """
+    try:
+        digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"{source} cannot be read: {error.strerror}") from error
+    records = {imported_key(row.record.key): row.record for row in rows}
+    lines = {(imported_key(row.record.key), row.score.step): row for row in rows}
+    means: dict[str, list[Evaluation]] = {key: [] for key in records}
+    for (key, step), row in lines.items():
+        if not math.isfinite(row.mean_return):
+            raise ValueError(f"{source}:{row.score.line}: the mean return is not finite")
+        means[key].append(Evaluation(step, row.mean_return, None, 0))
+    with store.writing() as connection:
+        environment = insert_environment(
+            connection, {"origin": IMPORTED, "file": source.name, "sha256": digest}
+        )
+        moment = now()
+        insert_runs(
+            connection,
+            records,
+            {"origin": IMPORTED, "status": FINISHED, "environment_id": environment, "finished": moment},
+        )
+        added = insert_evaluations(connection, run_ids(connection, records), means)
+        statement = select(RunRow.key, EvaluationRow.step, EvaluationRow.mean_return).join(
+            EvaluationRow, EvaluationRow.run_id == RunRow.id
+        )
+        for stored in by_key(connection, statement, records):
+            given = lines.get((stored.key, stored.step))
+            if given is not None and given.mean_return != stored.mean_return:
+                score = given.score
+                raise DataError(
+                    f"{source}:{score.line}: {score.algorithm} on {score.dataset}, seed {score.seed}, step "
+                    f"{score.step} was imported before with mean return {stored.mean_return!r}, which is "
+                    f"{given.mean_return!r} here; correct the file, or import into another database"
+                )
+    return ImportReport(len(added), len(lines) - len(added))

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.results.records import EvaluationRecord, RunRecord, canonical
+from harness.results.rows import sha256
+from harness.results.store import Store
+
+WORKERS = Path(__file__).with_name("workers.py")
+
+
+@pytest.fixture
+def record() -> Callable[..., RunRecord]:
+    """Makes a run of the given algorithm, dataset and seed, keyed as planning keys it."""
+
+    def make(seed: int = 0, *, algorithm: str = "td3_bc", dataset: str = "hopper-medium-v2") -> RunRecord:
+        configuration = {
+            "algorithm": algorithm,
+            "hyperparameters": {"alpha": 2.5},
+            "dataset": {"id": dataset, "lineage": "d4rl"},
+            "environment": None,
+            "protocol": {"steps": 10, "evaluate_every": 5, "episodes": 2},
+        }
+        text = canonical(configuration)
+        return RunRecord(sha256(f"{text}:{seed}"), sha256(text), configuration, seed)
+
+    return make
+
+
+@pytest.fixture
+def train() -> Callable[..., None]:
+    """Registers, claims, evaluates and finishes a run."""
+
+    def run(store: Store, record: RunRecord, scores: dict[int, list[float]], finish: bool = True) -> None:
+        store.register([record])
+        assert store.claim([record.key]) == [record.key]
+        store.record_evaluations(
+            [
+                EvaluationRecord(record.key, step, returns, [7] * len(returns))
+                for step, returns in scores.items()
+            ]
+        )
+        if finish:
+            store.finish([record.key], 2.0, 1.0)
+
+    return run
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "results.db"
+
+
+@pytest.fixture
+def store(database: Path) -> Iterator[Store]:
+    with Store.open(database, create=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def workers() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts a function of workers.py in the given number of processes."""
+    started = []
+
+    def start(what: str, processes: int, *arguments: object) -> subprocess.Popen[str]:
+        command = [sys.executable, str(WORKERS), what, str(processes), *map(str, arguments)]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()

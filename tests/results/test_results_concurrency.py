@@ -1,0 +1,128 @@
+import json
+import os
+import signal
+import sqlite3
+import time
+
+import pytest
+
+from harness.errors import HarnessError
+from harness.results import schema
+from harness.results.leases import LeaseLostError
+from harness.results.records import EvaluationRecord
+from harness.results.store import Store
+
+
+def test_sixteen_processes_lose_and_double_nothing(database, workers, store):
+    process = workers("evaluate", 16, database, 200)
+    assert process.wait(timeout=60) == 0
+
+    assert store.check() == []
+    with sqlite3.connect(database) as connection:
+        assert connection.execute("SELECT count(*) FROM evaluation").fetchone() == (3200,)
+        assert connection.execute("SELECT count(*) FROM episode").fetchone() == (12800,)
+    evaluations = store.evaluations(f"run {number}" for number in range(16))
+    for number in range(16):
+        found = [(e.step, e.mean_return, e.episodes) for e in evaluations[f"run {number}"]]
+        assert found == [(step, number + step + 0.375, 4) for step in range(200)]
+    assert store.summary().counts["finished"] == 16
+
+
+def test_sixteen_processes_create_one_database(database, workers):
+    assert workers("create", 16, database).wait(timeout=60) == 0
+    with Store.open(database) as store:
+        assert set(store.runs()) == {f"run {number}" for number in range(16)}
+        assert store.check() == []
+
+
+def test_processes_claim_disjoint_runs(database, store, workers, record):
+    keys = [record(seed).key for seed in range(40)]
+    store.register([record(seed) for seed in range(40)])
+    output, _ = workers("claim", 4, database, *keys).communicate(timeout=60)
+    claimed = [key for line in output.splitlines() for key in json.loads(line)[1]]
+    assert sorted(claimed) == sorted(keys)
+
+
+def test_a_killed_owner_is_taken_over_at_once(database, store, workers, record):
+    key = record().key
+    store.register([record()])
+    process = workers("hold", 1, database, key)
+    pid, claimed = json.loads(process.stdout.readline())
+    assert claimed == [key]
+    assert store.claim([key]) == []
+    assert store.runs([key])[key].alive
+
+    os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while store.runs([key])[key].alive and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert store.summary().stale == (key,)
+    assert store.claim([key]) == [key]
+    assert store.runs([key])[key].attempt == 2
+
+
+def test_a_silent_owner_loses_its_lease(database, store, record):
+    keys = [record(seed).key for seed in range(2)]
+    with (
+        Store.open(database, owner="elsewhere:1:2", lease_seconds=0.2) as silent,
+        Store.open(database, owner="nowhere:1:2", lease_seconds=0.2) as heir,
+    ):
+        silent.register([record(seed) for seed in range(2)])
+        assert silent.claim(keys) == keys
+        assert heir.claim(keys) == []
+        time.sleep(0.3)
+        silent.heartbeat(keys[:1])
+        assert heir.summary().stale == (keys[1],)
+        assert heir.claim(keys) == [keys[1]]
+
+        late = [EvaluationRecord(key, 5, [1.0], [1]) for key in keys]
+        for write in (
+            lambda: silent.record_evaluations(late),
+            lambda: silent.record_metrics(5, {key: {"q": 1.0} for key in keys}),
+            lambda: silent.record_checkpoint(keys, "population", 5),
+            lambda: silent.record_environment(keys, {"device": "cpu"}, "population"),
+            lambda: silent.finish(keys, 1.0, 1.0),
+            lambda: silent.fail(keys[1], 5, "Traceback"),
+            lambda: silent.heartbeat(keys),
+        ):
+            with pytest.raises(LeaseLostError, match="no longer holds") as caught:
+                write()
+            assert caught.value.keys == (keys[1],)
+        silent.release(keys)
+
+        states = heir.runs(keys)
+        assert [states[key].status for key in keys] == ["interrupted", "running"]
+        assert states[keys[1]].owner == "nowhere:1:2"
+        assert heir.evaluations(keys) == heir.metrics(keys) == {key: [] for key in keys}
+        assert all(state.checkpoint is None and state.population is None for state in states.values())
+
+
+def test_a_finished_run_is_nobodys(store, record, train):
+    train(store, record(), {5: [1.0]})
+    with pytest.raises(LeaseLostError):
+        store.record_evaluations([EvaluationRecord(record().key, 10, [1.0], [1])])
+    assert store.claim([record().key]) == []
+
+
+def test_a_locked_database_is_said_to_be_locked(database, store, record, monkeypatch):
+    monkeypatch.setattr(schema, "BUSY_SECONDS", 0.1)
+    locker = sqlite3.connect(database, isolation_level=None)
+    locker.execute("BEGIN IMMEDIATE")
+    with Store.open(database) as impatient:
+        assert impatient.runs() == {}
+        with pytest.raises(
+            HarnessError, match=r"results\.db was locked by another process for more than 0\.1 s"
+        ):
+            impatient.register([record()])
+    locker.close()
+
+
+def test_a_store_does_not_survive_a_fork(store):
+    child = os.fork()
+    if child == 0:
+        try:
+            store.runs()
+        except RuntimeError:
+            os._exit(0)
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
