@@ -1,0 +1,270 @@
+"""Downloads that resume, verify, retry and never leave a half file under the final name."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from harness.datasets import files
+from harness.errors import DataError
+
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_CHUNK = 1 << 16
+
+Progress = Callable[[int, int | None], None]
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How patient a download is.
+
+    Attributes:
+        attempts: Attempts in a row that may bring nothing new before giving up.
+        backoff: Seconds before the second attempt; doubles with each further one.
+        longest: Most seconds between two attempts.
+        connect_timeout: Seconds to wait for a connection.
+        read_timeout: Seconds without a byte after which a transfer counts as stalled.
+    """
+
+    attempts: int = 6
+    backoff: float = 1.0
+    longest: float = 60.0
+    connect_timeout: float = 15.0
+    read_timeout: float = 60.0
+
+
+class _TransientError(Exception):
+    """Something that another attempt may mend."""
+
+
+class _ChangedError(_TransientError):
+    """The server's file is not the one that the part on disk began."""
+
+
+def download(
+    url: str,
+    destination: Path,
+    *,
+    size: int | None = None,
+    check: Callable[[Path], None] | None = None,
+    progress: Progress | None = None,
+    retry: Retry | None = None,
+) -> Path:
+    """Download an HDF5 file, going on from an earlier attempt's part if the server allows it.
+
+    Bytes are collected in ``<destination>.part``, and ``<destination>.part.json`` says which file they began.
+    Proxies come from the environment, as ``requests`` reads it. Of two processes that want the same file,
+    one waits and then finds it there.
+
+    Args:
+        url: Where the file is.
+        destination: Its final name; if it exists, nothing is done.
+        size: Bytes that the file must have, if known.
+        check: Examines the complete part before it gets its name; raises DataError to refuse it.
+        progress: Called with bytes so far and in total (None if unknown).
+        retry: How patient to be.
+
+    Returns:
+        ``destination``.
+
+    Raises:
+        DataError: The server refuses, keeps failing or serves something else; or the disk is full. A part
+            that can be continued is kept.
+    """
+    retry = retry or Retry()
+    part = _Part(destination, url)
+    with files.locked(destination):
+        if destination.exists():
+            return destination
+        failures, most = 0, part.length
+        while True:
+            try:
+                _attempt(part, size, progress or (lambda done, total: None), retry)
+                break
+            except (_TransientError, requests.RequestException) as error:
+                if not _worth_retrying(error):
+                    raise DataError(f"cannot download {url}: {_reason(error)}") from error
+                failures = 0 if part.length > most else failures + 1
+                most = max(most, part.length)
+                if failures >= retry.attempts:
+                    kept = f", {part.length:,} bytes are kept and the same command goes on from there"
+                    raise DataError(
+                        f"cannot download {url}: {_reason(error)}; gave up after {failures} attempts in a row"
+                        f"{kept if part.length else ''}"
+                    ) from error
+                if not isinstance(error, _ChangedError):
+                    time.sleep(min(retry.longest, retry.backoff * 2 ** max(failures - 1, 0)))
+        try:
+            if check is not None:
+                check(part.path)
+        except DataError as error:
+            part.discard()
+            raise DataError(f"what {url} serves is not usable: {error}") from error
+        with files.explained(destination):
+            files.publish(part.path, destination)
+        part.discard()
+    return destination
+
+
+class _Part:
+    """The bytes so far and what they are the beginning of."""
+
+    def __init__(self, destination: Path, url: str) -> None:
+        self.path = destination.with_name(destination.name + ".part")
+        self.url = url
+        self._notes = destination.with_name(destination.name + ".part.json")
+
+    @property
+    def length(self) -> int:
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def begun(self) -> dict[str, str | int | None] | None:
+        """What an earlier attempt noted about the file, if its bytes can be gone on from."""
+        notes = files.read_json(self._notes)
+        return notes if notes and notes.get("url") == self.url and self.length else None
+
+    def begin(self, version: str | None, total: int | None) -> None:
+        """Empty the part and note which file follows."""
+        with files.explained(self.path):
+            self.path.write_bytes(b"")
+        files.write_json(self._notes, {"url": self.url, "version": version, "total": total})
+
+    def discard(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self._notes.unlink(missing_ok=True)
+
+
+def _attempt(part: _Part, size: int | None, progress: Progress, retry: Retry) -> None:
+    """Ask the server once and append what it sends, until the part is complete.
+
+    Raises:
+        _TransientError: The transfer broke or ended early.
+        requests.RequestException: The connection failed.
+        DataError: The server refuses or serves something else, or the disk is full.
+    """
+    begun = part.begun()
+    if begun and begun["total"] == part.length:
+        return  # an earlier attempt ended between the last byte and the final name
+    # the exact bytes are wanted, so that they can be counted and gone on from
+    headers = {"Accept-Encoding": "identity"}
+    if begun:
+        headers["Range"] = f"bytes={part.length}-"
+        if begun["version"]:
+            headers["If-Range"] = str(begun["version"])
+    timeout = (retry.connect_timeout, retry.read_timeout)
+    with requests.get(part.url, headers=headers, stream=True, timeout=timeout) as response:
+        _check_status(response, part)
+        total = _total(response, part, size)
+        version = _version(response)
+        if response.status_code == requests.codes.partial_content and begun:
+            if (version, total) != (begun["version"], begun["total"]):
+                part.discard()
+                raise _ChangedError("the file changed on the server since the download began")
+        else:
+            part.begin(version, total)
+        if total is not None:
+            files.require_space(part.path, total - part.length)
+        _append(response, part, total, progress)
+    if total is not None and part.length != total:
+        raise _TransientError(f"the server sent {part.length:,} of {total:,} bytes")
+
+
+def _append(response: requests.Response, part: _Part, total: int | None, progress: Progress) -> None:
+    """Write what the server sends behind the part, unbuffered, so that a kill loses nothing received.
+
+    Raises:
+        requests.RequestException: The transfer broke.
+        DataError: The bytes are no HDF5 file, or the disk is full.
+    """
+    done = part.length
+    with part.path.open("ab", buffering=0) as file:
+        for chunk in response.iter_content(_CHUNK):
+            if done == 0 and chunk[: len(HDF5_SIGNATURE)] != HDF5_SIGNATURE[: len(chunk)]:
+                part.discard()
+                raise DataError(f"{part.url} is no HDF5 file: it begins with {chunk[:16]!r}")
+            rest = memoryview(chunk)
+            with files.explained(part.path, None if total is None else total - done):
+                while rest:
+                    rest = rest[file.write(rest) :]
+            done += len(chunk)
+            progress(done, total)
+
+
+def _check_status(response: requests.Response, part: _Part) -> None:
+    """Sort what the server answers into fine, try again and give up.
+
+    Raises:
+        _TransientError: Try again.
+        DataError: Give up.
+    """
+    code, reason = response.status_code, f"the server answered {response.status_code} {response.reason}"
+    if code == requests.codes.requested_range_not_satisfiable:
+        part.discard()
+        raise _ChangedError("the file became shorter on the server")
+    if code in (requests.codes.request_timeout, requests.codes.too_many_requests) or code >= 500:
+        raise _TransientError(reason)
+    if code not in (requests.codes.ok, requests.codes.partial_content):
+        raise DataError(f"cannot download {part.url}: {reason}")
+    if response.headers.get("Content-Type", "").partition(";")[0].strip() == "text/html":
+        raise DataError(f"cannot download {part.url}: the server sent a web page instead of the file")
+
+
+def _total(response: requests.Response, part: _Part, size: int | None) -> int | None:
+    """Bytes of the whole file, as the server tells.
+
+    Raises:
+        _ChangedError: The server continues somewhere else than the part ends.
+        DataError: The file does not have the size that it must have.
+    """
+    total: int | None
+    if response.status_code == requests.codes.partial_content:
+        match = re.fullmatch(
+            r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""), re.IGNORECASE
+        )
+        if match is None or int(match[1]) != part.length:
+            part.discard()
+            raise _ChangedError("the server did not continue where the part ends")
+        total = None if match[2] == "*" else int(match[2])
+    else:
+        length = response.headers.get("Content-Length")
+        total = int(length) if length and length.isdigit() else None
+    if size is not None and total not in (None, size):
+        raise DataError(f"{part.url} has {total:,} bytes, but the spec says {size:,}; is it the right file?")
+    return total if total is not None else size
+
+
+def _version(response: requests.Response) -> str | None:
+    """What tells one version of the file from another; weak tags promise too little to join bytes."""
+    tag = response.headers.get("ETag")
+    return tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified")
+
+
+def _worth_retrying(error: Exception) -> bool:
+    transient = (
+        _TransientError,
+        requests.ConnectionError,
+        requests.Timeout,
+        requests.exceptions.ChunkedEncodingError,
+    )
+    return isinstance(error, transient) and not isinstance(error, requests.exceptions.SSLError)
+
+
+def _reason(error: Exception) -> str:
+    """An error of ``requests`` in few words; its own text nests three libraries' representations."""
+    if isinstance(error, requests.exceptions.SSLError):
+        return f"the server's certificate was refused ({_innermost(error)})"
+    if isinstance(error, requests.Timeout) or "timed out" in str(error):
+        return "the server went silent"
+    if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError):
+        return f"the connection failed ({_innermost(error)})"
+    return str(error)
+
+
+def _innermost(error: BaseException) -> BaseException:
+    inner = error.__cause__ or error.__context__
+    return error if inner is None else _innermost(inner)

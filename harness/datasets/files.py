@@ -1,0 +1,147 @@
+"""Files that are either whole or absent: locks, atomic writes, hashes and full disks."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import glob
+import hashlib
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from harness.errors import DataError
+
+
+def home() -> Path:
+    """The folder for data: ``HARNESS_DATA`` if set, else the user's cache folder."""
+    if named := os.environ.get("HARNESS_DATA"):
+        return Path(named).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("harness"))
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the right to write ``path``; another process that wants it waits.
+
+    The lock is the operating system's, so it ends with the process however that ends.
+
+    Raises:
+        DataError: The folder cannot be made or written.
+    """
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = (path.parent / f".{path.name}.lock").open("a")
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # what a killed holder of the lock left; other files' temporaries have no digit after the name
+        for stale in path.parent.glob(f".{glob.escape(path.name)}.[0-9]*.tmp"):
+            stale.unlink(missing_ok=True)
+        yield
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary file in the same folder, renamed to ``path`` if the block ends well.
+
+    Raises:
+        DataError: It cannot be written, for example because the disk is full.
+    """
+    temporary = path.parent / f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp"
+    try:
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            publish(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Bring a finished file to the disk, then under its final name; a power cut leaves one or the other."""
+    _sync(temporary)
+    temporary.replace(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def explained(path: Path, needed: int | None = None) -> Iterator[None]:
+    """Turn the operating system's complaints about writing ``path`` into a sentence.
+
+    Args:
+        path: The file being written.
+        needed: Bytes still to be written, if known.
+
+    Raises:
+        DataError: Instead of the ``OSError``.
+    """
+    try:
+        yield
+    except OSError as error:
+        # h5py puts the number of the error into its text only
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+            raise _full(path, needed) from error
+        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def require_space(path: Path, needed: int) -> None:
+    """Complain before the work begins if the disk cannot take ``needed`` more bytes at ``path``.
+
+    Raises:
+        DataError: Too little is free.
+    """
+    if shutil.disk_usage(path.parent).free < needed:
+        raise _full(path, needed)
+
+
+def _full(path: Path, needed: int | None) -> DataError:
+    wanted = "" if needed is None else f", which needs {needed:,} more bytes"
+    free = shutil.disk_usage(path.parent).free
+    return DataError(
+        f"no space left to write {path}{wanted} ({free:,} are free); "
+        "make room or set HARNESS_DATA to a folder on a larger disk, then run the same command again"
+    )
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a small JSON file atomically.
+
+    Raises:
+        DataError: It cannot be written.
+    """
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Read a JSON object; None if there is no such file or it holds something else."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,95 @@
+"""Evaluation environments with flat observations, laid out as in D4RL's datasets."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from gymnasium import Env
+
+    from harness.specs.models import Environment
+
+__all__ = ["make"]
+
+_OWN = "harness/"
+
+
+def make(environment: Environment) -> Env[Any, Any]:
+    """Make an evaluation environment.
+
+    Ids are Gymnasium's (``Hopper-v4``: the physics of D4RL's v2 scores) or this project's own:
+    ``harness/maze2d-umaze``, ``-medium`` and ``-large`` (`harness.environments.maze2d`).
+
+    Args:
+        environment: The id and the time limit, in steps.
+
+    Returns:
+        An environment with one-dimensional ``Box`` observations, shape (S,), and actions, shape (A,), which
+        truncates after ``environment.max_episode_steps`` steps. ``reset(seed=...)`` makes it deterministic.
+
+    Raises:
+        HarnessError: There is no such environment here, or its observations are not flat.
+    """
+    import gymnasium
+
+    if environment.id.startswith(_OWN):
+        _register_own(environment.id)
+    with _quiet():
+        try:
+            env: Env[Any, Any] = gymnasium.make(
+                environment.id, max_episode_steps=environment.max_episode_steps, disable_env_checker=True
+            )
+        except (gymnasium.error.Error, ImportError) as error:
+            raise HarnessError(f"environment {environment.id!r} cannot be made: {error}") from error
+    for what, space in (("observations", env.observation_space), ("actions", env.action_space)):
+        if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
+            env.close()
+            raise HarnessError(f"environment {environment.id!r} has {what} of {space}; a flat Box is needed")
+    return env
+
+
+def _register_own(name: str) -> None:
+    """Register one of this project's environments with Gymnasium, once.
+
+    Raises:
+        HarnessError: The project has no environment of that name.
+    """
+    import gymnasium
+
+    from harness.environments.maze2d import MAZES
+
+    known = {f"{_OWN}maze2d-{size}": layout for size, layout in MAZES.items()}
+    if name not in known:
+        raise HarnessError(f"environment {name!r} does not exist; this project has {', '.join(known)}")
+    if name not in gymnasium.registry:
+        gymnasium.register(
+            name, entry_point="harness.environments.maze2d:Maze2D", kwargs={"layout": known[name]}
+        )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence two known warnings about Gymnasium's '-v4' environments, and only those.
+
+    Gymnasium calls them out of date, and MuJoCo dislikes an attribute of their models; MuJoCo would also
+    append that line to MUJOCO_LOG.TXT in the current folder.
+    """
+    import mujoco
+
+    def show(message: str) -> None:
+        if "settotalmass" not in message:
+            warnings.warn(f"MuJoCo: {message.strip()}", RuntimeWarning, stacklevel=2)
+
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(show)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*is out of date", category=DeprecationWarning)
+            yield
+    finally:
+        mujoco.set_mju_user_warning(before)
