@@ -1,0 +1,406 @@
+"""The one model of a reproduced table that every report is made from."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.analysis.intervals import Interval, IntervalSettings, interval
+from harness.analysis.scores import Evaluated, first_counted, run_score
+from harness.analysis.verdicts import Case, Estimate, VerdictKind, VerdictResult, average, estimate, verdicts
+from harness.results.records import imported_key
+
+if TYPE_CHECKING:
+    from harness.planning.cells import Cell, ResolvedTable
+    from harness.results.store import RunState, Store
+    from harness.specs import Specs, models
+    from harness.specs.published import PublishedCell
+
+TOTAL = "total"
+_SHOWN = 12  # characters of a fingerprint's value that a note shows
+
+
+@dataclass(frozen=True)
+class SeedScore:
+    """The normalised score of one run."""
+
+    seed: int
+    score: float
+    key: str
+
+
+@dataclass(frozen=True)
+class ComparedCell:
+    """One cell, or one average: our number, the paper's, and the verdict.
+
+    Attributes:
+        row: dataset id; of an average the group's id, or ``total``.
+        column: column id.
+        mean: mean normalised score over seeds, of an average over its cells; None if there is none.
+        std: standard deviation over seeds, with the comparison's ``ddof``; None for one seed and averages.
+        n: seeds with a score; of an average its complete cells.
+        wanted: seeds asked for; of an average all its cells.
+        scores: the scores by seed; empty for averages.
+        interval: of the mean; None for fewer than two seeds and averages.
+        published: what the paper printed, or None.
+        unavailable: why nothing can be run, for example ``no implementation``; None if it can.
+        verdict: the verdict and its tests.
+        notes: what a reader must know of this cell.
+    """
+
+    row: str
+    column: str
+    mean: float | None
+    std: float | None
+    n: int
+    wanted: int
+    scores: tuple[SeedScore, ...]
+    interval: Interval | None
+    published: PublishedCell | None
+    unavailable: str | None
+    verdict: VerdictResult
+    notes: tuple[str, ...]
+
+    @property
+    def difference(self) -> float | None:
+        """Reproduced minus published mean; None if the two must not or cannot be compared."""
+        return self.verdict.difference
+
+    @property
+    def complete(self) -> bool:
+        """Whether every seed asked for (of an average, every cell) has its score."""
+        return self.mean is not None and self.n >= self.wanted
+
+
+@dataclass(frozen=True)
+class ComparedRow:
+    """A row of the table: its cells in the order of the columns."""
+
+    id: str
+    label: str
+    cells: tuple[ComparedCell, ...]
+
+
+@dataclass(frozen=True)
+class ComparedGroup:
+    """Consecutive rows and, where the table has it, the row of their averages."""
+
+    id: str
+    label: str
+    rows: tuple[ComparedRow, ...]
+    average: ComparedRow | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A table as reproduced, beside what the paper printed.
+
+    Attributes:
+        table: the table's spec: id, version, title, paper, settings of the verdicts, footnotes.
+        protocol: as run, after any preset and option.
+        lineage: of the data trained on.
+        preset: id of the preset, or None.
+        label: of the preset, or None.
+        columns: as shown, in order.
+        groups: rows by group, in order.
+        total: average over all rows, where the table has one.
+        ddof: convention of the reproduced standard deviations.
+        environments: number of different environment fingerprints behind the scores.
+        commits: git commits the scores were made at.
+        environment_notes: how evaluation environments differ from the paper's, each with its datasets.
+    """
+
+    table: models.Table
+    protocol: models.Protocol
+    lineage: models.Lineage
+    preset: str | None
+    label: str | None
+    columns: tuple[models.Column, ...]
+    groups: tuple[ComparedGroup, ...]
+    total: ComparedRow | None
+    ddof: int
+    environments: int
+    commits: tuple[str, ...]
+    environment_notes: tuple[str, ...]
+
+    @property
+    def cells(self) -> tuple[ComparedCell, ...]:
+        """The cells proper, without averages, row by row."""
+        return tuple(cell for group in self.groups for row in group.rows for cell in row.cells)
+
+    @property
+    def averages(self) -> tuple[ComparedCell, ...]:
+        """The cells of the group averages and of the total."""
+        rows = [*(group.average for group in self.groups), self.total]
+        return tuple(cell for row in rows if row for cell in row.cells)
+
+    @property
+    def counts(self) -> dict[VerdictKind, int]:
+        """How many cells (without averages) have each verdict; all kinds, in the order of the legend."""
+        counted = Counter(cell.verdict.kind for cell in self.cells)
+        return {kind: counted[kind] for kind in VerdictKind}
+
+    @property
+    def incomparable(self) -> tuple[str, ...]:
+        """All reasons for which some cell is not comparable, in order of appearance."""
+        return tuple(dict.fromkeys(reason for cell in self.cells for reason in cell.verdict.reasons))
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What the database says of one cell."""
+
+    cell: Cell
+    wanted: int
+    scores: tuple[SeedScore, ...]
+    notes: tuple[str, ...]
+    published: PublishedCell | None
+
+    @property
+    def complete(self) -> bool:
+        return len(self.scores) >= self.wanted
+
+    @property
+    def mean(self) -> float | None:
+        return statistics.fmean(item.score for item in self.scores) if self.scores else None
+
+    def std(self, ddof: int) -> float | None:
+        values = [item.score for item in self.scores]
+        if len(values) < 2:
+            return None
+        return statistics.stdev(values) if ddof else statistics.pstdev(values)
+
+    @property
+    def estimate(self) -> Estimate | None:
+        return None if self.mean is None else estimate(self.mean, self.std(1), len(self.scores), 1)
+
+    def case(self) -> Case:
+        return Case(
+            self.estimate, _printed(self.published), len(self.scores), self.wanted, self.cell.incomparable
+        )
+
+
+def _printed(published: PublishedCell | None) -> Estimate | None:
+    if published is None:
+        return None
+    return estimate(published.mean, published.std, published.n, published.ddof)
+
+
+def compare(
+    resolved: ResolvedTable, specs: Specs, store: Store, *, intervals: IntervalSettings | None = None
+) -> Comparison:
+    """Hold what the database has for a table against what the paper printed.
+
+    Scores are those of finished runs trained here; only where a cell has none of these do imported ones
+    count, and its notes say so. Failed runs are counted in the notes and never averaged. Where the
+    environment fingerprints of a cell's scores differ, its notes name the fields.
+
+    Args:
+        resolved: the table's cells and their runs.
+        specs: where the published numbers are.
+        store: the results.
+        intervals: which intervals to compute.
+
+    Raises:
+        SpecError: the file of published numbers is not as it should be.
+    """
+    table = resolved.table
+    ddof = table.published.ddof if table.published else 1
+    # the whole table's, of which a preset or a glob may have left only a part
+    published = specs.published(specs.table(table.id)) or {}
+    trained = [run.key for cell in resolved.cells for run in cell.runs]
+    states = store.runs([*trained, *map(imported_key, trained)])
+    finished = [key for key, state in states.items() if state.status == "finished"]
+    evaluations = store.evaluations(finished, since=first_counted(resolved.protocol))
+    identifiers = {state.environment_id for state in states.values() if state.environment_id is not None}
+    fingerprints = store.environments(sorted(identifiers))
+
+    measured = {
+        (cell.dataset.id, cell.column.id): _measure(
+            cell,
+            resolved.protocol,
+            states,
+            evaluations,
+            fingerprints,
+            published.get((cell.dataset.id, cell.column.id)),
+        )
+        for cell in resolved.cells
+    }
+    label = resolved.preset.label if resolved.preset else None
+    results = verdicts([item.case() for item in measured.values()], table.verdict, label)
+    cells = {
+        (row, column): ComparedCell(
+            row=row,
+            column=column,
+            mean=item.mean,
+            std=item.std(ddof),
+            n=len(item.scores),
+            wanted=item.wanted,
+            scores=item.scores,
+            interval=interval([score.score for score in item.scores], intervals),
+            published=item.published,
+            unavailable=item.cell.unavailable,
+            verdict=result,
+            notes=item.notes,
+        )
+        for ((row, column), item), result in zip(measured.items(), results, strict=True)
+    }
+    averages = _averages(table, measured, published, label)
+    behind = {states[score.key].environment_id for item in measured.values() for score in item.scores}
+    used = [fingerprints[i] for i in behind if i is not None]
+    commits = {fingerprint.get("git_commit") for fingerprint in used}
+    return Comparison(
+        table=table,
+        protocol=resolved.protocol,
+        lineage=resolved.lineage,
+        preset=resolved.preset.id if resolved.preset else None,
+        label=label,
+        columns=table.columns,
+        groups=tuple(
+            ComparedGroup(
+                id=group.id,
+                label=group.label,
+                rows=tuple(
+                    ComparedRow(row, row, tuple(cells[row, column.id] for column in table.columns))
+                    for row in group.datasets
+                ),
+                average=averages.get(group.id),
+            )
+            for group in table.groups
+        ),
+        total=averages.get(TOTAL),
+        ddof=ddof,
+        environments=len(used),
+        commits=tuple(sorted(commit for commit in commits if commit)),
+        environment_notes=_environment_notes(resolved.cells),
+    )
+
+
+def _measure(
+    cell: Cell,
+    protocol: models.Protocol,
+    states: Mapping[str, RunState],
+    evaluations: Mapping[str, Sequence[Evaluated]],
+    fingerprints: Mapping[int, Mapping[str, str]],
+    published: PublishedCell | None,
+) -> _Measured:
+    by_origin: dict[str, list[SeedScore]] = {"trained": [], "imported": []}
+    for run in cell.runs:
+        for key in (run.key, imported_key(run.key)):
+            score = run_score(evaluations.get(key, ()), protocol, cell.dataset.reference)
+            if score is not None:
+                by_origin[states[key].origin].append(SeedScore(run.seed, score, key))
+    trained, imported = by_origin["trained"], by_origin["imported"]
+    scores = trained or imported
+
+    keys = [key for run in cell.runs for key in (run.key, imported_key(run.key)) if key in states]
+    failed = sum(states[key].status == "failed" for key in keys)
+    unscored = sum(states[key].status == "finished" for key in keys) - len(trained) - len(imported)
+    notes = [f"{failed} failed"] if failed else []
+    if unscored:
+        notes.append(f"{unscored} finished without the score that the protocol counts")
+    if imported:
+        notes.append(f"{len(imported)} imported, left out" if trained else "imported")
+    used = {states[score.key].environment_id for score in scores}
+    known = [fingerprints[i] for i in sorted(i for i in used if i is not None)]
+    if differing := _differing(known):
+        notes.append(f"environments differ: {', '.join(differing)}")
+    if None in used and known:
+        notes.append("environments differ: some are not recorded")
+    if published and published.source == "copied":
+        notes.append("published number copied from another paper")
+    if published and published.note:
+        notes.append(f"published: {published.note}")
+    return _Measured(cell, len(protocol.seeds), tuple(scores), tuple(notes), published)
+
+
+def _differing(fingerprints: Sequence[Mapping[str, str]]) -> list[str]:
+    """The fields in which fingerprints differ, each with its values: ``torch 2.6/2.13``."""
+    fields = dict.fromkeys(field for fingerprint in fingerprints for field in fingerprint)
+    values = {
+        field: list(
+            dict.fromkeys(str(fingerprint.get(field, "none"))[:_SHOWN] for fingerprint in fingerprints)
+        )
+        for field in fields
+        if len({fingerprint.get(field) for fingerprint in fingerprints}) > 1
+    }
+    return [f"{field} {'/'.join(seen)}" for field, seen in values.items()]
+
+
+def _averages(
+    table: models.Table,
+    measured: Mapping[tuple[str, str], _Measured],
+    published: Mapping[tuple[str, str], PublishedCell],
+    label: str | None,
+) -> dict[str, ComparedRow]:
+    """The rows of averages by group id, and of the total.
+
+    The paper's side of the test is the average that it printed; how well that is known follows from the
+    deviations of the cells behind it.
+    """
+    rows = [(group.id, group.average, group.datasets) for group in table.groups if group.average]
+    if table.total:
+        rows.append((TOTAL, table.total, table.datasets))
+    cases: dict[tuple[str, str], Case] = {}
+    for row, _, datasets in rows:
+        for column in table.columns:
+            behind = [measured[dataset, column.id] for dataset in datasets]
+            complete = [item.estimate for item in behind if item.complete and item.estimate]
+            reasons = dict.fromkeys(reason for item in behind for reason in item.cell.incomparable)
+            cases[row, column.id] = Case(
+                reproduced=average(complete) if len(complete) == len(datasets) else None,
+                published=_printed_average(
+                    published.get((row, column.id)),
+                    [published.get((dataset, column.id)) for dataset in datasets],
+                ),
+                have=len(complete),
+                wanted=len(datasets),
+                incomparable=tuple(reasons),
+            )
+    results = dict(zip(cases, verdicts(list(cases.values()), table.verdict, label), strict=True))
+
+    def compared(row: str, column: str) -> ComparedCell:
+        case = cases[row, column]
+        return ComparedCell(
+            row=row,
+            column=column,
+            mean=case.reproduced.mean if case.reproduced else None,
+            std=None,
+            n=case.have,
+            wanted=case.wanted,
+            scores=(),
+            interval=None,
+            published=published.get((row, column)),
+            unavailable=None if case.reproduced or case.incomparable else f"{case.have} of {case.wanted}",
+            verdict=results[row, column],
+            notes=(),
+        )
+
+    return {
+        row: ComparedRow(row, name or row, tuple(compared(row, column.id) for column in table.columns))
+        for row, name, _ in rows
+    }
+
+
+def _printed_average(
+    printed: PublishedCell | None, behind: Sequence[PublishedCell | None]
+) -> Estimate | None:
+    """The average that the paper printed, with the variance that its own cells give it."""
+    if printed is None:
+        return None
+    known = [found for cell in behind if (found := _printed(cell))]
+    if len(known) < len(behind):
+        return estimate(printed.mean, None, printed.n, printed.ddof)
+    derived = average(known)
+    return Estimate(printed.mean, derived.variance, derived.df, derived.n)
+
+
+def _environment_notes(cells: Iterable[Cell]) -> tuple[str, ...]:
+    datasets: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        if cell.dataset.environment and cell.dataset.environment.note:
+            datasets.setdefault(cell.dataset.environment.note, {})[cell.dataset.id] = None
+    return tuple(f"{', '.join(ids)}: {note}" for note, ids in datasets.items())

@@ -1,0 +1,276 @@
+"""The verdict on every cell of a table: does our reproduction agree with what the paper printed?
+
+Both sides are known only as (mean, standard deviation, number of seeds), so the difference is tested with
+Welch's t-test, the p-values are adjusted over the table (Benjamini and Hochberg, 1995), and agreement is
+shown with two one-sided tests against a margin (TOST, Schuirmann 1987), not by the lack of a difference.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from harness.analysis import student
+
+if TYPE_CHECKING:
+    from harness.specs import models
+
+
+class VerdictKind(StrEnum):
+    """What can be said of a cell; the value is what every output shows."""
+
+    OK = "OK"
+    UNDECIDED = "OK*"
+    BETTER = "BETTER"
+    WORSE = "WORSE"
+    MISSING = "MISSING"
+    INCOMPARABLE = "N/C"
+    UNPUBLISHED = "\N{EN DASH}"
+
+
+LEGEND: dict[VerdictKind, str] = {
+    VerdictKind.OK: "equivalent to the published mean within the margin",
+    VerdictKind.UNDECIDED: "no difference shown, but too few seeds to show equivalence",
+    VerdictKind.BETTER: "significantly above the published mean",
+    VerdictKind.WORSE: "significantly below the published mean",
+    VerdictKind.MISSING: "k of n seeds have a score",
+    VerdictKind.INCOMPARABLE: "not comparable with the published number",
+    VerdictKind.UNPUBLISHED: "nothing published",
+}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean and how well it is known.
+
+    Attributes:
+        mean: in points of normalised score.
+        variance: squared standard error of the mean; None if unknown (one seed, or no deviation printed).
+        df: degrees of freedom of ``variance``.
+        n: seeds behind the mean.
+    """
+
+    mean: float
+    variance: float | None
+    df: float
+    n: int
+
+
+def estimate(mean: float, std: float | None, n: int, ddof: int) -> Estimate:
+    """The estimate that (mean, std, n) gives; its variance is unbiased whichever ``ddof`` the std has.
+
+    Args:
+        mean: mean over seeds.
+        std: standard deviation over seeds, with divisor n - ddof; None if it is not known.
+        n: number of seeds.
+        ddof: 0 or 1.
+    """
+    if std is None or n < 2 or not math.isfinite(std):
+        return Estimate(mean, None, math.nan, n)
+    # deviations of equal scores are seldom exactly zero in floating point
+    variance = 0.0 if std <= 1e-9 * max(1.0, abs(mean)) else std**2 / (n - 1 + ddof)
+    return Estimate(mean, variance, n - 1, n)
+
+
+def average(estimates: Sequence[Estimate]) -> Estimate:
+    """The unweighted mean of independent estimates, with Satterthwaite's degrees of freedom."""
+    mean = sum(item.mean for item in estimates) / len(estimates)
+    n = min(item.n for item in estimates)
+    parts = [
+        (item.variance / len(estimates) ** 2, item.df) for item in estimates if item.variance is not None
+    ]
+    if len(parts) < len(estimates):
+        return Estimate(mean, None, math.nan, n)
+    return Estimate(mean, sum(variance for variance, _ in parts), _satterthwaite(parts), n)
+
+
+def _satterthwaite(parts: Sequence[tuple[float, float]]) -> float:
+    """Degrees of freedom of a sum of independent (variance, df); NaN if all variances are zero."""
+    denominator = sum(variance**2 / df for variance, df in parts if variance > 0)
+    return sum(variance for variance, _ in parts) ** 2 / denominator if denominator > 0 else math.nan
+
+
+@dataclass(frozen=True)
+class Case:
+    """One cell, or one average, as `verdicts` sees it.
+
+    Attributes:
+        reproduced: our estimate; None if there is no score.
+        published: the paper's estimate; None if it printed nothing.
+        have: seeds with a score (for an average: complete cells).
+        wanted: seeds asked for (for an average: all its cells).
+        incomparable: reasons why the two numbers must not be compared; empty if they may.
+    """
+
+    reproduced: Estimate | None
+    published: Estimate | None
+    have: int
+    wanted: int
+    incomparable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class VerdictResult:
+    """A verdict and everything it rests on.
+
+    Attributes:
+        kind: the verdict.
+        have: seeds with a score (for an average: complete cells).
+        wanted: seeds asked for (for an average: all its cells).
+        difference: reproduced minus published mean; None if the two must not or cannot be compared.
+        p: two-sided p-value of Welch's test; None if no test was made.
+        p_adjusted: the same, adjusted over the table.
+        p_equivalence: p-value of the equivalence test; None if none was made.
+        alpha: level of both tests; for the first a false-discovery rate over the table.
+        margin: points of normalised score that count as equal.
+        reasons: why the cell is not comparable.
+        note: what a reader must know about the tests; empty for the usual case.
+        label: of the preset, part of the verdict's text; None for the table's own protocol.
+    """
+
+    kind: VerdictKind
+    have: int
+    wanted: int
+    difference: float | None
+    p: float | None
+    p_adjusted: float | None
+    p_equivalence: float | None
+    alpha: float
+    margin: float
+    reasons: tuple[str, ...] = ()
+    note: str = ""
+    label: str | None = None
+
+    @property
+    def mark(self) -> str:
+        """The verdict in a word, with the number of seeds where some lack: ``OK*``, ``MISSING 2/4``."""
+        return str(self.kind) if self.have >= self.wanted else f"{self.kind} {self.have}/{self.wanted}"
+
+    @property
+    def text(self) -> str:
+        """The mark and, where a preset was used, its label: ``OK* (smoke protocol)``."""
+        return f"{self.mark} ({self.label})" if self.label else self.mark
+
+
+def adjust(p_values: ArrayLike) -> NDArray[np.float64]:
+    """Benjamini and Hochberg's adjusted p-values (shape (m,), in the order given)."""
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p)[::-1]
+    ranked = p[order] * len(p) / np.arange(len(p), 0, -1)
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(np.minimum.accumulate(ranked), 1.0)
+    return adjusted
+
+
+@dataclass(frozen=True)
+class _Test:
+    """Welch's test and TOST of one case; ``p`` is None where both deviations are zero or unknown."""
+
+    difference: float
+    p: float | None
+    p_equivalence: float | None
+    exact: bool
+    note: str
+
+
+def _test(ours: Estimate, theirs: Estimate, margin: float) -> _Test:
+    difference = ours.mean - theirs.mean
+    note = ""
+    if ours.variance is not None and theirs.variance is not None:
+        variance = ours.variance + theirs.variance
+        df = _satterthwaite([(ours.variance, ours.df), (theirs.variance, theirs.df)])
+    else:
+        # The side without a deviation borrows the other's: Student's test, which assumes them equal
+        known, unknown = (ours, theirs) if ours.variance is not None else (theirs, ours)
+        if known.variance is None:
+            return _Test(
+                difference, None, None, exact=False, note="not testable: no deviation on either side"
+            )
+        variance, df = known.variance * (1 + known.n / unknown.n), known.df
+        side = "published" if unknown is theirs else "reproduced"
+        note = f"{side} deviation unknown, taken to equal the other side's"
+    if variance == 0:
+        note = "; ".join(
+            filter(None, (note, "deviations are zero: the difference is held against the margin"))
+        )
+        return _Test(difference, None, None, exact=True, note=note)
+
+    error = math.sqrt(variance)
+    p = 2 * student.cdf(-abs(difference) / error, df)
+    p_equivalence = student.cdf((abs(difference) - margin) / error, df)
+    return _Test(difference, p, p_equivalence, exact=False, note=note)
+
+
+def _judge(test: _Test, p_adjusted: float | None, settings: models.Verdict) -> VerdictKind:
+    """The verdict on a complete, comparable case."""
+    if test.exact:
+        different, equivalent = (
+            abs(test.difference) > settings.margin,
+            abs(test.difference) <= settings.margin,
+        )
+    else:
+        different = p_adjusted is not None and p_adjusted <= settings.alpha
+        equivalent = test.p_equivalence is not None and test.p_equivalence <= settings.alpha
+    if different:
+        return VerdictKind.BETTER if test.difference > 0 else VerdictKind.WORSE
+    return VerdictKind.OK if equivalent else VerdictKind.UNDECIDED
+
+
+def verdicts(
+    cells: Sequence[Case], settings: models.Verdict, label: str | None = None
+) -> list[VerdictResult]:
+    """The verdict on every cell of a table, in the order given.
+
+    All cells go in at once because the p-values are adjusted over those that are tested: comparable,
+    published and complete. A significant difference wins over equivalence. Where one side's deviation is
+    unknown (one seed, none printed), it is taken to equal the other's, and the note says so; where both are,
+    nothing is tested and the verdict is ``OK*``. Where both are zero, the difference alone is held against
+    the margin.
+
+    Args:
+        cells: all cells of the table.
+        settings: alpha and margin.
+        label: of the preset; part of every verdict's text.
+    """
+    tests: dict[int, _Test] = {}
+    kinds: dict[int, VerdictKind] = {}
+    for index, case in enumerate(cells):
+        if case.incomparable:
+            kinds[index] = VerdictKind.INCOMPARABLE
+        elif case.published is None:
+            kinds[index] = VerdictKind.UNPUBLISHED
+        elif case.reproduced is None or case.have < case.wanted:
+            kinds[index] = VerdictKind.MISSING
+        else:
+            tests[index] = _test(case.reproduced, case.published, settings.margin)
+
+    tested = {index: test.p for index, test in tests.items() if test.p is not None}
+    adjusted = dict(zip(tested, adjust(list(tested.values())).tolist(), strict=True))
+
+    def result(index: int, case: Case) -> VerdictResult:
+        test = tests.get(index)
+        difference = None
+        if case.reproduced and case.published and not case.incomparable:
+            difference = case.reproduced.mean - case.published.mean
+        return VerdictResult(
+            kind=_judge(test, adjusted.get(index), settings) if test else kinds[index],
+            have=case.have,
+            wanted=case.wanted,
+            difference=difference,
+            p=test.p if test else None,
+            p_adjusted=adjusted.get(index),
+            p_equivalence=test.p_equivalence if test else None,
+            alpha=settings.alpha,
+            margin=settings.margin,
+            reasons=case.incomparable,
+            note=test.note if test else "",
+            label=label,
+        )
+
+    return [result(index, case) for index, case in enumerate(cells)]

@@ -1,0 +1,137 @@
+"""Compared tables for other programs: CSV in long form, and JSON with everything."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from harness.reports import escaping, wording
+
+if TYPE_CHECKING:
+    from harness.analysis.comparison import ComparedCell, ComparedRow, Comparison
+
+
+def csv_text(comparison: Comparison) -> str:
+    """One line per cell and average, numbers unrounded, lines ended by LF (RFC 4180 otherwise)."""
+    records = list(_records(comparison))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(records[0].keys() if records else ())
+    writer.writerows([_field(value) for value in record.values()] for record in records)
+    return out.getvalue()
+
+
+def _field(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        return ""
+    return escaping.csv(value) if isinstance(value, str) else value
+
+
+def _records(comparison: Comparison) -> Iterator[dict[str, object]]:
+    labels = {column.id: column.label for column in comparison.columns}
+    for group, kind, row in _rows(comparison):
+        for cell in row.cells:
+            interval, published, verdict = cell.interval, cell.published, cell.verdict
+            yield {
+                "table": comparison.table.id,
+                "version": comparison.table.version,
+                "preset": comparison.label,
+                "lineage": comparison.lineage,
+                "group": group,
+                "kind": kind,
+                "row": row.id,
+                "column": cell.column,
+                "label": labels[cell.column],
+                "verdict": verdict.text,
+                "mean": cell.mean,
+                "std": cell.std,
+                "ddof": comparison.ddof,
+                "n": cell.n,
+                "wanted": cell.wanted,
+                "low": interval and interval.low,
+                "high": interval and interval.high,
+                "interval": interval and interval.method,
+                "level": interval and interval.level,
+                "published_mean": published and published.mean,
+                "published_std": published and published.std,
+                "published_n": published and published.n,
+                "published_ddof": published and published.ddof,
+                "published_source": published and published.source,
+                "difference": cell.difference,
+                "p": verdict.p,
+                "p_adjusted": verdict.p_adjusted,
+                "p_equivalence": verdict.p_equivalence,
+                "alpha": verdict.alpha,
+                "margin": verdict.margin,
+                "unavailable": cell.unavailable,
+                "reasons": "; ".join(verdict.reasons),
+                "notes": "; ".join(filter(None, (*cell.notes, verdict.note))),
+                "scores": " ".join(f"{item.seed}:{item.score!r}" for item in cell.scores),
+            }
+
+
+def _rows(comparison: Comparison) -> Iterator[tuple[str, str, ComparedRow]]:
+    """(group id, kind of row, row) in the order of the table."""
+    for group in comparison.groups:
+        for row in group.rows:
+            yield group.id, "dataset", row
+        if group.average:
+            yield group.id, "average", group.average
+    if comparison.total:
+        yield "", "total", comparison.total
+
+
+def json_text(comparison: Comparison) -> str:
+    """Everything the comparison holds, indented, numbers unrounded, what is not finite as null."""
+    return json.dumps(_finite(_document(comparison)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _document(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "table": comparison.table.model_dump(mode="json", exclude={"groups", "columns"}),
+        "protocol": comparison.protocol.model_dump(mode="json"),
+        "lineage": comparison.lineage,
+        "preset": comparison.preset,
+        "label": comparison.label,
+        "ddof": comparison.ddof,
+        "environments": comparison.environments,
+        "commits": comparison.commits,
+        "counts": comparison.counts,
+        "incomparable": comparison.incomparable,
+        "columns": [{"id": column.id, "label": column.label} for column in comparison.columns],
+        "groups": [
+            {
+                "id": group.id,
+                "label": group.label,
+                "rows": [_row(row) for row in group.rows],
+                "average": group.average and _row(group.average),
+            }
+            for group in comparison.groups
+        ],
+        "total": comparison.total and _row(comparison.total),
+        "notes": [asdict(note) for note in wording.notes(comparison)],
+    }
+
+
+def _row(row: ComparedRow) -> dict[str, Any]:
+    return {"id": row.id, "label": row.label, "cells": [_cell(cell) for cell in row.cells]}
+
+
+def _cell(cell: ComparedCell) -> dict[str, Any]:
+    return asdict(cell) | {"verdict": asdict(cell.verdict) | {"text": cell.verdict.text}}
+
+
+def _finite(value: Any) -> Any:
+    """The same JSON value with None for every number that JSON cannot write."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

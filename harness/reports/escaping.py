@@ -1,0 +1,68 @@
+"""Text made harmless for the format it goes into. Nothing reaches a report without one of these."""
+
+from __future__ import annotations
+
+import re
+
+# Brackets too: LaTeX takes a '[' that follows '\\' for an argument. Hyphens in a row would become dashes.
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "_": r"\_",
+    "%": r"\%",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "[": "{[}",
+    "]": "{]}",
+    "*": "{*}",
+    "\N{PLUS-MINUS SIGN}": r"\ensuremath{\pm}",
+    "\N{EN DASH}": "--",
+}
+_MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {mark: f"\\{mark}" for mark in r"\`*_[]|~#$"}
+
+# a number stays a number for a spreadsheet, whatever its sign
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+# control characters but tab and line feed, and Unicode's marks that change the direction of text
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def _one_line(text: str) -> str:
+    """Without line breaks and other control characters: each run of them becomes a space."""
+    return re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", text)
+
+
+def latex(text: str) -> str:
+    """For LaTeX text, outside mathematics."""
+    return re.sub(
+        "-(?=-)|[^-]",
+        lambda match: "-{}" if match[0] == "-" else _LATEX.get(match[0], match[0]),
+        _one_line(text),
+    )
+
+
+def markdown(text: str) -> str:
+    """For a cell or a line of GitHub-flavoured Markdown."""
+    return "".join(_MARKDOWN.get(character, character) for character in _one_line(text))
+
+
+def csv(text: str) -> str:
+    """For a CSV field: what a spreadsheet would take for a formula gets an apostrophe in front."""
+    if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) and not _NUMBER.fullmatch(text):
+        return f"'{text}"
+    return text
+
+
+def terminal(text: str) -> str:
+    r"""For a terminal: what it would obey, or what turns text around, becomes ``\u001b`` and the like.
+
+    Line breaks and tabs stay. The escapes are JSON's own, so JSON stays the same JSON.
+    """
+    return _OBEYED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

@@ -1,0 +1,227 @@
+"""Numbers, verdicts and notes in words: what every format shows, before any escaping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.analysis.scores import SCORE_RULES
+from harness.analysis.verdicts import LEGEND, VerdictKind
+
+if TYPE_CHECKING:
+    from harness.analysis.comparison import ComparedCell, ComparedRow, Comparison
+    from harness.specs import models
+
+_MOST_CELLS = 6  # cells that a note lists by name before it only counts them
+
+
+def number(value: float | None, *, sign: bool = False) -> str:
+    """A score with one decimal, an en dash for None; never '-0.0'."""
+    if value is None:
+        return "\N{EN DASH}"
+    rounded = round(value, 1) + 0.0
+    return f"{rounded:+.1f}" if sign and rounded else f"{rounded:.1f}"
+
+
+def mean_std(mean: float | None, std: float | None) -> str:
+    """For example ``20.8 ± 0.9``, or ``20.8`` where there is no deviation."""
+    return number(mean) if std is None else f"{number(mean)} \N{PLUS-MINUS SIGN} {number(std)}"
+
+
+def p_value(value: float | None) -> str:
+    """Three decimals, ``<0.001`` below that, an en dash for None."""
+    if value is None:
+        return "\N{EN DASH}"
+    return "<0.001" if value < 0.0005 else f"{value:.3f}"
+
+
+def reproduced(cell: ComparedCell) -> str:
+    """Our number, or why there is none; empty where the verdict's mark says it."""
+    return mean_std(cell.mean, cell.std) if cell.mean is not None else cell.unavailable or ""
+
+
+def published(cell: ComparedCell) -> str:
+    """The paper's number, or an en dash."""
+    return mean_std(cell.published.mean, cell.published.std) if cell.published else number(None)
+
+
+def mark(cell: ComparedCell) -> str:
+    """The verdict's mark; where `reproduced` already says why nothing is there, only that it is N/C."""
+    if cell.unavailable is None or cell.mean is not None:
+        return cell.verdict.mark
+    return str(cell.verdict.kind) if cell.verdict.kind is VerdictKind.INCOMPARABLE else ""
+
+
+def best(row: ComparedRow) -> frozenset[str]:
+    """Columns with the highest complete mean of a row, as printed; empty unless at least two have one."""
+    means = {
+        cell.column: round(cell.mean, 1) for cell in row.cells if cell.mean is not None and cell.complete
+    }
+    top = max(means.values(), default=None)
+    return frozenset(column for column, mean in means.items() if len(means) > 1 and mean == top)
+
+
+@dataclass(frozen=True)
+class DiffLine:
+    """One line of the long list; all text."""
+
+    row: str
+    column: str
+    reproduced: str
+    published: str
+    difference: str
+    verdict: str
+    p: str
+
+
+def diff_lines(comparison: Comparison) -> Iterator[DiffLine]:
+    """The long list: cells in the table's order, each group's averages after it, the total last."""
+    labels = {column.id: column.label for column in comparison.columns}
+
+    def lines(row: ComparedRow, *, seeds: bool) -> Iterator[DiffLine]:
+        for cell in row.cells:
+            ours, theirs = reproduced(cell) or number(None), published(cell)
+            if seeds and cell.mean is not None:
+                ours += f" ({cell.n})"
+            if seeds and cell.published:
+                theirs += f" ({cell.published.n})"
+            yield DiffLine(
+                row=row.label,
+                column=labels[cell.column],
+                reproduced=ours,
+                published=theirs,
+                difference=number(cell.difference, sign=True),
+                verdict=cell.verdict.text,
+                p=p_value(cell.verdict.p_adjusted),
+            )
+
+    for group in comparison.groups:
+        for row in group.rows:
+            yield from lines(row, seeds=True)
+        if group.average:
+            yield from lines(group.average, seeds=False)
+    if comparison.total:
+        yield from lines(comparison.total, seeds=False)
+
+
+@dataclass(frozen=True)
+class Note:
+    """A titled line below a table."""
+
+    title: str
+    text: str
+
+
+def warning(comparison: Comparison) -> str:
+    """The sentence that must stand above a table whose numbers are not the paper's; empty if they are."""
+    parts = []
+    if comparison.label:
+        parts.append(f"Run with the preset '{comparison.preset}' ({comparison.label}), not as the paper did.")
+    if comparison.incomparable:
+        count = comparison.counts[VerdictKind.INCOMPARABLE]
+        reasons = "; ".join(comparison.incomparable)
+        parts.append(
+            f"N/C: {count} of {len(comparison.cells)} cells cannot be compared with the paper: {reasons}."
+        )
+    return " ".join(parts)
+
+
+def notes(comparison: Comparison) -> tuple[Note, ...]:
+    """Everything that a reader needs to judge the numbers, in the order shown."""
+    table = comparison.table
+    counts = ", ".join(f"{kind} {count}" for kind, count in comparison.counts.items() if count)
+    legend = "; ".join(f"{kind} {meaning}" for kind, meaning in LEGEND.items())
+    lines = [
+        Note("Verdicts", f"{counts} ({len(comparison.cells)} cells)"),
+        Note("Legend", f"{legend}; [ ] published number where nothing is reproduced"),
+        Note("Tests", _tests(comparison)),
+        Note("Intervals", _intervals(comparison)),
+        Note("Protocol", _protocol(comparison)),
+        Note(
+            "Scores",
+            "100 (R - minimum) / (maximum - minimum) of the raw return R; "
+            f"mean \N{PLUS-MINUS SIGN} standard deviation over seeds (ddof {comparison.ddof}); "
+            "averages are means over cells",
+        ),
+        Note("Data", _data(comparison)),
+    ]
+    if table.published:
+        lines.append(
+            Note(
+                "Published",
+                f"{table.paper.title}{f', {table.paper.table}' if table.paper.table else ''}; "
+                f"{table.published.seeds} seeds, standard deviations with ddof {table.published.ddof} "
+                "unless a cell says otherwise",
+            )
+        )
+    lines += [Note("Environment", text) for text in comparison.environment_notes]
+    lines += [
+        Note("Column", f"{column.label}: {column.note}") for column in comparison.columns if column.note
+    ]
+    lines += [Note("Note", text) for text in table.footnotes]
+    lines += [Note("Cells", text) for text in _cell_notes(comparison)]
+    commits = ", ".join(commit[:12] for commit in comparison.commits) or "none recorded"
+    lines.append(
+        Note("Provenance", f"environment fingerprints: {comparison.environments}; git commits: {commits}")
+    )
+    lines.append(Note("Spec", f"{table.id}, version {table.version}"))
+    return tuple(lines)
+
+
+def _tests(comparison: Comparison) -> str:
+    settings = comparison.table.verdict
+    tested = sum(cell.verdict.p is not None for cell in comparison.cells)
+    return (
+        f"Welch's t-test, Benjamini-Hochberg over the {tested} cells tested (averages apart), "
+        f"alpha {settings.alpha:g}; equivalence by two one-sided t-tests, margin {settings.margin:g} points, "
+        f"alpha {settings.alpha:g}"
+    )
+
+
+def _intervals(comparison: Comparison) -> str:
+    """The kinds of intervals in the table; one line each, since cells may have unequal seeds."""
+    kinds = {
+        (item.method, item.level, item.n, item.repetitions, item.seed): None
+        for cell in comparison.cells
+        if (item := cell.interval)
+    }
+    described = [
+        f"{level:.0%} {method} of the mean, n = {n}"
+        + (f", {repetitions} resamples" if repetitions else "")
+        + (f", seed {seed}" if seed is not None else "")
+        for method, level, n, repetitions, seed in kinds
+    ]
+    return "; ".join(described) or "none: no cell has two scores"
+
+
+def _protocol(comparison: Comparison) -> str:
+    protocol = comparison.protocol
+    seeds = ", ".join(str(seed) for seed in protocol.seeds)
+    return (
+        f"{protocol.id}: {protocol.steps} steps, evaluated every {protocol.evaluate_every} on "
+        f"{protocol.episodes} episodes, seeds {seeds}, score: {_score_rule(protocol)}"
+    )
+
+
+def _score_rule(protocol: models.Protocol) -> str:
+    return SCORE_RULES[protocol.score].format(k=protocol.last_k)
+
+
+def _data(comparison: Comparison) -> str:
+    paper = comparison.table.lineage
+    same = comparison.lineage == paper
+    return f"lineage {comparison.lineage}" + ("" if same else f"; the paper's numbers come from {paper}")
+
+
+def _cell_notes(comparison: Comparison) -> list[str]:
+    """Each distinct note of cells with the cells it holds for."""
+    labels = {column.id: column.label for column in comparison.columns}
+    held: dict[str, list[str]] = {}
+    for cell in (*comparison.cells, *comparison.averages):
+        for note in (*cell.notes, *filter(None, [cell.verdict.note])):
+            held.setdefault(note, []).append(f"{cell.row} / {labels[cell.column]}")
+    return [
+        f"{note}: {', '.join(cells)}" if len(cells) <= _MOST_CELLS else f"{note}: {len(cells)} cells"
+        for note, cells in held.items()
+    ]

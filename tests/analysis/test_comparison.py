@@ -1,0 +1,328 @@
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from harness.analysis.comparison import compare
+from harness.analysis.intervals import IntervalSettings
+from harness.analysis.verdicts import VerdictKind
+from harness.planning.cells import Cell, ResolvedTable, run_record
+from harness.results.records import EvaluationRecord, RunRecord, imported_key
+from harness.results.store import Store
+from harness.specs import PublishedCell, models
+
+PROTOCOL = models.Protocol(
+    id="p", description="", steps=100, evaluate_every=50, episodes=10, seeds=(0, 1, 2, 3)
+)
+TABLE = models.Table(
+    id="paper-table1",
+    version=1,
+    title="A table",
+    paper=models.Paper(title="A paper", authors="A. Uthor", year=2026),
+    lineage="d4rl",
+    protocol="p",
+    groups=(
+        models.Group(id="easy", label="Easy", datasets=("d1", "d2"), average="Easy Avg"),
+        models.Group(id="hard", label="Hard", datasets=("d3",)),
+    ),
+    total="Total Avg",
+    columns=(
+        models.Column(id="a", label="A", algorithm="a"),
+        models.Column(id="b", label="B", algorithm="b"),
+    ),
+    published=models.Published(file="x.csv", seeds=4, ddof=0),
+)
+
+
+def dataset(identifier):
+    return models.Dataset(
+        id=identifier,
+        domain="mujoco",
+        environment=models.Environment(id=f"{identifier}-v4", max_episode_steps=1000),
+        observation_size=3,
+        action_size=1,
+        reference=models.ReferenceScores(minimum=0, maximum=1000, source="test"),
+    )
+
+
+class World:
+    """A table of fakes: every cell of column a has four finished runs, column b has no implementation."""
+
+    def __init__(self):
+        self.calls = []
+        self.states, self.returns, self.fingerprints, self.printed = {}, {}, {}, {}
+        self.incomparable = ()
+        self.preset = None
+        for row in TABLE.datasets:
+            for seed in range(4):
+                self.finish(row, seed, 700.0 + seed)
+
+    def key(self, row, seed):
+        return f"{row}-a-{seed}"
+
+    def finish(self, row, seed, value, status="finished", origin="trained", environment_id=1):
+        trained = self.key(row, seed)
+        key = imported_key(trained) if origin == "imported" else trained
+        self.states.pop(trained, None)
+        self.fingerprints.setdefault(environment_id, {"torch": "2.13", "git_commit": "c" * 40})
+        self.states[key] = SimpleNamespace(
+            key=key, seed=seed, status=status, origin=origin, environment_id=environment_id
+        )
+        self.returns[key] = [
+            SimpleNamespace(step=50, mean_return=1e6),
+            SimpleNamespace(step=100, mean_return=value),
+        ]
+
+    def print(self, row, column, mean, std=None):
+        self.printed[row, column] = PublishedCell(row, column, mean, std, 4, 1, "own", "")
+
+    # what compare asks of the specs and the store
+
+    def table(self, identifier):
+        assert identifier == TABLE.id
+        return TABLE
+
+    def published(self, table):
+        return self.printed
+
+    def runs(self, keys):
+        self.calls.append("runs")
+        return {key: self.states[key] for key in keys if key in self.states}
+
+    def evaluations(self, keys, since=0):
+        self.calls.append("evaluations")
+        assert all(self.states[key].status == "finished" for key in keys)
+        return {key: [e for e in self.returns[key] if e.step >= since] for key in keys}
+
+    def environments(self, identifiers):
+        self.calls.append("environments")
+        return {identifier: self.fingerprints[identifier] for identifier in identifiers}
+
+    def compare(self, **options):
+        cells = tuple(
+            Cell(
+                dataset=dataset(row),
+                column=column,
+                runs=tuple(RunRecord(f"{row}-{column.id}-{seed}", "", {}, seed) for seed in range(4)),
+                unavailable=None if column.id == "a" else "no implementation",
+                incomparable=self.incomparable,
+            )
+            for row in TABLE.datasets
+            for column in TABLE.columns
+        )
+        resolved = ResolvedTable(TABLE, PROTOCOL, "d4rl", self.preset, cells)
+        return compare(resolved, self, self, **options)
+
+    def cell(self, row="d1", column="a"):
+        comparison = self.compare()
+        return next(
+            cell
+            for cell in comparison.cells + comparison.averages
+            if (cell.row, cell.column) == (row, column)
+        )
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+def test_a_cell(world):
+    world.print("d1", "a", 70.0, 0.1)
+    cell = world.cell()
+    scores = [70.0, 70.1, 70.2, 70.3]
+    assert [item.seed for item in cell.scores] == [0, 1, 2, 3]
+    assert [item.score for item in cell.scores] == pytest.approx(scores)
+    assert cell.mean == pytest.approx(70.15)
+    assert cell.std == pytest.approx(statistics.pstdev(scores))  # the table's convention, ddof 0
+    assert cell.difference == pytest.approx(0.15)
+    assert cell.verdict.kind is VerdictKind.OK
+    assert (cell.interval.method, cell.interval.n) == ("exact percentile bootstrap", 4)
+    assert cell.notes == ()
+
+
+def test_one_query_for_all_cells(world):
+    world.compare()
+    assert sorted(world.calls) == ["environments", "evaluations", "runs"]
+
+
+def test_missing_seeds(world):
+    world.finish("d1", 2, 0.0, status="running")
+    del world.states[world.key("d1", 3)]
+    world.print("d1", "a", 70.0, 1.0)
+    cell = world.cell()
+    assert (cell.verdict.mark, cell.n, cell.mean) == ("MISSING 2/4", 2, pytest.approx(70.05))
+    assert not cell.complete
+
+
+def test_failed_runs_are_counted_not_averaged(world):
+    world.finish("d1", 0, -1e9, status="failed")
+    cell = world.cell()
+    assert cell.n == 3
+    assert cell.mean == pytest.approx(70.2)
+    assert cell.notes == ("1 failed",)
+
+
+def test_a_finished_run_without_its_last_evaluation(world):
+    world.returns[world.key("d1", 0)].pop()
+    assert world.cell().n == 3
+    assert world.cell().notes == ("1 finished without the score that the protocol counts",)
+
+
+def test_imported_only_where_nothing_was_trained(world):
+    for seed in range(4):
+        world.finish("d1", seed, 500.0, origin="imported")
+    assert (world.cell().n, world.cell().notes) == (4, ("imported",))
+    world.finish("d1", 0, 700.0)
+    cell = world.cell()
+    assert (cell.n, cell.mean, cell.notes) == (1, 70.0, ("4 imported, left out",))
+
+
+def test_differing_environments_are_named(world):
+    world.fingerprints[2] = {"torch": "2.6", "git_commit": "c" * 40, "cuda": "13"}
+    world.finish("d1", 3, 700.0, environment_id=2)
+    assert world.cell().notes == ("environments differ: torch 2.13/2.6, cuda none/13",)
+    assert world.cell("d2").notes == ()
+    comparison = world.compare()
+    assert (comparison.environments, comparison.commits) == (2, ("c" * 40,))
+
+
+def test_no_implementation_keeps_the_published_number(world):
+    world.print("d1", "b", 50.0, 1.0)
+    cell = world.cell(column="b")
+    assert (cell.unavailable, cell.mean, cell.published.mean) == ("no implementation", None, 50.0)
+    assert cell.verdict.kind is VerdictKind.MISSING
+
+
+def test_averages(world):
+    for seed in range(4):
+        world.finish("d2", seed, 900.0 + seed)
+    world.print("d1", "a", 70.0, 1.0)
+    world.print("d2", "a", 90.0, 1.0)
+    world.print("easy", "a", 80.0)
+    found = world.cell("easy")
+    assert (found.mean, found.n, found.wanted) == (pytest.approx(80.15), 2, 2)
+    assert found.difference == pytest.approx(0.15)
+    assert found.verdict.kind is VerdictKind.OK
+    assert found.verdict.p is not None
+    total = world.cell("total")
+    # over all rows, not over the groups: 'hard' has only one
+    assert total.mean == pytest.approx((70.15 + 90.15 + 70.15) / 3)
+    assert total.verdict.kind is VerdictKind.UNPUBLISHED
+
+
+def test_a_partial_average_has_no_number(world):
+    del world.states[world.key("d2", 1)]
+    world.print("easy", "a", 80.0)
+    found = world.cell("easy")
+    assert (found.mean, found.unavailable, found.difference) == (None, "1 of 2", None)
+    assert found.verdict.kind is VerdictKind.MISSING
+
+
+def test_incomparable_everywhere(world):
+    world.incomparable = ("generated data",)
+    world.preset = models.Preset(id="smoke", description="", label="smoke protocol")
+    world.print("d1", "a", 70.0, 1.0)
+    world.print("easy", "a", 70.0)
+    comparison = world.compare()
+    assert {cell.verdict.kind for cell in comparison.cells + comparison.averages} == {
+        VerdictKind.INCOMPARABLE
+    }
+    assert all(cell.difference is None for cell in comparison.cells + comparison.averages)
+    assert comparison.incomparable == ("generated data",)
+    assert comparison.counts[VerdictKind.INCOMPARABLE] == len(comparison.cells) == 6
+    assert comparison.cells[0].verdict.text == "N/C (smoke protocol)"
+
+
+def test_nothing_measured(world):
+    world.states.clear()
+    assert world.cell().verdict.kind is VerdictKind.UNPUBLISHED
+    world.print("d1", "a", 70.0, 1.0)
+    assert world.cell().verdict.mark == "MISSING 0/4"
+    assert world.compare().environments == 0
+
+
+def test_one_seed(world):
+    for seed in (1, 2, 3):
+        del world.states[world.key("d1", seed)]
+    cell = world.cell()
+    assert (cell.n, cell.std, cell.interval) == (1, None, None)
+
+
+def test_interval_settings(world):
+    comparison = world.compare(intervals=IntervalSettings(method="t"))
+    assert comparison.cells[0].interval.method == "Student t"
+
+
+def test_against_the_real_store(world, tmp_path):
+    """The fakes above answer as the store does."""
+    environment = {"torch": "2.13", "git_commit": "c" * 40}
+    configuration = {
+        "algorithm": "a",
+        "hyperparameters": {},
+        "dataset": {"id": "d1", "lineage": "d4rl"},
+        "environment": None,
+        "protocol": {"steps": 100, "evaluate_every": 50, "episodes": 2},
+    }
+    runs = tuple(run_record(configuration, seed) for seed in range(4))
+    column = TABLE.columns[0]
+    groups = (models.Group(id="easy", label="Easy", datasets=("d1",)),)
+    table = TABLE.model_copy(update={"groups": groups, "columns": (column,), "total": None})
+    cell = Cell(dataset("d1"), column, runs, None, ())
+    keys = [run.key for run in runs]
+    with Store.open(tmp_path / "results.db", create=True) as store:
+        store.register(runs)
+        store.claim(keys)
+        store.record_environment(keys, environment, "alone")
+        store.record_evaluations(
+            [EvaluationRecord(key, 100, [600.0 + i, 800.0 + i], [5, 5]) for i, key in enumerate(keys)]
+        )
+        store.fail(keys[3], 100, "diverged")
+        store.finish(keys[:3], 1.0, 1.0)
+        found = compare(ResolvedTable(table, PROTOCOL, "d4rl", None, (cell,)), world, store)
+    assert [item.score for item in found.cells[0].scores] == pytest.approx([70.0, 70.1, 70.2])
+    assert found.cells[0].notes == ("1 failed",)
+    assert (found.environments, found.commits) == (1, ("c" * 40,))
+
+
+def test_answers_without_heavy_imports():
+    code = (
+        "import sys, harness.analysis.comparison, harness.reports.tables, harness.reports.data; "
+        "print([m for m in ('torch', 'scipy', 'pandas', 'sqlalchemy', 'pydantic') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_paper_sized_table_is_fast():
+    """39 datasets by 6 columns, 4 seeds: the arithmetic is a small part of answering `harness table`."""
+    rng = np.random.default_rng(0)
+    rows = [f"d{i}" for i in range(39)]
+    columns = tuple(models.Column(id=f"c{i}", label=f"C{i}", algorithm="a") for i in range(6))
+    groups = (models.Group(id="all", label="All", datasets=tuple(rows), average="Avg"),)
+    table = TABLE.model_copy(update={"groups": groups, "columns": columns})
+    cells = []
+    printed, states, returns = {}, {}, {}
+    for row in rows:
+        for column in columns:
+            printed[row, column.id] = PublishedCell(row, column.id, 70.0, 3.0, 4, 1, "own", "")
+            runs = tuple(RunRecord(f"{row}-{column.id}-{seed}", "", {}, seed) for seed in range(4))
+            for run in runs:
+                states[run.key] = SimpleNamespace(status="finished", origin="trained", environment_id=1)
+                returns[run.key] = [SimpleNamespace(step=100, mean_return=rng.normal(700, 30))]
+            cells.append(Cell(dataset(row), column, runs, None, ()))
+    store = SimpleNamespace(
+        runs=lambda keys: states, evaluations=lambda keys, since: returns, environments=lambda ids: {1: {}}
+    )
+    specs = SimpleNamespace(table=lambda _: table, published=lambda _: printed)
+    resolved = ResolvedTable(table, PROTOCOL, "d4rl", None, tuple(cells))
+    start = time.process_time()
+    comparison = compare(resolved, specs, store)
+    assert time.process_time() - start < 5  # generous: a shared machine must not fail it
+    assert len(comparison.cells) == 234

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from harness.errors import UnknownNameError
+from harness.reports import DIFF_FORMATS, FORMATS, console, escaping, render, render_diff, wording
+
+GOLDEN = Path(__file__).parent / "golden"
+INCOMPARABLE = {"incomparable": ("generated data",), "label": "smoke protocol"}
+
+
+def rendered(comparison, name):
+    if name == "diff.txt":
+        out = Console(file=io.StringIO(), width=140, color_system=None)
+        out.print(console.diff(comparison))
+        return "\n".join(line.rstrip() for line in out.file.getvalue().splitlines()) + "\n"
+    if name == "diff.md":
+        return render_diff(comparison, "markdown")
+    if name == "document.tex":
+        return render(comparison, "latex", standalone=True)
+    endings = {"md": "markdown", "tex": "latex", "csv": "csv", "json": "json"}
+    return render(comparison, endings[name.split(".")[1]])
+
+
+def rounded(text):
+    """The last digits of a float are the machine's, not ours."""
+    return re.sub(r"-?\d+\.\d{9,}(e-?\d+)?", lambda match: f"{float(match[0]):.6g}", text)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["table.md", "table.tex", "document.tex", "table.csv", "table.json", "diff.md", "diff.txt"],
+)
+@pytest.mark.parametrize("kind", ["plain", "smoke"])
+def test_golden(example, name, kind):
+    """Set HARNESS_REGENERATE=1 to write the expected files anew; then read what changed."""
+    path = GOLDEN / f"{kind}-{name}"
+    text = rendered(example(**(INCOMPARABLE if kind == "smoke" else {})), name)
+    if os.environ.get("HARNESS_REGENERATE"):
+        path.write_text(text, encoding="utf-8")
+    assert rounded(text) == rounded(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", ["table.md", "table.tex", "table.csv", "table.json", "diff.md", "diff.txt"])
+def test_numbers_on_other_data_are_labelled_everywhere(example, name):
+    comparison = example(**INCOMPARABLE)
+    text = rendered(comparison, name)
+    assert text.count("N/C") >= len(comparison.cells)
+    assert "generated data" in text
+    assert "smoke protocol" in text
+
+
+def test_every_row_of_csv_and_json_names_reasons(example):
+    comparison = example(**INCOMPARABLE)
+    for record in csv.DictReader(io.StringIO(render(comparison, "csv"))):
+        assert record["reasons"] == "generated data"
+        assert record["verdict"].startswith("N/C")
+        assert record["difference"] == ""
+    document = json.loads(render(comparison, "json"))
+    for group in document["groups"]:
+        for row in group["rows"]:
+            assert all(cell["verdict"]["kind"] == "N/C" for cell in row["cells"])
+
+
+def test_unknown_formats(example):
+    with pytest.raises(UnknownNameError, match="markdown"):
+        render(example(), "markdwon")
+    with pytest.raises(UnknownNameError):
+        render_diff(example(), "latex")
+    assert set(DIFF_FORMATS) < set(FORMATS)
+
+
+def test_csv_numbers_are_unrounded(example):
+    comparison = example()
+    records = list(csv.DictReader(io.StringIO(render(comparison, "csv"))))
+    cells = comparison.cells + comparison.averages
+    assert len(records) == len(cells)
+    by_key = {(record["row"], record["column"]): record for record in records}
+    for cell in cells:
+        record = by_key[cell.row, cell.column]
+        assert record["mean"] == ("" if cell.mean is None else repr(cell.mean))
+        assert record["verdict"] == cell.verdict.text
+
+
+def test_json_has_null_for_nan(example):
+    comparison = example()
+    group = comparison.groups[0]
+    row = group.rows[0]
+    broken = replace(row, cells=(replace(row.cells[0], mean=math.nan, std=math.inf), *row.cells[1:]))
+    comparison = replace(
+        comparison, groups=(replace(group, rows=(broken, *group.rows[1:])), *comparison.groups[1:])
+    )
+    cell = json.loads(render(comparison, "json"))["groups"][0]["rows"][0]["cells"][0]
+    assert (cell["mean"], cell["std"]) == (None, None)
+
+
+def test_all_outputs_show_the_same_verdicts(example):
+    comparison = example()
+    diff = [line.verdict for line in wording.diff_lines(comparison)]
+    in_csv = [record["verdict"] for record in csv.DictReader(io.StringIO(render(comparison, "csv")))]
+    assert diff == in_csv
+
+
+@pytest.mark.parametrize(
+    ("value", "sign", "text"),
+    [
+        (-0.04, False, "0.0"),
+        (-0.04, True, "0.0"),
+        (1.25, True, "+1.2"),
+        (-3.0, True, "-3.0"),
+        (None, True, "–"),  # noqa: RUF001
+    ],
+)
+def test_numbers(value, sign, text):
+    assert wording.number(value, sign=sign) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.04951, "0.050"), (0.0004, "<0.001"), (1.0, "1.000")])
+def test_p_values(value, text):
+    assert wording.p_value(value) == text
+
+
+def test_best_is_bold_and_needs_all_seeds(example):
+    first, second = example().groups[0].rows
+    assert wording.best(first) == {"aspc"}
+    # td3_bc's 110 rests on 2 of 4 seeds: no contender, and one column alone is not the best of anything
+    assert wording.best(second) == frozenset()
+
+
+# -- escaping ----------------------------------------------------------------------------------------------
+
+NASTY = st.text(st.sampled_from("\\{}$&#_%~^<>|[]*`\"'-=+@\n\r\tab é–±"), max_size=30)  # noqa: RUF001
+COMMANDS = re.compile(
+    r"\\textbackslash\{\}|\\textasciitilde\{\}|\\textasciicircum\{\}|\\textless\{\}|\\textgreater\{\}"
+    r"|\\textbar\{\}|\\ensuremath\{\\pm\}|\\[{}$&#_%]|\{\[\}|\{\]\}|\{\*\}|-\{\}"
+)
+
+
+@given(NASTY)
+def test_latex_leaves_no_special(text):
+    assert not re.search(r"[\\{}$&#_%~^<>|\[\]*\n\r]", COMMANDS.sub("", escaping.latex(text)))
+
+
+@given(NASTY)
+def test_latex_loses_nothing(text):
+    """As many visible characters come out as went in, runs of white space counting as one."""
+    visible = COMMANDS.sub("x", escaping.latex(text)).replace("--", "-")
+    assert len(visible) == len(re.sub(r"\s+", " ", text))
+
+
+def unescaped_pipes(line):
+    return len(re.findall(r"(?<!\\)(?:\\\\)*\|", line))
+
+
+@given(NASTY)
+def test_markdown_tables_keep_their_columns(example, text):
+    for document in (render(example(text=text), "markdown"), render_diff(example(text=text))):
+        lines = [line for line in document.splitlines() if line.startswith("|")]
+        assert len({unescaped_pipes(line) for line in lines}) == 1
+        assert not re.search(r"(?<!\\)`|<(?!br)|[\x00-\x09]", document)
+
+
+@given(NASTY)
+def test_latex_tables_keep_their_columns(example, text):
+    document = render(example(text=text), "latex")
+    body = document.split("\\toprule\n")[1].split("\\bottomrule")[0]
+    for line in body.splitlines():
+        if line != "\\midrule":
+            assert len(re.findall(r"(?<!\\)&", line)) == 3
+            assert line.endswith(" \\\\")
+    bare = re.sub(r"\\[{}]", "", document)
+    assert bare.count("{") == bare.count("}")
+
+
+@given(NASTY)
+def test_csv_has_no_formulas(text):
+    escaped = escaping.csv(text)
+    assert not escaped.startswith(("=", "@", "\t", "\r", "+", "-")) or re.fullmatch(r"[+-][\d.]+", escaped)
+    assert escaped.removeprefix("'") == text.removeprefix("'")
+
+
+@pytest.mark.parametrize("text", ["-1.5", "+2", "-.5e-3", "hopper", "", "–"])  # noqa: RUF001
+def test_csv_leaves_numbers_and_words(text):
+    assert escaping.csv(text) == text
+
+
+def test_csv_formula_in_a_label(example):
+    record = next(csv.DictReader(io.StringIO(render(example(text="\n=1"), "csv"))))
+    assert record["label"] == "ASPC\n=1"
+    assert escaping.csv('=HYPERLINK("x")') == '\'=HYPERLINK("x")'
+
+
+def test_console_text_is_no_markup(example):
+    assert "[red]" in rendered(example(text="[red]"), "diff.txt")
