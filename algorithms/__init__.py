@@ -1,0 +1,33 @@
+"""Offline reinforcement learning algorithms, one file each, trained as populations.
+
+Imports torch and the standard library only. The defaults of every hyperparameter, with their sources, are in
+``specs/algorithms/<id>.yaml``.
+"""
+
+from algorithms.base import (
+    Algorithm,
+    Batch,
+    Hyperparameters,
+    Member,
+    Sizes,
+    algorithm_class,
+    algorithm_ids,
+    batch_mean,
+    generator,
+    member_slice,
+    source_hash,
+)
+
+__all__ = [
+    "Algorithm",
+    "Batch",
+    "Hyperparameters",
+    "Member",
+    "Sizes",
+    "algorithm_class",
+    "algorithm_ids",
+    "batch_mean",
+    "generator",
+    "member_slice",
+    "source_hash",
+]

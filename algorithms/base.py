@@ -1,0 +1,370 @@
+"""What every algorithm is: M members trained at once, none of whom can feel the others.
+
+Every parameter, loss and statistic has a leading member axis. A *per-member scalar* (a loss, a coefficient,
+a normaliser) always has shape ``(M, 1)``, so that it broadcasts against ``(M, B)`` values without a thought;
+data have shapes ``(M, B)`` and ``(M, B, size)``. Losses reduce over everything except members; their sum over
+members is what is differentiated, so no member's gradient depends on another's.
+
+Actions lie in [-1, 1], as they do in every dataset of D4RL.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import math
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+Value = bool | int | float | str
+_TYPES: Mapping[str, type] = {"bool": bool, "int": int, "float": float, "str": str}
+
+
+# -- hyperparameters ---------------------------------------------------------------------------------------
+
+
+def per_member(
+    *, minimum: float | None = None, maximum: float | None = None, above: float | None = None
+) -> Any:
+    """A number that may differ between the members of a population; held as an ``(M, 1)`` tensor."""
+    return field(metadata={"static": False, "minimum": minimum, "maximum": maximum, "above": above})
+
+
+def static(
+    *,
+    choices: tuple[Value, ...] | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+) -> Any:
+    """A value that all members of a population share, because it shapes the program."""
+    return field(
+        metadata={"static": True, "choices": choices, "minimum": minimum, "maximum": maximum, "above": above}
+    )
+
+
+def layer_sizes() -> Any:
+    """Widths of hidden layers, joined by '-'; shared by all members."""
+    return field(metadata={"static": True, "choices": None, "pattern": r"[1-9]\d*(-[1-9]\d*)*"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hyperparameters:
+    """Base of every algorithm's hyperparameters: fields with types and bounds, and no defaults.
+
+    The defaults, each with its source, are in ``specs/algorithms/<id>.yaml``.
+    """
+
+    batch_size: int = static(minimum=1)
+    normalize_observations: bool = static()
+    observation_epsilon: float = static(above=0)
+
+    @classmethod
+    def static_names(cls) -> frozenset[str]:
+        """Names of the fields that all members of a population share."""
+        return frozenset(f.name for f in fields(cls) if f.metadata["static"])
+
+    @classmethod
+    def problems(cls, values: Mapping[str, object]) -> dict[str, str]:
+        """What is wrong with `values`: hyperparameter name -> a sentence. Empty if nothing is."""
+        declared = {f.name: f for f in fields(cls)}
+        found = {
+            name: f"is no hyperparameter of this algorithm; known: {', '.join(sorted(declared))}"
+            for name in values
+            if name not in declared
+        }
+        for name, declaration in declared.items():
+            if name not in values:
+                found[name] = "is missing"
+                continue
+            problem = _problem(values[name], _TYPES[str(declaration.type)], declaration.metadata)
+            if problem:
+                found[name] = problem
+        return found
+
+    @classmethod
+    def of(cls: type[H], values: Mapping[str, Any]) -> H:
+        """Build from plain values.
+
+        Raises:
+            ValueError: naming every hyperparameter that is unknown, missing, of a wrong type or out of range.
+        """
+        problems = cls.problems(values)
+        if problems:
+            raise ValueError("; ".join(f"{name} {problem}" for name, problem in problems.items()))
+        return cls(**{f.name: _TYPES[str(f.type)](values[f.name]) for f in fields(cls)})
+
+
+H = TypeVar("H", bound=Hyperparameters)
+
+
+def _problem(value: object, kind: type, bounds: Mapping[str, Any]) -> str | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    fits = {
+        bool: isinstance(value, bool),
+        int: is_number and float(value).is_integer(),  # type: ignore[arg-type]  # known to be a number here
+        float: is_number,
+        str: isinstance(value, str),
+    }
+    if not fits[kind]:
+        names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+        return f"is {value!r}, but must be {names[kind]}"
+    if bounds.get("choices") and value not in bounds["choices"]:
+        return f"is {value!r}, but must be one of {', '.join(map(str, bounds['choices']))}"
+    if bounds.get("pattern") and not re.fullmatch(bounds["pattern"], str(value)):
+        return f"is {value!r}, but must be widths joined by '-', for example '256-256'"
+    if is_number:
+        return _out_of_range(float(value), bounds)  # type: ignore[arg-type]  # known to be a number here
+    return None
+
+
+def _out_of_range(value: float, bounds: Mapping[str, Any]) -> str | None:
+    if not math.isfinite(value):
+        return f"is {value}, but must be finite"
+    if bounds["minimum"] is not None and value < bounds["minimum"]:
+        return f"is {value:g}, but must be at least {bounds['minimum']:g}"
+    if bounds["maximum"] is not None and value > bounds["maximum"]:
+        return f"is {value:g}, but must be at most {bounds['maximum']:g}"
+    if bounds["above"] is not None and value <= bounds["above"]:
+        return f"is {value:g}, but must be above {bounds['above']:g}"
+    return None
+
+
+# -- data --------------------------------------------------------------------------------------------------
+
+
+class Batch(NamedTuple):
+    """One minibatch of transitions for every member."""
+
+    observation: Tensor  # (M, B, S)
+    action: Tensor  # (M, B, A)
+    reward: Tensor  # (M, B)
+    next_observation: Tensor  # (M, B, S)
+    terminal: Tensor  # (M, B), 1 where the episode ended by itself, never at a timeout
+
+
+@dataclass(frozen=True)
+class Member:
+    """What sets one member of a population apart.
+
+    Attributes:
+        key: the run's key; all of the member's random numbers come from it.
+        hyperparameters: complete, by name.
+        reward_mean: mean reward of the member's dataset.
+    """
+
+    key: str
+    hyperparameters: Mapping[str, Value]
+    reward_mean: float = 0.0
+
+
+class Sizes(NamedTuple):
+    """Lengths of the observation and action vectors."""
+
+    observation: int
+    action: int
+
+
+def generator(key: str, stream: str, block: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator that depends on its arguments alone: not on the population, not on what ran before."""
+    digest = hashlib.sha256(f"{key}/{stream}/{block}".encode()).digest()
+    return torch.Generator(device=device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def _gather(each: Sequence[Hyperparameters], device: torch.device, dtype: torch.dtype) -> Any:
+    """One object of the same fields whose per-member numbers are ``(M, 1)`` tensors."""
+    gathered: dict[str, Any] = {}
+    for declaration in fields(each[0]):
+        name = declaration.name
+        values = [getattr(h, name) for h in each]
+        if not declaration.metadata["static"]:
+            gathered[name] = torch.tensor(values, dtype=dtype, device=device).unsqueeze(1)
+        elif len(set(values)) > 1:
+            raise ValueError(f"members of one population share {name}, but it is {sorted(set(values))}")
+        else:
+            gathered[name] = values[0]
+    return type(each[0])(**gathered)
+
+
+def batch_mean(values: Tensor) -> Tensor:
+    """Mean over everything except members: ``(M, ...) -> (M, 1)``."""
+    return values.flatten(1).mean(1, keepdim=True)
+
+
+# -- algorithms --------------------------------------------------------------------------------------------
+
+
+class Algorithm(nn.Module, ABC):
+    """M independent learners of one algorithm, updated together.
+
+    A subclass makes its networks from `self.initial` and its optimisers from `algorithms.optimisers.Adam` in
+    `build`, and writes `update`. All state that training changes lives in parameters, buffers and optimisers,
+    each with a leading member axis, so that any member can be cut out, saved and put back.
+
+    Attributes:
+        hyper: static hyperparameters as plain values, the others as ``(M, 1)`` tensors.
+        noise: name -> shape per member of the standard normal noise that one update needs.
+        policy: names of the submodules that acting needs.
+    """
+
+    Hyperparameters: ClassVar[type[Hyperparameters]]
+    policy: ClassVar[tuple[str, ...]] = ("actor",)
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        sizes: Sizes,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Check and gather the members' hyperparameters.
+
+        Raises:
+            ValueError: a hyperparameter is wrong, or members differ in a static one.
+        """
+        super().__init__()
+        from algorithms.networks import Initial
+
+        self.members, self.sizes = tuple(members), sizes
+        self.device, self.dtype = torch.device(device), dtype
+        each = [self.Hyperparameters.of(m.hyperparameters) for m in members]
+        self.hyper: Any = _gather(each, self.device, dtype)
+        self.initial = Initial([m.key for m in members], self.device, dtype)
+        self.noise: dict[str, tuple[int, ...]] = {}
+        self.build()
+
+    @abstractmethod
+    def build(self) -> None:
+        """Make the networks and optimisers, and say what noise an update needs."""
+
+    def phase(self, step: int) -> str:
+        """Which part of the update cycle step 1, 2, … is; equal phases run the same operations."""
+        return "update"
+
+    @abstractmethod
+    def update(self, batch: Batch, noise: Mapping[str, Tensor], phase: str) -> dict[str, Tensor]:
+        """One training step of every member.
+
+        Args:
+            batch: the minibatch.
+            noise: for each name in `self.noise`, standard normal numbers of shape ``(M, *shape)``.
+            phase: `self.phase(step)`.
+
+        Returns:
+            metric name -> ``(M, 1)``, detached.
+        """
+
+    @abstractmethod
+    def act(self, observation: Tensor) -> Tensor:
+        """Evaluation actions in [-1, 1]: ``(M, B, S) -> (M, B, A)``; observations as in the replay."""
+
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        """The optimisers by attribute name."""
+        return {k: v for k, v in vars(self).items() if isinstance(v, torch.optim.Optimizer)}
+
+    # -- state, member by member --
+
+    def training_state(self) -> dict[str, Tensor]:
+        """Everything an update changes, by name: tensors with a member axis, and counts and rates without."""
+        state = {name: tensor.detach() for name, tensor in self.state_dict().items()}
+        for label, optimiser in self.optimisers().items():
+            for index, parameter in enumerate(optimiser.param_groups[0]["params"]):
+                for name, value in optimiser.state[parameter].items():
+                    state[f"{label}/{index}/{name}"] = value
+            rate = optimiser.param_groups[0]["lr"]
+            if isinstance(rate, Tensor):
+                state[f"{label}/lr"] = rate
+        return state
+
+    def load_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what `training_state` gave, into the same memory (captured graphs stay valid).
+
+        Raises:
+            ValueError: `state` is not of this algorithm, these hyperparameters and this number of members.
+        """
+        own = self.training_state()
+        unlike = own.keys() ^ state.keys() | {
+            n for n in own.keys() & state.keys() if own[n].shape != state[n].shape
+        }
+        if unlike:
+            raise ValueError(
+                f"the saved state does not fit this algorithm at {', '.join(sorted(unlike)[:3])}"
+            )
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(state[name])
+
+    def policy_state(self) -> dict[str, Tensor]:
+        """What acting needs, a copy on the CPU: name -> ``(M, ...)``."""
+        return {
+            f"{module}.{name}": tensor.detach().to("cpu", copy=True)
+            for module in self.policy
+            for name, tensor in self.get_submodule(module).state_dict().items()
+        }
+
+    def load_policy_state(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what `policy_state` gave."""
+        for module in self.policy:
+            self.get_submodule(module).load_state_dict(
+                {n.removeprefix(f"{module}."): t for n, t in state.items() if n.startswith(f"{module}.")}
+            )
+
+
+def member_slice(state: Mapping[str, Tensor], members: Sequence[int]) -> dict[str, Tensor]:
+    """Cut some members out of a training or policy state; values without a member axis (step counts) stay."""
+    return {name: tensor[list(members)] if tensor.dim() else tensor for name, tensor in state.items()}
+
+
+# -- registry ----------------------------------------------------------------------------------------------
+
+_REGISTRY: dict[str, type[Algorithm]] = {}
+A = TypeVar("A", bound=type[Algorithm])
+
+
+def register(algorithm_id: str) -> Any:
+    """Class decorator: make an algorithm known under the name of its file."""
+
+    def add(cls: A) -> A:
+        _REGISTRY[algorithm_id] = cls
+        return cls
+
+    return add
+
+
+def algorithm_class(algorithm_id: str) -> type[Algorithm]:
+    """The class in ``algorithms/<algorithm_id>.py``.
+
+    Raises:
+        KeyError: there is no such file.
+    """
+    if algorithm_id not in algorithm_ids():
+        raise KeyError(algorithm_id)
+    importlib.import_module(f"algorithms.{algorithm_id}")
+    return _REGISTRY[algorithm_id]
+
+
+def algorithm_ids() -> list[str]:
+    """Names of all algorithms: the files of this folder that are not scaffolding."""
+    scaffolding = {"__init__", "base", "networks", "optimisers"}
+    return sorted(p.stem for p in Path(__file__).parent.glob("*.py") if p.stem not in scaffolding)
+
+
+def source_hash(algorithm_id: str) -> str:
+    """SHA-256 (hex) over the source files that decide what an algorithm computes."""
+    bases = (cls.__module__ for cls in algorithm_class(algorithm_id).__mro__)
+    modules = {name for name in bases if name.startswith("algorithms.")} | {
+        "algorithms.networks",
+        "algorithms.optimisers",
+    }
+    digest = hashlib.sha256()
+    for name in sorted(modules):
+        path = Path(__file__).with_name(name.rpartition(".")[2] + ".py")
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,118 @@
+"""Small populations on invented data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from algorithms import Algorithm, Batch, Member, Sizes, algorithm_class, generator
+from harness.specs import Specs
+
+SIZES = Sizes(observation=3, action=2)
+BATCH = 6
+
+
+def _member_data(key: str, step: int, size: int, dtype: torch.dtype) -> dict[str, Tensor]:
+    source = generator(key, "data", step)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=source, dtype=torch.float64).to(dtype)
+
+    observation = normal(size, SIZES.observation)
+    return {
+        "observation": observation,
+        "action": normal(size, SIZES.action).tanh(),
+        "reward": normal(size) + 1,
+        "next_observation": observation + 0.1 * normal(size, SIZES.observation),
+        "terminal": (normal(size) > 1).to(dtype),
+    }
+
+
+class Population:
+    """An algorithm whose members each draw data and noise from their own key, whoever is beside them."""
+
+    def __init__(self, algorithm_id: str, members: Sequence[Member], **options: Any) -> None:
+        self.algorithm: Algorithm = algorithm_class(algorithm_id)(members, SIZES, **options)
+        self.step = 0
+
+    def inputs(self, step: int) -> tuple[Batch, dict[str, Tensor]]:
+        algorithm = self.algorithm
+        keys, dtype = [m.key for m in algorithm.members], algorithm.dtype
+        data = [_member_data(key, step, algorithm.hyper.batch_size, dtype) for key in keys]
+        noise = {
+            name: torch.stack(
+                [
+                    torch.randn(*shape, generator=generator(key, name, step), dtype=torch.float64)
+                    for key in keys
+                ]
+            ).to(dtype)
+            for name, shape in algorithm.noise.items()
+        }
+        return Batch(*(torch.stack([d[name] for d in data]) for name in Batch._fields)), noise
+
+    def train(self, steps: int) -> dict[str, Tensor]:
+        metrics: dict[str, Tensor] = {}
+        for step in range(self.step + 1, self.step + steps + 1):
+            metrics |= self.algorithm.update(*self.inputs(step), self.algorithm.phase(step))
+        self.step += steps
+        return metrics
+
+    def state(self) -> dict[str, Tensor]:
+        return {name: tensor.clone() for name, tensor in self.algorithm.training_state().items()}
+
+
+class Lab:
+    """Makes members and populations with the shipped defaults, small batches, and narrow policies."""
+
+    specs = Specs()
+
+    def defaults(self, algorithm_id: str, **changes: object) -> dict[str, Any]:
+        declared = self.specs.algorithm(algorithm_id).hyperparameters
+        small = {"batch_size": BATCH, "actor_hidden_sizes": "16-16"}
+        return {name: h.value for name, h in declared.items()} | small | changes
+
+    def per_member(self, algorithm_id: str) -> list[str]:
+        """Names of the hyperparameters that may differ between members."""
+        cls = algorithm_class(algorithm_id).Hyperparameters
+        return sorted(cls.__dataclass_fields__.keys() - cls.static_names())
+
+    def members(
+        self, algorithm_id: str, keys: str = "a", each: Sequence[Mapping[str, object]] = (), **changes: object
+    ) -> list[Member]:
+        """One member per letter of `keys`; `each` holds what is one member's own."""
+        own = [*each, *[{}] * (len(keys) - len(each))]
+        return [
+            Member(key, self.defaults(algorithm_id, **changes, **o), reward_mean=0.3 * ord(key))
+            for key, o in zip(keys, own, strict=True)
+        ]
+
+    def population(
+        self,
+        algorithm_id: str,
+        keys: str = "a",
+        each: Sequence[Mapping[str, object]] = (),
+        dtype: torch.dtype = torch.float64,
+        **changes: object,
+    ) -> Population:
+        return Population(algorithm_id, self.members(algorithm_id, keys, each, **changes), dtype=dtype)
+
+    def of(self, algorithm_id: str, members: Sequence[Member], **options: Any) -> Population:
+        return Population(algorithm_id, members, **({"dtype": torch.float64} | options))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> Iterator[None]:
+    """These products are so small that a second thread only waits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def lab() -> Lab:
+    return Lab()

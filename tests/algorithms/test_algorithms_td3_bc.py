@@ -1,0 +1,168 @@
+"""Conventions of TD3+BC that are easy to get wrong: averages, sums, clipping, delays, first weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from algorithms import Batch, Member, Sizes, algorithm_class
+
+
+@pytest.fixture
+def population(lab):
+    return lab.population("td3_bc", "ab", critic="robust")
+
+
+def test_the_constraint_averages_over_the_batch_and_the_action_dimensions(lab):
+    population = lab.population("td3_bc", "ab", alpha=0.0)
+    batch, _ = population.inputs(1)
+    difference = population.algorithm.act(batch.observation) - batch.action
+    expected = (difference**2).sum((1, 2)) / (batch.action.shape[1] * batch.action.shape[2])
+    torch.testing.assert_close(population.algorithm.actor_loss(batch)[:, 0], expected)
+
+
+def test_the_value_term_has_the_size_of_alpha_whatever_the_scale_of_q(lab):
+    population = lab.population("td3_bc", alpha=3.0)
+    algorithm = population.algorithm
+    batch, _ = population.inputs(1)
+    with torch.no_grad():
+        algorithm.critic.output.weight.zero_()
+        for level in (-1e-3, 1e4):
+            algorithm.critic.output.bias.fill_(level)
+            action = algorithm.act(batch.observation)
+            constraint = ((action - batch.action) ** 2).mean()
+            value = algorithm.actor_loss(batch) - constraint
+            assert value.item() == pytest.approx(-3.0 if level > 0 else 3.0)
+
+
+def test_the_critic_loss_is_the_sum_of_both_mean_squared_errors(population):
+    algorithm = population.algorithm
+    batch, _ = population.inputs(1)
+    target = torch.arange(float(batch.reward.numel())).double().view_as(batch.reward)
+    both = algorithm.critic(batch.observation, batch.action)
+    expected = sum(((both[:, head] - target) ** 2).mean(1, keepdim=True) for head in (0, 1))
+    torch.testing.assert_close(algorithm.critic_loss(batch, target), expected)
+    torch.testing.assert_close(algorithm.critic.first(batch.observation, batch.action), both[:, 0])
+
+
+def test_target_smoothing_is_scaled_and_clipped_for_each_member(lab):
+    each = [{"policy_noise": 0.2, "noise_clip": 0.5}, {"policy_noise": 0.1, "noise_clip": 0.05}]
+    population = lab.population("td3_bc", "ab", each)
+    algorithm, (batch, noise) = population.algorithm, population.inputs(1)
+    seen = []
+
+    def critic(observation, action):
+        seen.append(action)
+        return torch.zeros(2, 2, action.shape[1]).double()
+
+    with torch.no_grad():
+        for parameter in algorithm.target_actor.parameters():
+            parameter.zero_()  # π̄ = 0, so the critic is shown the noise
+        algorithm.target_critic.forward = critic
+        algorithm.target_value(batch, noise["target_action"])
+        algorithm.target_value(batch, torch.full_like(noise["target_action"], 100.0))
+        algorithm.target_actor.layers[-1].bias.fill_(-100.0)  # π̄ = -1
+        algorithm.target_value(batch, torch.full_like(noise["target_action"], -100.0))
+    raw = noise["target_action"]
+    expected = torch.stack([(raw[0] * 0.2).clamp(-0.5, 0.5), (raw[1] * 0.1).clamp(-0.05, 0.05)])
+    torch.testing.assert_close(seen[0], expected)
+    assert seen[1][0].unique().tolist() == [0.5]
+    assert seen[1][1].unique().tolist() == pytest.approx([0.05])
+    assert seen[2].unique().tolist() == [-1.0]
+
+
+def test_the_target_takes_the_smaller_value_and_stops_at_terminals(population):
+    algorithm, (batch, noise) = population.algorithm, population.inputs(1)
+    values = torch.tensor([5.0, 3.0]).double().view(1, 2, 1).expand(2, 2, batch.reward.shape[1])
+    algorithm.target_critic.forward = lambda observation, action: values
+    target = algorithm.target_value(batch, noise["target_action"])
+    assert 0 < batch.terminal.mean() < 1
+    torch.testing.assert_close(target, torch.where(batch.terminal > 0, batch.reward, batch.reward + 0.99 * 3))
+
+
+def test_policy_and_targets_move_at_even_steps_only(population):
+    def snapshot():
+        return {name: tensor.clone() for name, tensor in population.algorithm.state_dict().items()}
+
+    assert [population.algorithm.phase(step) for step in (1, 2, 3, 4)] == ["critic", "critic and actor"] * 2
+    for step in range(1, 5):
+        before = snapshot()
+        population.train(1)
+        after = snapshot()
+        moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+        later = {"actor", "target_actor", "target_critic"} if step % 2 == 0 else set()
+        assert moved == {"critic"} | later
+        if later:
+            for network in ("actor", "critic"):
+                for name, online in getattr(population.algorithm, network).named_parameters():
+                    old = before[f"target_{network}.{name}"]
+                    target = after[f"target_{network}.{name}"]
+                    torch.testing.assert_close(target, 0.995 * old + 0.005 * online, rtol=0, atol=1e-14)
+
+
+def _spread(tensor, bound):
+    """As U(±bound) would be."""
+    assert tensor.abs().max() <= bound
+    assert tensor.abs().max() > 0.9 * bound
+    assert abs(tensor.mean()) < 0.1 * bound
+    assert tensor.std() == pytest.approx(bound / 3**0.5, rel=0.1)
+
+
+def test_first_weights_of_the_policy_and_the_vanilla_critic_are_pytorchs(lab):
+    algorithm = lab.population("td3_bc", critic="vanilla", actor_hidden_sizes="256-256").algorithm
+    for network, inputs in ((algorithm.actor, 3), (algorithm.critic, 5)):
+        layers = [*network.layers] if hasattr(network, "layers") else [*network.hidden, network.output]
+        assert len(layers) == 3
+        for layer, size in zip(layers, (inputs, 256, 256), strict=True):
+            _spread(layer.weight.detach(), size**-0.5)
+            assert layer.bias.abs().max() <= size**-0.5
+        _spread(layers[1].bias.detach(), 1 / 16)
+
+
+def test_first_weights_of_the_robust_critic(lab):
+    algorithm = lab.population("td3_bc", critic="robust").algorithm
+    critic = algorithm.critic
+    assert [layer.weight.shape[-2:] for layer in critic.hidden] == [(5, 256), (256, 256), (256, 256)]
+    for layer, size in zip(critic.hidden, (5, 256, 256), strict=True):
+        _spread(layer.weight.detach(), size**-0.5)
+        assert (layer.bias == 0.1).all()
+    _spread(critic.output.weight.detach(), 3e-3)
+    assert 0 < critic.output.bias.abs().max() <= 3e-3
+    for norm in critic.norms:
+        assert (norm.weight == 1).all()
+        assert (norm.bias == 0).all()
+    assert not torch.equal(critic.hidden[0].weight[:, 0], critic.hidden[0].weight[:, 1])
+    for target, online in ((algorithm.target_critic, critic), (algorithm.target_actor, algorithm.actor)):
+        for slow, fast in zip(target.parameters(), online.parameters(), strict=True):
+            assert torch.equal(slow, fast)
+            assert slow.data_ptr() != fast.data_ptr()
+            assert not slow.requires_grad
+
+
+RETURN_OF_DATA = -2 / 3  # E[-(s + a)²] for s and a uniform in [-1, 1]
+
+
+@pytest.mark.slow
+def test_what_uses_rewards_beats_cloning_on_a_point_that_is_to_be_pulled_to_zero(lab):
+    """Reward -(s + a)², actions at random: cloning learns the mean action 0, the others a = -s."""
+    returns = {}
+    for algorithm_id in ("bc", "td3_bc", "aspc"):
+        hyperparameters = lab.defaults(algorithm_id, batch_size=64, actor_hidden_sizes="64-64")
+        hyperparameters |= {} if algorithm_id == "bc" else {"discount": 0.0}
+        algorithm = algorithm_class(algorithm_id)([Member("a", hyperparameters)], Sizes(1, 1))
+        source = torch.Generator().manual_seed(0)
+        for step in range(1, 501):
+            s, a, s2 = (torch.rand(1, 64, 1, generator=source) * 2 - 1 for _ in range(3))
+            batch = Batch(s, a, -((s + a) ** 2).squeeze(-1), s2, torch.zeros(1, 64))
+            noise = {
+                name: torch.randn(1, *shape, generator=source) for name, shape in algorithm.noise.items()
+            }
+            algorithm.update(batch, noise, algorithm.phase(step))
+        s = torch.linspace(-1, 1, 101).view(1, -1, 1)
+        with torch.no_grad():
+            returns[algorithm_id] = -((s + algorithm.act(s)) ** 2).mean().item()
+    cloned = returns["bc"]
+    assert cloned == pytest.approx(-1 / 3, abs=0.05)
+    for algorithm_id in ("td3_bc", "aspc"):
+        assert returns[algorithm_id] > cloned + 0.1, returns
+        assert returns[algorithm_id] > RETURN_OF_DATA + 0.4, returns
