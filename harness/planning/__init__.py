@@ -1,0 +1,1 @@
+"""From a table to cells, from cells to runs, from runs to populations."""

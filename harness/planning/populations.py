@@ -1,0 +1,71 @@
+"""Groups runs into populations: what one batched program can train together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from algorithms import algorithm_class
+from harness.planning.cells import Cell
+from harness.results.records import RunRecord, canonical
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run and the cell it belongs to."""
+
+    record: RunRecord
+    cell: Cell
+
+
+@dataclass(frozen=True)
+class Population:
+    """Runs of equal algorithm, static hyperparameters, sizes and protocol."""
+
+    algorithm: str
+    runs: tuple[PlannedRun, ...]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Run keys of the members."""
+        return tuple(run.record.key for run in self.runs)
+
+
+def populations(runs: Iterable[PlannedRun], capacity: int) -> list[Population]:
+    """Group runs, at most `capacity` to a population, keeping their order.
+
+    Seeds of one cell stand together, so that a population needs few datasets.
+    """
+    groups: dict[str, list[PlannedRun]] = {}
+    for run in runs:
+        groups.setdefault(_shape(run), []).append(run)
+    return [
+        Population(members[0].record.configuration["algorithm"], tuple(members[start : start + capacity]))
+        for members in groups.values()
+        for start in range(0, len(members), capacity)
+    ]
+
+
+def _shape(run: PlannedRun) -> str:
+    """What members of one population must share, as text."""
+    configuration, dataset = run.record.configuration, run.cell.dataset
+    static = algorithm_class(configuration["algorithm"]).Hyperparameters.static_names()
+    return canonical(
+        {
+            "algorithm": configuration["algorithm"],
+            "static": {k: v for k, v in configuration["hyperparameters"].items() if k in static},
+            "sizes": [dataset.observation_size, dataset.action_size],
+            "protocol": configuration["protocol"],
+        }
+    )
+
+
+def split_by(population: Population, groups: Sequence[Sequence[str]]) -> list[Population]:
+    """Cut a population into those of the given run keys, keeping order; empty ones are dropped."""
+    parts = []
+    for keys in groups:
+        wanted = set(keys)
+        members = tuple(run for run in population.runs if run.record.key in wanted)
+        if members:
+            parts.append(Population(population.algorithm, members))
+    return parts

@@ -1,0 +1,96 @@
+"""How far runs are: a table's, or all that a database knows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from harness.planning.cells import ResolvedTable
+from harness.results.store import RunState, Store
+
+#: Every status of a run, and 'missing' for those that the database does not know.
+STATUSES = ("finished", "running", "queued", "interrupted", "failed", "missing")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A failed run: what it is, where it stopped and the first line of why."""
+
+    key: str
+    dataset: str
+    algorithm: str
+    seed: int
+    step: int | None
+    error: str
+
+
+@dataclass(frozen=True)
+class Work:
+    """A run under way: by which process, and whether that is known to live."""
+
+    key: str
+    dataset: str
+    algorithm: str
+    seed: int
+    step: int | None
+    owner: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a set of runs is.
+
+    Attributes:
+        counts: status -> number of runs, for each of `STATUSES`.
+        imported: scores from files among the finished runs; of a table always 0.
+        active: runs that a living process trains.
+        stale: runs whose process died; the next `harness reproduce` takes them over.
+        failures: the failed runs.
+    """
+
+    counts: Mapping[str, int]
+    imported: int
+    active: tuple[Work, ...]
+    stale: tuple[Work, ...]
+    failures: tuple[Failure, ...]
+
+
+def trainable_keys(resolved: ResolvedTable) -> list[str]:
+    """Keys of all runs of a table's cells that can be trained, in table order."""
+    return [run.key for cell in resolved.cells if cell.unavailable is None for run in cell.runs]
+
+
+def status(store: Store, resolved: ResolvedTable | None = None) -> Status:
+    """The state of a table's trainable runs, read by their keys in one go.
+
+    Args:
+        store: the database.
+        resolved: the table; None for every run of the database.
+
+    Raises:
+        HarnessError: the database cannot be read.
+    """
+    keys = None if resolved is None else list(dict.fromkeys(trainable_keys(resolved)))
+    runs = store.runs(keys)
+    counted = Counter(run.status for run in runs.values())
+    counted["missing"] = 0 if keys is None else len(keys) - len(runs)
+    running = [run for run in runs.values() if run.status == "running"]
+    return Status(
+        counts={name: counted[name] for name in STATUSES},
+        imported=sum(run.origin == "imported" for run in runs.values()),
+        active=tuple(_work(run) for run in running if run.alive),
+        stale=tuple(_work(run) for run in running if not run.alive),
+        failures=tuple(_failure(run) for run in runs.values() if run.status == "failed"),
+    )
+
+
+def _work(run: RunState) -> Work:
+    return Work(run.key, run.dataset, run.algorithm, run.seed, run.step, run.owner or "unknown")
+
+
+def _failure(run: RunState) -> Failure:
+    lines = (run.error or "").strip().splitlines()
+    return Failure(
+        run.key, run.dataset, run.algorithm, run.seed, run.failed_step, lines[0] if lines else "unknown"
+    )

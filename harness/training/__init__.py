@@ -1,0 +1,1 @@
+"""Trains populations: data, update cycle, evaluation, checkpoints. Knows runs, not papers."""

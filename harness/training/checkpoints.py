@@ -1,0 +1,101 @@
+"""Checkpoints of populations: written whole or not at all, read without trusting a pickle."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from harness.errors import DataError
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class PendingEvaluation:
+    """A policy whose evaluation had not come back when the checkpoint was written."""
+
+    key: str
+    step: int
+    policy: dict[str, Tensor]  # name -> (1, ...)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a population stands.
+
+    Random numbers need no place here: they are a function of the run's key and the step.
+
+    Attributes:
+        algorithm: its id.
+        source: hash of the algorithm's source.
+        keys: run keys of the members, in order.
+        step: of the last update.
+        state: `Algorithm.training_state`.
+        pending: evaluations not yet committed.
+        seconds: wall time of training so far.
+    """
+
+    algorithm: str
+    source: str
+    keys: tuple[str, ...]
+    step: int
+    state: dict[str, Tensor]
+    pending: tuple[PendingEvaluation, ...] = ()
+    seconds: float = field(default=0.0)
+
+
+def save(checkpoint: Checkpoint, path: Path) -> None:
+    """Write atomically: a reader finds the old file or the new one, whole, even after a power cut.
+
+    Raises:
+        DataError: the file cannot be written; the old one is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    content = asdict(checkpoint) | {"format": _FORMAT}
+    try:
+        with temporary.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:  # torch wraps some write errors in RuntimeError
+        temporary.unlink(missing_ok=True)
+        raise DataError(
+            f"cannot write the checkpoint {path}: {error}; make room or set another place, then run the same "
+            f"command again: everything up to the last checkpoint is kept"
+        ) from error
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        DataError: it is missing, damaged or of another format.
+    """
+    advice = "delete it and run `harness retry TABLE --restart`: its runs then begin anew"
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if content.pop("format") != _FORMAT:
+            raise DataError(f"the checkpoint {path} is of another format than this program's; {advice}")
+        pending = tuple(PendingEvaluation(**evaluation) for evaluation in content.pop("pending"))
+        return Checkpoint(**(content | {"keys": tuple(content["keys"]), "pending": pending}))
+    except DataError:
+        raise
+    except Exception as error:  # a damaged file can fail in any way inside the unpickler
+        raise DataError(
+            f"the checkpoint {path} is missing or damaged ({type(error).__name__}); {advice}"
+        ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

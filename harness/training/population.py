@@ -1,0 +1,282 @@
+"""Trains one population from its last checkpoint to its end."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from algorithms import Algorithm, Member, Sizes, algorithm_class, member_slice, source_hash
+from harness.datasets.base import Transitions
+from harness.results.records import EvaluationRecord, RunRecord
+from harness.specs import Environment
+from harness.training import checkpoints
+from harness.training.checkpoints import Checkpoint, PendingEvaluation
+from harness.training.engine import Engine, capture_cuda
+from harness.training.replay import BLOCK, Draws, Replay
+from harness.training.rollout import Evaluation
+from harness.training.workers import EvaluationFailedError, EvaluationPool
+
+
+class Recorder(Protocol):
+    """Where training reports to; every call is committed before it returns."""
+
+    def evaluated(self, records: Sequence[EvaluationRecord]) -> None:
+        """Evaluations have come back."""
+
+    def measured(self, step: int, metrics: Mapping[str, Mapping[str, float]]) -> None:
+        """Run key -> metric name -> value at `step`."""
+
+    def failed(self, key: str, step: int, text: str) -> None:
+        """A run failed; the others go on."""
+
+    def checkpointed(self, keys: Sequence[str], path: Path, step: int) -> None:
+        """A checkpoint was written."""
+
+    def progressed(self, step: int) -> None:
+        """Training has reached `step`."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to train, none of which may move a score beyond floating-point noise.
+
+    Attributes:
+        device: 'cpu' or 'cuda'.
+        checkpoint_seconds: at least this much time between checkpoints.
+        graphs: replay CUDA graphs instead of running eagerly; only on CUDA.
+        evaluations_ahead: training waits when this many evaluations per member are still to come back.
+    """
+
+    device: str = "cpu"
+    checkpoint_seconds: float = 60.0
+    graphs: bool = True
+    evaluations_ahead: int = 4
+
+
+@dataclass(frozen=True)
+class Task:
+    """A population: runs that one batched program can train.
+
+    Attributes:
+        algorithm: its id.
+        runs: the members.
+        data: one dataset per member.
+        environments: one per member.
+        steps, evaluate_every, episodes: the protocol.
+    """
+
+    algorithm: str
+    runs: Sequence[RunRecord]
+    data: Sequence[Transitions]
+    environments: Sequence[Environment]
+    steps: int
+    evaluate_every: int
+    episodes: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How training ended.
+
+    Attributes:
+        finished: run keys with all evaluations committed; empty if interrupted.
+        interrupted: asked to stop before the end.
+        seconds: wall time of training, that before a resumption included.
+    """
+
+    finished: tuple[str, ...]
+    interrupted: bool
+    seconds: float
+
+
+def build(
+    task: Task, device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> tuple[Algorithm, Replay, Draws]:
+    """The algorithm, its data and its random numbers, at step 0."""
+    members = [
+        Member(run.key, run.configuration["hyperparameters"], float(data.rewards.mean(dtype="float64")))
+        for run, data in zip(task.runs, task.data, strict=True)
+    ]
+    sizes = Sizes(task.data[0].observations.shape[1], task.data[0].actions.shape[1])
+    algorithm = algorithm_class(task.algorithm)(members, sizes, device, dtype)
+    hyper = algorithm.hyper
+    replay = Replay(
+        task.data,
+        normalize=hyper.normalize_observations,
+        epsilon=hyper.observation_epsilon,
+        device=device,
+        dtype=dtype,
+    )
+    draws = Draws([m.key for m in members], replay, hyper.batch_size, algorithm.noise)
+    return algorithm, replay, draws
+
+
+class Trainer:
+    """One population on its way.
+
+    Args:
+        task: what to train.
+        recorder: where to report.
+        pool: evaluation workers.
+        path: of the checkpoint.
+        options: how to train.
+        resume: where to go on; members that `task` does not name are cut out.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        recorder: Recorder,
+        pool: EvaluationPool,
+        path: Path,
+        options: Options | None = None,
+        resume: Checkpoint | None = None,
+    ) -> None:
+        self._task, self._recorder, self._pool, self._path = task, recorder, pool, path
+        self._options = options or Options()
+        self._algorithm, self._replay, draws = build(task, self._options.device)
+        graphed = self._options.graphs and self._algorithm.device.type == "cuda"
+        self._engine = Engine(self._algorithm, self._replay, draws, capture_cuda if graphed else None)
+        self._keys = [run.key for run in task.runs]
+        self._alive = dict.fromkeys(self._keys, True)
+        self._step, self._before = 0, 0.0
+        if resume:
+            self._resume(resume)
+
+    def _resume(self, checkpoint: Checkpoint) -> None:
+        chosen = [checkpoint.keys.index(key) for key in self._keys]
+        self._algorithm.load_training_state(member_slice(checkpoint.state, chosen))
+        self._step, self._before = checkpoint.step, checkpoint.seconds
+        for pending in checkpoint.pending:
+            if pending.key in self._alive:
+                self._pool.submit(
+                    self._evaluation(self._keys.index(pending.key), pending.step, pending.policy)
+                )
+
+    def train(self, stop: Callable[[], bool] = lambda: False) -> Outcome:
+        """Train to the end, or until `stop` says so; then a checkpoint is there to go on from."""
+        self._started = self._saved = time.monotonic()
+        task = self._task
+        while self._step < task.steps and any(self._alive.values()):
+            end = min(_next(self._step, BLOCK), _next(self._step, task.evaluate_every), task.steps)
+            while self._step < end:
+                if stop():
+                    return self._interrupt()
+                self._step += 1
+                self._engine.step(self._step)
+            self._recorder.progressed(end)
+            self._fail_diverged()
+            if end % task.evaluate_every == 0 or end == task.steps:
+                self._evaluate()
+            self._collect(0.0)
+            if time.monotonic() - self._saved > self._options.checkpoint_seconds:
+                self._checkpoint()
+        while self._pool.pending:
+            self._collect(0.2)
+            if stop():
+                return self._interrupt()
+        return Outcome(tuple(key for key, alive in self._alive.items() if alive), False, self._seconds())
+
+    def _seconds(self) -> float:
+        return self._before + time.monotonic() - self._started
+
+    def _interrupt(self) -> Outcome:
+        self._checkpoint()
+        self._pool.discard()
+        return Outcome((), True, self._seconds())
+
+    def _metrics(self) -> dict[str, dict[str, float]]:
+        """Run key -> metric -> value; the one place where training waits for the device."""
+        if not self._engine.metrics:
+            return {key: {} for key in self._keys}
+        names = sorted(self._engine.metrics)
+        table = torch.cat([self._engine.metrics[name].to(torch.float64) for name in names], 1).tolist()
+        return {key: dict(zip(names, row, strict=True)) for key, row in zip(self._keys, table, strict=True)}
+
+    def _fail_diverged(self) -> None:
+        """A NaN never heals: the members that have one are out, the others go on."""
+        for key, metrics in self._metrics().items():
+            bad = [name for name, value in metrics.items() if not abs(value) < float("inf")]
+            if bad and self._alive[key]:
+                self._fail(
+                    key, self._step, f"training diverged: {', '.join(bad)} not finite at step {self._step}"
+                )
+
+    def _fail(self, key: str, step: int, text: str) -> None:
+        self._alive[key] = False
+        self._recorder.failed(key, step, text)
+
+    def _evaluation(self, member: int, step: int, policy: dict[str, torch.Tensor]) -> Evaluation:
+        task, run = self._task, self._task.runs[member]
+        return Evaluation(
+            key=run.key,
+            step=step,
+            algorithm=task.algorithm,
+            hyperparameters=dict(run.configuration["hyperparameters"]),
+            sizes=self._algorithm.sizes,
+            policy={name: tensor.numpy() for name, tensor in policy.items()},
+            mean=self._replay.mean[member],
+            scale=self._replay.scale[member],
+            environment=task.environments[member],
+            episodes=task.episodes,
+        )
+
+    def _evaluate(self) -> None:
+        alive = [key for key in self._keys if self._alive[key]]
+        metrics = self._metrics()
+        self._recorder.measured(self._step, {key: metrics[key] for key in alive})
+        policies = self._algorithm.policy_state()
+        for member, key in enumerate(self._keys):
+            if self._alive[key]:
+                self._pool.submit(self._evaluation(member, self._step, member_slice(policies, [member])))
+        while len(self._pool.pending) > self._options.evaluations_ahead * len(self._keys):
+            self._collect(None)
+
+    def _collect(self, timeout: float | None) -> None:
+        done = []
+        for result in self._pool.results(timeout):
+            key = result.task.key if isinstance(result, EvaluationFailedError) else result.key
+            if not self._alive.get(key, False):
+                continue
+            if isinstance(result, EvaluationFailedError):
+                self._fail(key, result.task.step, f"its evaluation raised\n{result.text}")
+            elif not all(map(math.isfinite, result.returns)):
+                self._fail(
+                    key, result.step, f"its evaluation gave returns that are not finite: {result.returns}"
+                )
+            else:
+                done.append(result)
+        if done:
+            self._recorder.evaluated(done)
+
+    def _checkpoint(self) -> None:
+        pending = tuple(
+            PendingEvaluation(task.key, task.step, {n: torch.from_numpy(p) for n, p in task.policy.items()})
+            for task in self._pool.pending
+            if self._alive.get(task.key, False)
+        )
+        checkpoints.save(
+            Checkpoint(
+                algorithm=self._task.algorithm,
+                source=source_hash(self._task.algorithm),
+                keys=tuple(self._keys),
+                step=self._step,
+                state=self._algorithm.training_state(),
+                pending=pending,
+                seconds=self._seconds(),
+            ),
+            self._path,
+        )
+        self._saved = time.monotonic()
+        self._recorder.checkpointed(self._keys, self._path, self._step)
+
+
+def _next(step: int, every: int) -> int:
+    """The first multiple of `every` after `step`."""
+    return (step // every + 1) * every

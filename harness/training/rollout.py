@@ -1,0 +1,88 @@
+"""Rolls a policy out for whole episodes; what evaluation workers do."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from algorithms import Member, Sizes, algorithm_class
+from harness import environments
+from harness.specs import Environment
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One member's policy at one step, with all that rolling it out needs.
+
+    Attributes:
+        policy: `Algorithm.policy_state` of the one member, ``(1, ...)``; arrays, because tensors travel
+            between processes through shared memory and open files.
+        mean, scale: ``(S,)``, of the observations the policy was trained on.
+    """
+
+    key: str
+    step: int
+    algorithm: str
+    hyperparameters: dict[str, Any]
+    sizes: Sizes
+    policy: dict[str, np.ndarray]
+    mean: np.ndarray
+    scale: np.ndarray
+    environment: Environment
+    episodes: int
+
+
+def episode_seed(key: str, episode: int) -> int:
+    """Seed of an episode; all evaluations of a run share their start states, as in the authors' code."""
+    digest = hashlib.sha256(f"{key}/evaluation/{episode}".encode()).digest()
+    return int.from_bytes(digest[:4], "little") >> 1
+
+
+def evaluate(task: Evaluation, envs: Sequence[Any] | None = None) -> tuple[list[float], list[int]]:
+    """Roll out `task.episodes` episodes, one environment each, actions computed for all of them at once.
+
+    Returns:
+        Raw returns and lengths in environment steps, episode by episode.
+    """
+    member = Member(task.key, task.hyperparameters)
+    algorithm = algorithm_class(task.algorithm)([member], task.sizes)
+    algorithm.load_policy_state({name: torch.from_numpy(array) for name, array in task.policy.items()})
+
+    @torch.no_grad()
+    def act(observations: np.ndarray) -> np.ndarray:
+        normalised = ((observations - task.mean) / task.scale).astype(np.float32)
+        return algorithm.act(torch.from_numpy(normalised).unsqueeze(0)).squeeze(0).numpy()
+
+    envs = envs or [environments.make(task.environment) for _ in range(task.episodes)]
+    return roll_out(act, envs, [episode_seed(task.key, i) for i in range(task.episodes)])
+
+
+def roll_out(
+    act: Callable[[np.ndarray], np.ndarray], envs: Sequence[Any], seeds: Sequence[int]
+) -> tuple[list[float], list[int]]:
+    """One episode in every environment, to its end.
+
+    Args:
+        act: observations ``(n, S)`` -> actions ``(n, A)``.
+        envs: Gymnasium environments.
+        seeds: of their resets.
+    """
+    observations = [np.asarray(env.reset(seed=seed)[0]) for env, seed in zip(envs, seeds, strict=True)]
+    returns, lengths = [0.0] * len(envs), [0] * len(envs)
+    running = list(range(len(envs)))
+    while running:
+        actions = act(np.stack([observations[i] for i in running]))
+        still_running = []
+        for i, action in zip(running, actions, strict=True):
+            observations[i], reward, terminated, truncated, _ = envs[i].step(action)
+            returns[i] += float(reward)
+            lengths[i] += 1
+            if not (terminated or truncated):
+                still_running.append(i)
+        running = still_running
+    return returns, lengths

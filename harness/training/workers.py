@@ -1,0 +1,161 @@
+"""Evaluation worker processes: training goes on while they roll policies out."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import signal
+import traceback
+from collections import deque
+from collections.abc import Iterator
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from harness.errors import HarnessError
+from harness.results.records import EvaluationRecord
+from harness.training.rollout import Evaluation
+
+_CONTEXT = multiprocessing.get_context("spawn")  # a fork would take the parent's threads and CUDA along
+
+
+def _serve(connection: Connection) -> None:
+    """Body of a worker: evaluate what comes until the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    import torch
+
+    from harness import environments
+    from harness.training.rollout import evaluate
+
+    torch.set_num_threads(1)
+    cache: dict[Any, list[Any]] = {}
+    while True:
+        try:
+            task: Evaluation = connection.recv()
+        except EOFError:  # the parent closed its end or died
+            return
+        try:
+            envs = cache.setdefault(task.environment, [])
+            while len(envs) < task.episodes:
+                envs.append(environments.make(task.environment))
+            answer: tuple[Any, str | None] = (evaluate(task, envs[: task.episodes]), None)
+        except Exception:  # whatever went wrong belongs to the run, not to the worker
+            answer = (None, traceback.format_exc())
+        try:
+            connection.send(answer)
+        except BrokenPipeError:
+            return
+
+
+class _Worker:
+    def __init__(self) -> None:
+        self.connection, theirs = _CONTEXT.Pipe()
+        self.process = _CONTEXT.Process(target=_serve, args=(theirs,), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.task: Evaluation | None = None
+
+    def start(self, task: Evaluation) -> None:
+        self.task = task
+        self.connection.send(task)
+
+    def stop(self) -> None:
+        self.connection.close()
+        self.process.terminate()
+        self.process.join()
+
+
+class EvaluationFailedError(Exception):
+    """An evaluation raised; carries the run's key, the step and the worker's traceback."""
+
+    def __init__(self, task: Evaluation, text: str) -> None:
+        super().__init__(text)
+        self.task, self.text = task, text
+
+
+class EvaluationPool:
+    """A few processes that roll out policies; use as a context manager.
+
+    Args:
+        workers: number of processes.
+    """
+
+    _ATTEMPTS = 3
+
+    def __init__(self, workers: int) -> None:
+        self._workers = [_Worker() for _ in range(workers)]
+        self._queue: deque[tuple[Evaluation, int]] = deque()
+        self._attempt: dict[tuple[str, int], int] = {}
+
+    def __enter__(self) -> EvaluationPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def submit(self, task: Evaluation) -> None:
+        """Queue an evaluation."""
+        self._queue.append((task, 1))
+        self._dispatch()
+
+    @property
+    def pending(self) -> list[Evaluation]:
+        """Evaluations submitted and not yet returned by `results`."""
+        return [w.task for w in self._workers if w.task] + [task for task, _ in self._queue]
+
+    def results(self, timeout: float | None = 0.0) -> Iterator[EvaluationRecord | EvaluationFailedError]:
+        """Those that have come back; waits up to `timeout` seconds for the first (None: for ever)."""
+        busy = {w.connection: w for w in self._workers if w.task}
+        for connection in wait(list(busy), timeout) if busy else ():
+            worker = busy[connection]  # type: ignore[index]  # only our own connections were waited for
+            task = worker.task
+            assert task is not None  # noqa: S101 - busy workers have one
+            try:
+                answer, error = worker.connection.recv()
+            except (EOFError, ConnectionResetError):
+                self._replace(worker)
+                continue
+            worker.task = None
+            self._attempt.pop((task.key, task.step), None)
+            self._dispatch()
+            yield (
+                EvaluationFailedError(task, error)
+                if error
+                else EvaluationRecord(task.key, task.step, *answer)
+            )
+
+    def _dispatch(self) -> None:
+        for worker in self._workers:
+            if worker.task is None and self._queue:
+                task, attempt = self._queue.popleft()
+                self._attempt[task.key, task.step] = attempt
+                worker.start(task)
+
+    def _replace(self, worker: _Worker) -> None:
+        """A worker died (killed for memory, crashed in the simulator): put its task to a new one."""
+        task = worker.task
+        assert task is not None  # noqa: S101 - only busy workers are looked at
+        attempt = self._attempt[task.key, task.step]
+        exit_code = worker.process.exitcode
+        worker.stop()
+        self._workers[self._workers.index(worker)] = _Worker()
+        if attempt == self._ATTEMPTS:
+            raise HarnessError(
+                f"the evaluation process of {task.environment.id} died {attempt} times (last exit code "
+                f"{exit_code}); is there enough memory? Committed scores are kept: run the same command again"
+            )
+        self._queue.appendleft((task, attempt + 1))
+        self._dispatch()
+
+    def discard(self) -> None:
+        """Forget everything queued or under way."""
+        self._queue.clear()
+        for index, worker in enumerate(self._workers):
+            if worker.task:
+                worker.stop()
+                self._workers[index] = _Worker()
+
+    def close(self) -> None:
+        """End the processes."""
+        for worker in self._workers:
+            with contextlib.suppress(OSError):
+                worker.stop()

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from harness.datasets.base import Transitions
+from harness.planning.cells import run_record
+from harness.specs import Environment, Specs
+from harness.training.population import Task
+
+HOPPER = Environment(id="Hopper-v4", max_episode_steps=20)
+
+
+def transitions(seed: int, rows: int = 400, observation: int = 11, action: int = 3) -> Transitions:
+    rng = np.random.default_rng(seed)
+    arrays = {
+        "observations": rng.normal(2.0, 3.0, (rows, observation)).astype(np.float32),
+        "actions": rng.uniform(-1, 1, (rows, action)).astype(np.float32),
+        "rewards": rng.normal(size=rows).astype(np.float32),
+        "next_observations": rng.normal(2.0, 3.0, (rows, observation)).astype(np.float32),
+        "terminals": rng.random(rows) < 0.1,
+    }
+    content = hashlib.sha256(b"".join(a.tobytes() for a in arrays.values())).hexdigest()
+    return Transitions(**arrays, identity={"id": f"synthetic-{seed}"}, content_hash=content)
+
+
+@pytest.fixture(scope="session")
+def make_data():
+    """Synthetic transitions, determined by their seed."""
+    return transitions
+
+
+@pytest.fixture
+def make_task():
+    """A population of an algorithm with its shipped hyperparameters on small synthetic data."""
+
+    def make(
+        algorithm="td3_bc", seeds=(0, 1), steps=250, evaluate_every=100, episodes=2, data=None, **changes
+    ):
+        spec = Specs().algorithm(algorithm)
+        values = {name: h.value for name, h in spec.hyperparameters.items()}
+        values |= {"batch_size": 16} | changes
+        runs = [
+            run_record(
+                {"algorithm": algorithm, "hyperparameters": values, "dataset": {"id": "synthetic"}}, seed
+            )
+            for seed in seeds
+        ]
+        shared = transitions(7)
+        return Task(
+            algorithm=algorithm,
+            runs=runs,
+            data=data or [shared] * len(runs),
+            environments=[HOPPER] * len(runs),
+            steps=steps,
+            evaluate_every=evaluate_every,
+            episodes=episodes,
+        )
+
+    return make
+
+
+class Notebook:
+    """A recorder that remembers."""
+
+    def __init__(self):
+        self.scores, self.metrics, self.failures, self.checkpoints, self.steps = {}, {}, {}, [], []
+
+    def evaluated(self, records):
+        for record in records:
+            assert (record.key, record.step) not in self.scores, "recorded twice"
+            self.scores[record.key, record.step] = (list(record.returns), list(record.lengths))
+
+    def measured(self, step, metrics):
+        for key, values in metrics.items():
+            self.metrics[key, step] = dict(values)
+
+    def failed(self, key, step, text):
+        self.failures[key] = (step, text)
+
+    def checkpointed(self, keys, path, step):
+        self.checkpoints.append(step)
+
+    def progressed(self, step):
+        self.steps.append(step)
+
+
+@pytest.fixture
+def notebook():
+    return Notebook
+
+
+@pytest.fixture(scope="session")
+def pool():
+    from harness.training.workers import EvaluationPool
+
+    with EvaluationPool(1) as shared:
+        yield shared

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+
+from harness.training import checkpoints
+from harness.training.engine import Engine
+from harness.training.population import Options, Trainer, build
+from harness.training.rollout import Evaluation, evaluate
+
+
+def stop_after(steps):
+    """Asked once before every step: True from the one after `steps`."""
+    asked = itertools.count()
+    return lambda: next(asked) >= steps
+
+
+def train(task, recorder, pool, tmp_path, **how):
+    stop = how.pop("stop", lambda: False)
+    resume = how.pop("resume", None)
+    trainer = Trainer(task, recorder, pool, tmp_path / "p.pt", Options(**how), resume)
+    return trainer.train(stop)
+
+
+def test_every_evaluation_of_every_member_comes_back(make_task, notebook, pool, tmp_path):
+    task, book = make_task("aspc"), notebook()
+    outcome = train(task, book, pool, tmp_path)
+    keys = [run.key for run in task.runs]
+    assert set(outcome.finished) == set(keys)
+    assert not outcome.interrupted
+    assert set(book.scores) == {(key, step) for key in keys for step in (100, 200, 250)}
+    assert all(len(returns) == task.episodes for returns, _ in book.scores.values())
+    assert all(0 < length <= 20 for _, lengths in book.scores.values() for length in lengths)
+    assert {"alpha", "critic_loss", "actor_loss", "outer_loss"} <= set(book.metrics[keys[0], 200])
+    assert book.steps[-1] == 250
+
+
+def test_evaluations_are_of_the_policy_at_their_step(make_task, notebook, pool, tmp_path):
+    task, book = make_task("td3_bc", seeds=(5,)), notebook()
+    train(task, book, pool, tmp_path)
+    learner, replay, draws = build(task)
+    engine = Engine(learner, replay, draws)
+    for step in range(1, 101):
+        engine.step(step)
+    returns, lengths = evaluate(
+        Evaluation(
+            key=task.runs[0].key,
+            step=100,
+            algorithm="td3_bc",
+            hyperparameters=task.runs[0].configuration["hyperparameters"],
+            sizes=learner.sizes,
+            policy={name: tensor.numpy() for name, tensor in learner.policy_state().items()},
+            mean=replay.mean[0],
+            scale=replay.scale[0],
+            environment=task.environments[0],
+            episodes=task.episodes,
+        )
+    )
+    assert book.scores[task.runs[0].key, 100] == (returns, lengths)
+
+
+@pytest.mark.parametrize("at", [0, 37, 100, 140, 250])
+@pytest.mark.parametrize("algorithm", ["td3_bc", "aspc"])
+def test_stopped_and_resumed_is_bitwise_the_same(make_task, notebook, pool, tmp_path, algorithm, at):
+    task, whole, parts = make_task(algorithm, evaluate_every=70), notebook(), notebook()
+    train(task, whole, pool, tmp_path)
+
+    first = train(task, parts, pool, tmp_path, stop=stop_after(at))
+    assert first.interrupted
+    checkpoint = checkpoints.load(tmp_path / "p.pt")
+    assert checkpoint.step == at
+    second = train(task, parts, pool, tmp_path, resume=checkpoint)
+    assert not second.interrupted
+    assert second.seconds > checkpoint.seconds
+    assert parts.scores == whole.scores
+    assert parts.metrics == whole.metrics
+
+
+def test_a_member_can_go_on_without_its_neighbours(make_task, notebook, pool, tmp_path):
+    """Fewer seeds asked for after an interruption: the others are cut out of the checkpoint."""
+    pair, alone = make_task("aspc", seeds=(0, 1)), make_task("aspc", seeds=(1,))
+    parts, whole = notebook(), notebook()
+    train(alone, whole, pool, tmp_path)
+    train(pair, parts, pool, tmp_path, stop=stop_after(150))
+    train(alone, parts, pool, tmp_path, resume=checkpoints.load(tmp_path / "p.pt"))
+    key = alone.runs[0].key
+    for step in (200, 250):
+        ours, theirs = parts.metrics[key, step], whole.metrics[key, step]
+        assert ours == pytest.approx(theirs, rel=1e-3)
+
+
+def test_nan_fails_its_run_and_no_other(make_data, make_task, notebook, pool, tmp_path):
+    broken = make_data(3)
+    broken.rewards[:] = math.nan
+    task = make_task("td3_bc", seeds=(0, 1, 2), data=[make_data(1), broken, make_data(2)])
+    book = notebook()
+    outcome = train(task, book, pool, tmp_path)
+    good = {task.runs[0].key, task.runs[2].key}
+    assert set(outcome.finished) == good
+    [(key, (step, text))] = book.failures.items()
+    assert (key, step) == (task.runs[1].key, 100)
+    assert "diverged" in text
+    assert {key for key, _ in book.scores} == good
+    assert {key for key, _ in book.metrics} == good
+
+
+def test_all_members_failing_ends_training_early(make_data, make_task, notebook, pool, tmp_path):
+    broken = make_data(3)
+    broken.rewards[:] = math.inf
+    book = notebook()
+    outcome = train(make_task("td3_bc", data=[broken, broken]), book, pool, tmp_path)
+    assert outcome.finished == ()
+    assert book.steps == [100]
+
+
+def test_an_evaluation_that_raises_fails_its_run(make_task, notebook, pool, tmp_path):
+    task, book = make_task("bc", steps=100), notebook()
+    task.environments[1] = task.environments[1].model_copy(update={"id": "NoSuchWorld-v4"})
+    outcome = train(task, book, pool, tmp_path)
+    assert outcome.finished == (task.runs[0].key,)
+    assert "NoSuchWorld-v4" in book.failures[task.runs[1].key][1]
+
+
+def test_checkpoints_are_written_on_the_way(make_task, notebook, pool, tmp_path):
+    book = notebook()
+    train(make_task("bc"), book, pool, tmp_path, checkpoint_seconds=0.0)
+    assert book.checkpoints == [100, 200, 250]
