@@ -1,0 +1,1 @@
+"""Where populations run: in this process, one after the other."""

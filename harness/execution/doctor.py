@@ -1,0 +1,138 @@
+"""Whether this machine can do the work, and what to do where it cannot."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from harness import datasets
+from harness.errors import HarnessError
+from harness.results.models import SCHEMA_VERSION
+from harness.results.schema import Location, current_version
+from harness.specs import Specs
+from harness.specs.validation import validate
+
+_PACKAGES = ("torch", "mujoco", "gymnasium", "gymnasium-robotics", "minari")
+_LITTLE_SPACE = 5_000_000_000  # bytes; the shipped tables' data take some tens of gigabytes
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        level: 'ok', 'warn' (works, but) or 'FAIL'.
+        subject: what was looked at.
+        text: what was found.
+        advice: what to do; empty where all is well.
+    """
+
+    level: Literal["ok", "warn", "FAIL"]
+    subject: str
+    text: str
+    advice: str = ""
+
+
+def examine(specs: Specs, database: str, home: Path | None = None) -> list[Finding]:
+    """Look at versions, device, data folder, database and specs. Nothing is changed.
+
+    Args:
+        specs: to be checked.
+        database: path or URL of the results database, which need not exist.
+        home: data folder, None for the default.
+    """
+    return [
+        Finding("ok", "python", platform.python_version()),
+        *_packages(),
+        _device(),
+        *_home(home or datasets.default_home()),
+        _database(database),
+        _specs(specs),
+    ]
+
+
+def _packages() -> Iterator[Finding]:
+    for package in _PACKAGES:
+        try:
+            yield Finding("ok", package, importlib.metadata.version(package))
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(
+                "FAIL", package, "not installed", "install this project again, with its dependencies"
+            )
+
+
+def _device() -> Finding:
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return Finding("FAIL", "device", f"torch cannot be loaded: {error}", "install torch again")
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        return Finding(
+            "ok",
+            "device",
+            f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}, "
+            f"{free / 1e9:.0f} of {total / 1e9:.0f} GB free",
+        )
+    return Finding(
+        "warn",
+        "device",
+        f"CPU only, {os.cpu_count()} cores (torch {torch.__version__} sees no CUDA device)",
+        "enough for the smoke preset; a whole table wants a GPU",
+    )
+
+
+def _home(home: Path) -> Iterator[Finding]:
+    existing = next(folder for folder in (home, *home.absolute().parents) if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        yield Finding(
+            "FAIL",
+            "data folder",
+            f"{home} cannot be written: {error.strerror}",
+            "set HARNESS_DATA to another",
+        )
+        return
+    yield Finding("ok", "data folder", f"{home}{'' if home.exists() else ' (will be made)'}")
+    free = shutil.disk_usage(existing).free
+    text = f"{free / 1e9:.1f} GB free"
+    if free < _LITTLE_SPACE:
+        yield Finding("warn", "disk", text, "make room, or set HARNESS_DATA to a folder on a larger disk")
+    else:
+        yield Finding("ok", "disk", text)
+
+
+def _database(database: str) -> Finding:
+    try:
+        location = Location.parse(database)
+        version = current_version(location)
+    except HarnessError as error:
+        return Finding("FAIL", "database", str(error))
+    if version is None:
+        return Finding("ok", "database", f"{location} does not exist yet; `harness reproduce` makes it")
+    if version != SCHEMA_VERSION:
+        return Finding(
+            "FAIL",
+            "database",
+            f"{location} has schema version {version}, this program needs {SCHEMA_VERSION}",
+            f"run `harness db upgrade --db {location}`",
+        )
+    return Finding("ok", "database", f"{location}, schema version {version}")
+
+
+def _specs(specs: Specs) -> Finding:
+    problems = validate(specs)
+    if problems:
+        return Finding(
+            "FAIL", "specs", f"{len(problems)} problem(s), first: {problems[0]}", "run `harness validate`"
+        )
+    return Finding("ok", "specs", f"{len(specs.ids('tables'))} tables, {len(specs.ids('datasets'))} datasets")

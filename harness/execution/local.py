@@ -1,0 +1,370 @@
+"""Trains a table's missing runs in this process, population after population."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from algorithms import source_hash
+from harness import datasets
+from harness.datasets import Transitions
+from harness.errors import DataError, HarnessError
+from harness.execution.data import prepare
+from harness.execution.progress import Bar, Reporter
+from harness.planning.cells import ResolvedTable
+from harness.planning.populations import PlannedRun, Population, populations, split_by
+from harness.results.leases import LEASE_SECONDS, LeaseLostError
+from harness.results.provenance import fingerprint
+from harness.results.records import EvaluationRecord
+from harness.results.store import RunState, Store
+from harness.specs import Environment
+from harness.training import checkpoints
+from harness.training.checkpoints import Checkpoint
+from harness.training.population import Options, Task, Trainer
+from harness.training.workers import EvaluationPool
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How and where to train.
+
+    Attributes:
+        device: 'cpu' or 'cuda'.
+        checkpoints: folder of the checkpoints.
+        home: data folder, None for the default.
+        checkpoint_seconds: at least this long between two checkpoints of a population.
+        capacity: most members of one population.
+        workers: evaluation processes.
+    """
+
+    device: str
+    checkpoints: Path
+    home: Path | None = None
+    checkpoint_seconds: float = 60.0
+    capacity: int = 8
+    workers: int = 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the runs that were to be trained, as counts."""
+
+    finished: int
+    failed: int
+    elsewhere: int
+    interrupted: bool
+
+
+def settings(device: str, checkpoint_folder: Path, **changes: object) -> Settings:
+    """Settings that suit a device.
+
+    Args:
+        device: 'auto', 'cpu' or 'cuda'.
+        checkpoint_folder: of the checkpoints.
+        changes: fields to set otherwise.
+
+    Raises:
+        HarnessError: CUDA is asked for and not there.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise HarnessError("there is no CUDA device that this torch can use; choose --device cpu")
+    cores = os.cpu_count() or 1
+    gpu = device == "cuda"
+    fields: dict[str, object] = {
+        "capacity": 64 if gpu else 8,
+        "workers": max(1, cores - 2 if gpu else cores // 2),
+    }
+    return Settings(device=device, checkpoints=checkpoint_folder, **(fields | changes))  # type: ignore[arg-type]
+
+
+def missing_runs(resolved: ResolvedTable, store: Store) -> list[PlannedRun]:
+    """What the table needs less what the database holds: runs neither finished nor failed, in table order."""
+    wanted = [
+        PlannedRun(run, cell) for cell in resolved.cells if cell.unavailable is None for run in cell.runs
+    ]
+    states = store.runs([run.record.key for run in wanted])
+    done = {key for key, state in states.items() if state.status in ("finished", "failed")}
+    return list({run.record.key: run for run in wanted if run.record.key not in done}.values())
+
+
+def train_missing(
+    resolved: ResolvedTable,
+    store: Store,
+    settings: Settings,
+    reporter: Reporter,
+    stop: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Train every missing run that can be trained, committing each score when it is measured.
+
+    Args:
+        resolved: the table.
+        store: open results database.
+        settings: how to train.
+        reporter: progress for the user.
+        stop: asked between steps; True ends training with a checkpoint.
+
+    Raises:
+        DataError: datasets are missing and cannot be had; names all of them.
+    """
+    todo = missing_runs(resolved, store)
+    counts: Counter[str] = Counter()
+    if not todo:
+        return Outcome(0, 0, 0, False)
+    prepare(
+        {run.cell.dataset.id: run.cell.dataset for run in todo}.values(),
+        resolved.lineage,
+        settings.home,
+        reporter,
+    )
+    store.register(run.record for run in todo)
+    with EvaluationPool(settings.workers) as pool:
+        for population in populations(todo, settings.capacity):
+            if stop():
+                return _outcome(counts, interrupted=True)
+            claimed = store.claim(population.keys)
+            counts["elsewhere"] += len(population.keys) - len(claimed)
+            try:
+                for part, checkpoint in _resumable(split_by(population, [claimed]), store, settings):
+                    execution = _Execution(resolved, part, checkpoint, store, settings, pool, reporter)
+                    if execution.run(stop, counts):
+                        return _outcome(counts, interrupted=True)
+            finally:
+                store.release(claimed)
+    return _outcome(counts, interrupted=False)
+
+
+def _outcome(counts: Counter[str], *, interrupted: bool) -> Outcome:
+    return Outcome(counts["finished"], counts["failed"], counts["elsewhere"], interrupted)
+
+
+def checkpoint_name(keys: Sequence[str]) -> str:
+    """File name of a population's checkpoint."""
+    return hashlib.sha256("".join(sorted(keys)).encode()).hexdigest()[:24] + ".pt"
+
+
+def _resumable(
+    claimed: Sequence[Population], store: Store, settings: Settings
+) -> Iterator[tuple[Population, Checkpoint | None]]:
+    """Cut claimed runs into parts that stand at the same point: each with its checkpoint, or at the start."""
+    for population in claimed:
+        states = store.runs(population.keys)
+        loaded: dict[str, Checkpoint] = {}
+        parts: defaultdict[str | None, list[str]] = defaultdict(list)
+        for key in population.keys:
+            # the file may be newer than the database: a kill can fall between writing the one and the other
+            name = states[key].checkpoint or checkpoint_name(population.keys)
+            if name not in loaded and (settings.checkpoints / name).exists():
+                loaded[name] = checkpoints.load(settings.checkpoints / name)
+            parts[name if name in loaded and key in loaded[name].keys else None].append(key)
+        for file, keys in parts.items():
+            [part] = split_by(population, [keys])
+            yield part, loaded[file] if file else None
+
+
+class _Execution:
+    """One population under this process's lease; what training reports goes into the database."""
+
+    def __init__(
+        self,
+        resolved: ResolvedTable,
+        population: Population,
+        checkpoint: Checkpoint | None,
+        store: Store,
+        settings: Settings,
+        pool: EvaluationPool,
+        reporter: Reporter,
+    ) -> None:
+        self._resolved, self._population, self._checkpoint = resolved, population, checkpoint
+        self._store, self._settings, self._pool, self._reporter = store, settings, pool, reporter
+        self._runs = {run.record.key: run for run in population.runs}
+        self._failed = 0
+        self._bar: Bar | None = None
+
+    def run(self, stop: Callable[[], bool], counts: Counter[str]) -> bool:
+        """Train; adds to `counts`; True if interrupted."""
+        keys, protocol = list(self._population.keys), self._resolved.protocol
+        path = self._settings.checkpoints / checkpoint_name(keys)
+        self._record_environment(path.stem)
+        data = self._load()
+        task = Task(
+            algorithm=self._population.algorithm,
+            runs=[run.record for run in self._population.runs],
+            data=[data[run.cell.dataset.id] for run in self._population.runs],
+            environments=[_environment(run) for run in self._population.runs],
+            steps=protocol.steps,
+            evaluate_every=protocol.evaluate_every,
+            episodes=protocol.episodes,
+        )
+        options = Options(device=self._settings.device, checkpoint_seconds=self._settings.checkpoint_seconds)
+        trainer = Trainer(task, self, self._pool, path, options, self._checkpoint)
+        del data, task  # the replay now holds the only copy of the transitions
+        start = self._checkpoint.step if self._checkpoint else 0
+        self._bar = self._reporter.bar(self._label(), protocol.steps, start)
+        try:
+            with self._heartbeat() as lost:
+                outcome = trainer.train(lambda: stop() or lost.is_set())
+            if outcome.interrupted:
+                return True
+            self._store.finish(outcome.finished, outcome.seconds, outcome.seconds / len(keys))
+        except LeaseLostError as error:
+            self._reporter.message(str(error))
+            counts["elsewhere"] += len(keys)
+            return False
+        finally:
+            counts["failed"] += self._failed
+            self._bar.done()
+        counts["finished"] += len(outcome.finished)
+        self._tidy(path)
+        return False
+
+    def _label(self) -> str:
+        columns = sorted({run.cell.column.label for run in self._population.runs})
+        names = sorted({run.cell.dataset.id for run in self._population.runs})
+        rows = names[0] if len(names) == 1 else f"{len(names)} datasets"
+        return f"{'/'.join(columns)}, {rows}, {len(self._runs)} runs"
+
+    def _load(self) -> dict[str, Transitions]:
+        """Each distinct dataset once; its content is checked against what the database remembers."""
+        loaded: dict[str, Transitions] = {}
+        for run in self._population.runs:
+            dataset = run.cell.dataset
+            if dataset.id not in loaded:
+                data = datasets.load(dataset, self._resolved.lineage, self._settings.home)
+                self._store.record_dataset(data.identity, data.content_hash, len(data.rewards))
+                loaded[dataset.id] = data
+        return loaded
+
+    def _record_environment(self, population: str) -> None:
+        """Write down what the runs train under; a run that was begun under something else says both."""
+        now = fingerprint(
+            source_hash(self._population.algorithm),
+            device=_device_name(self._settings.device),
+            precision="float32",
+            cuda=torch.version.cuda or "none",
+        )
+        states = self._store.runs(self._runs)
+        earlier = self._store.environments(
+            {s.environment_id for s in states.values() if s.environment_id is not None}
+        )
+        groups: defaultdict[tuple[tuple[str, str], ...], list[str]] = defaultdict(list)
+        for key, state in states.items():
+            begun = earlier.get(state.environment_id or -1, {}) if _has_begun(state) else {}
+            if begun and begun["algorithm_source"] != now["algorithm_source"]:
+                raise DataError(
+                    f"run {key[:12]} ({state.algorithm}, {state.dataset}, seed {state.seed}) was begun by "
+                    f"other code of {state.algorithm} (commit {begun.get('git_commit', 'unknown')}); check "
+                    f"that code out again, or begin such runs anew with `harness retry TABLE --restart` and "
+                    f"this command's filters"
+                )
+            groups[tuple(sorted(_both(begun, now).items()))].append(key)
+        for fields, keys in groups.items():
+            self._store.record_environment(keys, dict(fields), population)
+
+    @contextmanager
+    def _heartbeat(self) -> Iterator[threading.Event]:
+        """Keep the leases alive from a thread; the event says that they were lost all the same."""
+        ended, lost = threading.Event(), threading.Event()
+
+        def beat() -> None:
+            while not ended.wait(LEASE_SECONDS / 4):
+                alive = [
+                    key for key, state in self._store.runs(self._runs).items() if state.status == "running"
+                ]
+                try:
+                    self._store.heartbeat(alive)
+                except LeaseLostError:
+                    lost.set()
+                    return
+                except HarnessError as error:  # a busy database: the next beat may get through
+                    self._reporter.message(f"warning: {error}")
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield lost
+        finally:
+            ended.set()
+            thread.join()
+
+    def _tidy(self, path: Path) -> None:
+        """Remove checkpoints that no unfinished run needs."""
+        needed_by = {path: list(self._runs)}
+        if self._checkpoint:
+            needed_by[self._settings.checkpoints / checkpoint_name(self._checkpoint.keys)] = list(
+                self._checkpoint.keys
+            )
+        for file, keys in needed_by.items():
+            if all(state.status in ("finished", "failed") for state in self._store.runs(keys).values()):
+                file.unlink(missing_ok=True)
+
+    # -- Recorder --
+
+    def evaluated(self, records: Sequence[EvaluationRecord]) -> None:
+        """Commit evaluations and show their scores."""
+        self._store.record_evaluations(records)
+        latest: defaultdict[str, list[float]] = defaultdict(list)
+        for record in records:
+            run = self._runs[record.key]
+            reference = run.cell.dataset.reference
+            mean = sum(record.returns) / len(record.returns)
+            score = 100 * (mean - reference.minimum) / (reference.maximum - reference.minimum)
+            latest[run.cell.dataset.id].append(score)
+        if self._bar:
+            self._bar.scores({name: sum(values) / len(values) for name, values in latest.items()})
+
+    def measured(self, step: int, metrics: Mapping[str, Mapping[str, float]]) -> None:
+        """Commit metrics."""
+        self._store.record_metrics(step, metrics)
+
+    def failed(self, key: str, step: int, text: str) -> None:
+        """Commit a failure; the others go on."""
+        self._failed += 1
+        self._store.fail(key, step, text)
+        run = self._runs[key]
+        first_line = text.strip().splitlines()[0]
+        self._reporter.message(
+            f"{run.cell.column.label} on {run.cell.dataset.id}, seed {run.record.seed}: {first_line}"
+        )
+
+    def checkpointed(self, keys: Sequence[str], path: Path, step: int) -> None:
+        """Commit where the runs can go on from."""
+        held = [key for key, state in self._store.runs(keys).items() if state.status == "running"]
+        self._store.record_checkpoint(held, path.name, step)
+
+    def progressed(self, step: int) -> None:
+        """Move the bar."""
+        if self._bar:
+            self._bar.advance(step)
+
+
+def _environment(run: PlannedRun) -> Environment:
+    environment = run.cell.dataset.environment
+    assert environment is not None  # noqa: S101 - cells without one are not trained
+    return environment
+
+
+def _has_begun(state: RunState) -> bool:
+    return state.step is not None or state.checkpoint is not None
+
+
+def _both(begun: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """`now`, with 'old → new' where a run was begun under something else."""
+    joined = {}
+    for name, value in now.items():
+        last = begun.get(name, value).split(" → ")
+        joined[name] = " → ".join(last if last[-1] == value else [*last, value])
+    return joined
+
+
+def _device_name(device: str) -> str:
+    return torch.cuda.get_device_name() if device == "cuda" else "cpu"

@@ -1,0 +1,121 @@
+"""What a person sees while populations train: a live bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from harness.reports.escaping import terminal
+
+_LINE_SECONDS = 10.0
+
+
+class Reporter:
+    """Progress on stderr; stdout stays free for data. Use as a context manager.
+
+    Args:
+        console: where to write; default stderr.
+        quiet: say nothing but messages.
+    """
+
+    def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
+        self._console = console or Console(stderr=True, highlight=False)
+        self._quiet = quiet
+        self._live: Progress | None = None
+        if self._console.is_terminal and not quiet:
+            self._live = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=24),
+                TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[scores]}", markup=False),
+                console=self._console,
+            )
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def message(self, text: str) -> None:
+        """One line for the user."""
+        self._console.print(terminal(text), markup=False, soft_wrap=True)
+
+    def bar(self, label: str, total: int, start: int, unit: str = "steps") -> Bar:
+        """Begin a bar that already stands at `start`."""
+        label = terminal(label)
+        task = (
+            self._live.add_task(label, total=total, completed=start, rate="", scores="")
+            if self._live
+            else None
+        )
+        return Bar(self, self._live, task, label, total, start, unit, quiet=self._quiet)
+
+
+class Bar:
+    """One piece of work under way."""
+
+    def __init__(
+        self,
+        reporter: Reporter,
+        live: Progress | None,
+        task: TaskID | None,
+        label: str,
+        total: int,
+        start: int,
+        unit: str,
+        *,
+        quiet: bool,
+    ) -> None:
+        self._reporter, self._live, self._task = reporter, live, task
+        self._label, self._total, self._start, self._unit, self._quiet = label, total, start, unit, quiet
+        self._began = self._said = time.monotonic()
+        self._at = start
+        self._scores: dict[str, float] = {}
+
+    def advance(self, to: int) -> None:
+        """The work has reached `to`."""
+        self._at = to
+        if self._live is not None and self._task is not None:
+            self._live.update(
+                self._task, completed=to, rate=f"{self._rate():,.0f} {self._unit}/s", scores=self._summary()
+            )
+        elif not self._quiet and time.monotonic() - self._said > _LINE_SECONDS:
+            self._line()
+
+    def scores(self, latest: Mapping[str, float]) -> None:
+        """Latest normalised scores, by name."""
+        self._scores |= latest
+
+    def done(self) -> None:
+        """The work has ended."""
+        if self._live is None and not self._quiet:
+            self._line()
+
+    def _rate(self) -> float:
+        return (self._at - self._start) / max(time.monotonic() - self._began, 1e-9)
+
+    def _summary(self) -> str:
+        return "  ".join(f"{name} {score:.1f}" for name, score in self._scores.items())
+
+    def _line(self) -> None:
+        self._said = time.monotonic()
+        rate = self._rate()
+        left = (self._total - self._at) / rate if rate > 0 else float("inf")
+        ending = f", {left:,.0f} s left" if self._at < self._total and rate > 0 else ""
+        scores = f"; {self._summary()}" if self._scores else ""
+        self._reporter.message(
+            f"{self._label}: {self._at:,}/{self._total:,}, {rate:,.0f} {self._unit}/s{ending}{scores}"
+        )

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from harness.execution.interrupt import Interrupt
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_asks_and_the_second_ends(number):
+    before = signal.getsignal(number)
+    asked = []
+    with Interrupt(lambda: asked.append(1)) as stop:
+        assert not stop()
+        os.kill(os.getpid(), number)
+        assert stop()
+        assert asked == [1]
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+    assert asked == [1]
+    assert signal.getsignal(number) is before

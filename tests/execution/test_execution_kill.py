@@ -1,0 +1,109 @@
+"""`kill -9` at random moments of the real command, then the same command again: the same scores, every time."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from harness.results.models import EpisodeRow, EvaluationRow, MetricRow, RunRow
+from harness.results.store import Store
+
+PRESET = """
+id: kill
+description: A run of some seconds with many evaluations and checkpoints
+label: kill protocol
+lineage: generated
+transitions: 2000
+datasets: [maze2d-umaze-v1]
+columns: []
+extra_columns:
+  - id: small_aspc
+    label: ASPC
+    algorithm: aspc
+    hyperparameters: {batch_size: 32, alpha_interval: 5}
+seeds: [0, 1]
+steps: 600
+evaluate_every: 60
+episodes: 2
+"""
+KILLS = 10  # in each of five tests
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory):
+    """A folder of specs, a data folder, and what an uninterrupted run leaves in its database."""
+    folder = tmp_path_factory.mktemp("kill")
+    (folder / "specs" / "presets").mkdir(parents=True)
+    (folder / "specs" / "presets" / "kill.yaml").write_text(PRESET)
+    start = time.monotonic()
+    assert begin(folder, "whole").wait() == 0
+    assert len(content(folder, "whole")["evaluations"]) == 2 * 10
+    return folder, content(folder, "whole"), time.monotonic() - start
+
+
+def begin(folder: Path, name: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "harness", "--specs", folder / "specs", "reproduce", "aspc-table1"]
+    options = ["--preset", "kill", "--db", folder / f"{name}.db", "--data-home", folder / "data", "--quiet"]
+    return subprocess.Popen(
+        [*command, *options, "--checkpoint-seconds", "0"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def content(folder: Path, name: str) -> dict[str, list]:
+    """Everything measured, in the order of the keys; identifiers and times left out."""
+    with Store.open(folder / f"{name}.db") as store, store.reading() as connection:
+        assert store.check() == []
+        runs = connection.execute(select(RunRow.key, RunRow.status).order_by(RunRow.key)).all()
+        evaluations = connection.execute(
+            select(RunRow.key, EvaluationRow.step, EvaluationRow.mean_return, EvaluationRow.mean_length)
+            .join(RunRow, RunRow.id == EvaluationRow.run_id)
+            .order_by(RunRow.key, EvaluationRow.step)
+        ).all()
+        episodes = connection.execute(
+            select(
+                RunRow.key, EvaluationRow.step, EpisodeRow.number, EpisodeRow.raw_return, EpisodeRow.length
+            )
+            .select_from(EpisodeRow)
+            .join(EvaluationRow, EvaluationRow.id == EpisodeRow.evaluation_id)
+            .join(RunRow, RunRow.id == EvaluationRow.run_id)
+            .order_by(RunRow.key, EvaluationRow.step, EpisodeRow.number)
+        ).all()
+        metrics = connection.execute(
+            select(RunRow.key, MetricRow.step, MetricRow.name, MetricRow.value)
+            .join(RunRow, RunRow.id == MetricRow.run_id)
+            .order_by(RunRow.key, MetricRow.step, MetricRow.name)
+        ).all()
+    rows = {"runs": runs, "evaluations": evaluations, "episodes": episodes, "metrics": metrics}
+    return json.loads(json.dumps({name: [list(row) for row in each] for name, each in rows.items()}))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chance", range(5))
+def test_killed_at_random_moments(place, chance):
+    folder, whole, seconds = place
+    moments = random.Random(chance)
+    kills = chains = 0
+    while kills < KILLS:
+        name = f"chain-{chance}-{chains}"
+        chains += 1
+        for _ in range(4):  # so many kills at most before the command may end in peace
+            process = begin(folder, name)
+            try:
+                process.wait(moments.uniform(0, seconds))
+                break
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                kills += 1
+        assert begin(folder, name).wait() == 0
+        assert content(folder, name) == whole

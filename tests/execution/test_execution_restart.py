@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.errors import HarnessError
+from harness.execution.restart import checkpoint_folder, restart
+from harness.planning.cells import resolve
+from harness.results.schema import Location
+from harness.results.store import Store
+from harness.specs import Specs
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store.open(tmp_path / "results.db", create=True) as store:
+        yield store
+
+
+@pytest.fixture
+def keys(store):
+    """Four interrupted runs of one population, whose checkpoint is there."""
+    [cell] = resolve(Specs(), "aspc-table1", datasets="hopper-medium-v2", columns="aspc").cells
+    keys = [run.key for run in cell.runs]
+    store.register(cell.runs)
+    store.claim(keys)
+    store.record_environment(keys, {"torch": "1"}, "together")
+    store.record_checkpoint(keys, "together.pt", 100)
+    store.release(keys)
+    return keys
+
+
+@pytest.fixture
+def folder(store):
+    folder = checkpoint_folder(store.location)
+    folder.mkdir()
+    for name in ("together.pt", "other.pt"):
+        (folder / name).touch()
+    return folder
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_checkpoints_lie_beside_the_database_or_with_the_data():
+    assert checkpoint_folder(Location.parse("a/smoke.db")) == Path("a/smoke.checkpoints")
+    server = Location.parse("postgresql://user:secret@host/harness")
+    assert checkpoint_folder(server, Path("/data")) == Path("/data/checkpoints")
+
+
+def test_restart_deletes_the_checkpoint_of_the_runs_and_no_other(store, keys, folder):
+    assert restart(store, keys, folder) == 4
+    assert names(folder) == ["other.pt"]
+    assert {state.status for state in store.runs(keys).values()} == {"queued"}
+
+
+def test_a_checkpoint_that_the_database_does_not_know_yet_goes_too(store, keys, folder):
+    store.claim(keys)
+    store.record_environment(keys, {"torch": "1"}, "newer")
+    store.release(keys)
+    (folder / "newer.pt").touch()
+    restart(store, keys, folder)
+    assert names(folder) == ["other.pt"]
+
+
+def test_restart_refuses_to_take_others_checkpoint_away(store, keys, folder):
+    with pytest.raises(HarnessError, match=r"3 unfinished run\(s\) outside this choice"):
+        restart(store, keys[:1], folder)
+    assert names(folder) == ["other.pt", "together.pt"]
+    assert {state.status for state in store.runs(keys).values()} == {"interrupted"}
+
+
+def test_finished_and_failed_companions_do_not_need_it(store, keys, folder):
+    store.claim(keys[1:])
+    store.finish(keys[1:3], 1.0, 1.0)
+    store.fail(keys[3], 5, "nan")
+    assert restart(store, keys[:1], folder) == 1
+    assert names(folder) == ["other.pt"]
+    assert [state.status for state in store.runs(keys).values()] == [
+        "queued",
+        "finished",
+        "finished",
+        "failed",
+    ]
+
+
+def test_runs_that_are_being_trained_stay(store, keys, folder):
+    store.claim(keys)
+    assert restart(store, keys, folder) == 0
+    assert names(folder) == ["other.pt", "together.pt"]
