@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -171,7 +172,9 @@ class _Measured:
         values = [item.score for item in self.scores]
         if len(values) < 2:
             return None
-        return statistics.stdev(values) if ddof else statistics.pstdev(values)
+        # not statistics.stdev, whose exact fractions take a quarter of the time of a whole table
+        mean = statistics.fmean(values)
+        return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - ddof))
 
     @property
     def estimate(self) -> Estimate | None:

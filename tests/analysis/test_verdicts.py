@@ -80,7 +80,7 @@ def test_nothing_to_adjust():
         (((70, 9, 4, 1), (75, 9, 4, 1)), VerdictKind.UNDECIDED, "OK*"),
         (((90, 1, 4, 1), (70, 1, 4, 1)), VerdictKind.BETTER, "BETTER"),
         (((50, 1, 4, 1), (70, 1, 4, 1)), VerdictKind.WORSE, "WORSE"),
-        (((70, 1, 4, 1), None), VerdictKind.UNPUBLISHED, "–"),  # noqa: RUF001
+        (((70, 1, 4, 1), None), VerdictKind.UNPUBLISHED, "–"),
         ((None, (70, 1, 4, 1)), VerdictKind.MISSING, "MISSING 0/4"),
         (((50, 1, 2, 1), (70, 1, 4, 1)), VerdictKind.MISSING, "MISSING 2/4"),
     ],

@@ -120,7 +120,7 @@ def test_all_outputs_show_the_same_verdicts(example):
         (-0.04, True, "0.0"),
         (1.25, True, "+1.2"),
         (-3.0, True, "-3.0"),
-        (None, True, "–"),  # noqa: RUF001
+        (None, True, "–"),
     ],
 )
 def test_numbers(value, sign, text):
@@ -141,7 +141,7 @@ def test_best_is_bold_and_needs_all_seeds(example):
 
 # -- escaping ----------------------------------------------------------------------------------------------
 
-NASTY = st.text(st.sampled_from("\\{}$&#_%~^<>|[]*`\"'-=+@\n\r\tab é–±"), max_size=30)  # noqa: RUF001
+NASTY = st.text(st.sampled_from("\\{}$&#_%~^<>|[]*`\"'-=+@\n\r\tab é–±"), max_size=30)
 COMMANDS = re.compile(
     r"\\textbackslash\{\}|\\textasciitilde\{\}|\\textasciicircum\{\}|\\textless\{\}|\\textgreater\{\}"
     r"|\\textbar\{\}|\\ensuremath\{\\pm\}|\\[{}$&#_%]|\{\[\}|\{\]\}|\{\*\}|-\{\}"
@@ -191,7 +191,7 @@ def test_csv_has_no_formulas(text):
     assert escaped.removeprefix("'") == text.removeprefix("'")
 
 
-@pytest.mark.parametrize("text", ["-1.5", "+2", "-.5e-3", "hopper", "", "–"])  # noqa: RUF001
+@pytest.mark.parametrize("text", ["-1.5", "+2", "-.5e-3", "hopper", "", "–"])
 def test_csv_leaves_numbers_and_words(text):
     assert escaping.csv(text) == text
 

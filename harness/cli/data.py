@@ -1,0 +1,165 @@
+"""`data`: datasets on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.options import DataHome, DataLineage, Json, Lineage, examples, specs_of
+from harness.cli.output import count, error_out, json_out, note, out, size, table_out
+from harness.errors import DataError
+
+if TYPE_CHECKING:
+    from harness.specs import Dataset
+
+Names = Annotated[list[str], typer.Argument(metavar="DATASET", help="Ids or globs of datasets.")]
+_HASH = 12  # characters of a hash that are shown; --json has them all
+
+group = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verbs as ``data``."""
+    app.add_typer(
+        group,
+        name="data",
+        help="List, download, build and check datasets.",
+        epilog=examples("harness data ls 'hopper-*'", "harness data pull hopper-medium-v2"),
+    )
+
+
+@group.command(
+    "ls", epilog=examples("harness data ls", "harness data ls 'maze2d-*' --lineage generated --json")
+)
+def ls(
+    ctx: typer.Context,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="DATASET", help="Ids or globs of datasets.")
+    ] = None,
+    lineage: DataLineage = None,
+    data_home: DataHome = None,
+    as_json: Json = False,
+) -> None:
+    """Say which datasets are on this machine."""
+    from harness.datasets.inventory import choose, inventory
+
+    specs = specs_of(ctx)
+    items = list(inventory(specs, choose(specs, names or ()), lineage, data_home))
+    if as_json:
+        json_out(items)
+        return
+    table_out(
+        ("dataset", "lineage", "here", "size", "hash"),
+        [
+            (
+                item.dataset,
+                item.lineage,
+                "yes" if item.present else "no",
+                size(item.size),
+                item.sha256 and item.sha256[:_HASH],
+            )
+            for item in items
+        ],
+    )
+
+
+@group.command(
+    "pull",
+    epilog=examples("harness data pull hopper-medium-v2", "harness data pull 'hopper-*' --lineage minari"),
+)
+def pull(ctx: typer.Context, names: Names, lineage: DataLineage = None, data_home: DataHome = None) -> None:
+    """Download datasets.
+
+    What is there stays; an interrupted download goes on where it ended.
+    """
+    _obtain(_chosen(ctx, names), lineage or "d4rl", data_home)
+
+
+@group.command(
+    "build",
+    epilog=examples(
+        "harness data build maze2d-umaze-v1", "harness data build 'hopper-random-*' --transitions 20000"
+    ),
+)
+def build(
+    ctx: typer.Context,
+    names: Names,
+    transitions: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Rows to make instead of the spec's number.")
+    ] = None,
+    data_home: DataHome = None,
+) -> None:
+    """Make datasets by their published recipes.
+
+    What is there stays.
+    """
+    from harness.datasets.inventory import sized
+
+    _obtain([sized(dataset, transitions) for dataset in _chosen(ctx, names)], "generated", data_home)
+
+
+@group.command(
+    "verify",
+    epilog=examples("harness data verify hopper-medium-v2", "harness data verify '*' --lineage generated"),
+)
+def verify(ctx: typer.Context, names: Names, lineage: DataLineage = None, data_home: DataHome = None) -> None:
+    """Check the datasets that are on this machine.
+
+    Reads them, and checks sizes, checksums and content.
+    """
+    from harness import datasets
+    from harness.datasets.inventory import choose, inventory
+
+    specs = specs_of(ctx)
+    items = list(inventory(specs, choose(specs, names), lineage, data_home))
+    failed = 0
+    for item in items:
+        if not item.present:
+            continue
+        try:
+            found = datasets.verify(specs.dataset(item.dataset), item.lineage, data_home)
+        except DataError as error:
+            failed += 1
+            error_out(str(error))
+        else:
+            out(f"ok  {item.dataset} ({item.lineage})  {len(found):,} transitions  {found.content_hash}")
+    absent = sum(not item.present for item in items)
+    if absent:
+        note(f"{count(absent, 'dataset')} not on this machine; `harness data ls` lists them")
+    if failed:
+        raise typer.Exit(DataError.exit_code)
+    if absent == len(items):
+        raise DataError("none of these datasets is on this machine, so nothing was checked")
+
+
+@group.command("path", epilog=examples("harness data path maze2d-umaze-v1 --lineage generated"))
+def path(ctx: typer.Context, names: Names, lineage: DataLineage = None, data_home: DataHome = None) -> None:
+    """Print where datasets lie, or would lie."""
+    from harness.datasets.inventory import choose, inventory
+
+    specs = specs_of(ctx)
+    for item in inventory(specs, choose(specs, names), lineage, data_home):
+        out(str(item.path))
+
+
+def _chosen(ctx: typer.Context, names: list[str]) -> list[Dataset]:
+    from harness.datasets.inventory import choose
+
+    specs = specs_of(ctx)
+    return [specs.dataset(name) for name in choose(specs, names)]
+
+
+def _obtain(chosen: list[Dataset], lineage: Lineage, home: Path | None) -> None:
+    from harness import datasets
+    from harness.execution.data import obtain
+    from harness.execution.progress import Reporter
+
+    with Reporter() as reporter:
+        for dataset in chosen:
+            if dataset.source(lineage) is not None and datasets.available(dataset, lineage, home):
+                reporter.message(f"{dataset.id} ({lineage}) is there already")
+                out(str(datasets.path(dataset, lineage, home)))
+            else:
+                out(str(obtain(dataset, lineage, home, reporter)))

@@ -1,0 +1,136 @@
+"""`ls` and `show`: what there is."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from harness.cli.options import Json, TableId, examples, specs_of
+from harness.cli.output import count, json_out, note, out, table_out
+
+if TYPE_CHECKING:
+    from harness.specs import Specs, Table
+
+Kind = Literal["tables", "datasets", "algorithms", "presets", "protocols"]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.command(
+        "ls", epilog=examples("harness ls", "harness ls datasets 'hopper-*'", "harness ls presets --json")
+    )(ls)
+    app.command("show", epilog=examples("harness show aspc-table1", "harness show aspc-table1 --published"))(
+        show
+    )
+
+
+def ls(
+    ctx: typer.Context,
+    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="What to list.")] = "tables",
+    pattern: Annotated[str, typer.Argument(metavar="PATTERN", help="Glob over the ids.")] = "*",
+    long: Annotated[bool, typer.Option("--long", "-l", help="Read the files and say more.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List tables, or whatever KIND says.
+
+    KIND is one of tables, datasets, algorithms, presets and protocols.
+    """
+    specs = specs_of(ctx)
+    names = [name for name in specs.ids(kind) if fnmatchcase(name, pattern)]
+    entries: list[dict[str, Any]] = [
+        {"id": name, **(_details(specs, kind, name) if long else {})} for name in names
+    ]
+    if as_json:
+        json_out(entries)
+    elif long and entries:
+        header = list(entries[0])
+        table_out(header, [[_text(entry[key]) for key in header] for entry in entries])
+    else:
+        for name in names:
+            out(name)
+    if not names and not as_json:
+        note(f"no {kind} match {pattern!r}")
+
+
+def _text(value: object) -> object:
+    return ",".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _details(specs: Specs, kind: Kind, name: str) -> dict[str, Any]:
+    match kind:
+        case "tables":
+            table = specs.table(name)
+            return {"rows": len(table.datasets), "columns": len(table.columns), "title": table.title}
+        case "datasets":
+            dataset = specs.dataset(name)
+            return {
+                "domain": dataset.domain,
+                "lineages": [each for each in ("d4rl", "minari", "generated") if dataset.source(each)],
+                "environment": dataset.environment.id if dataset.environment else None,
+            }
+        case "algorithms":
+            algorithm = specs.algorithm(name)
+            return {"title": algorithm.title, "paper": algorithm.paper.title}
+        case "presets":
+            return {"description": specs.preset(name).description}
+        case "protocols":
+            return {"description": specs.protocol(name).description}
+
+
+def show(
+    ctx: typer.Context,
+    table: TableId,
+    published: Annotated[
+        bool, typer.Option("--published", help="The numbers that the paper printed.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what a table asks for or its paper printed."""
+    specs = specs_of(ctx)
+    spec = specs.table(table)
+    printed = (specs.published(spec) or {}) if published else {}
+    if as_json:
+        document = spec.model_dump(mode="json")
+        if published:
+            document["published_cells"] = list(printed.values())
+        json_out(document)
+    elif published:
+        rows = [(name, name) for group in spec.groups for name in group.datasets]
+        rows += [(group.id, group.average) for group in spec.groups if group.average]
+        rows += [("total", spec.total)] if spec.total else []
+        header = ["", *(column.label for column in spec.columns)]
+        table_out(
+            header,
+            [[label, *(_printed(printed.get((row, c.id))) for c in spec.columns)] for row, label in rows],
+        )
+    else:
+        _describe(specs, spec)
+
+
+def _printed(cell: Any) -> str | None:
+    if cell is None:
+        return None
+    return f"{cell.mean:g}" if cell.std is None else f"{cell.mean:g} ± {cell.std:g}"
+
+
+def _describe(specs: Specs, table: Table) -> None:
+    protocol, paper = specs.protocol(table.protocol), table.paper
+    seeds = ", ".join(map(str, protocol.seeds))
+    arxiv = f", arXiv:{paper.arxiv}" if paper.arxiv else ""
+    out(f"{table.id}, version {table.version}: {table.title}")
+    out(f"Paper: {paper.title} ({paper.authors}, {paper.year}{arxiv})")
+    out(f"Protocol: {protocol.id}: {protocol.description}")
+    out(
+        f"  {protocol.steps:,} steps, {count(protocol.episodes, 'episode')} every "
+        f"{protocol.evaluate_every:,}, seeds {seeds}"
+    )
+    out(f"Data: {table.lineage}")
+    out(f"Rows: {count(len(table.datasets), 'dataset')}")
+    for group in table.groups:
+        out(f"  {group.label}: {', '.join(group.datasets)}")
+    out("Columns:")
+    for column in table.columns:
+        missing = "" if specs.has_algorithm(column.algorithm) else " (no implementation)"
+        out(f"  {column.id}: {column.label}{missing}")

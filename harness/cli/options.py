@@ -1,0 +1,146 @@
+"""Arguments and options that several verbs share, and what they are turned into."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from harness.planning.cells import ResolvedTable
+    from harness.results.store import Store
+    from harness.specs import Specs
+
+# `harness.specs.Lineage` says the same, but its module takes long to import
+Lineage = Literal["d4rl", "minari", "generated"]
+
+TableId = Annotated[str, typer.Argument(metavar="TABLE", help="Id of a table; `harness ls` lists them.")]
+OptionalTableId = Annotated[
+    str | None, typer.Argument(metavar="TABLE", help="Id of a table; without, all runs of the database.")
+]
+PresetId = Annotated[
+    str | None,
+    typer.Option("--preset", metavar="ID", help="A smaller way to run the table; `harness ls presets`."),
+]
+Datasets = Annotated[
+    str | None, typer.Option("--datasets", metavar="GLOB", help="Only these rows, as 'hopper-*'.")
+]
+Algorithms = Annotated[
+    str | None, typer.Option("--algorithms", metavar="GLOB", help="Only these columns, by their ids.")
+]
+Seeds = Annotated[
+    str | None, typer.Option("--seeds", metavar="SEEDS", help="Only these seeds, as '0-3' or '0,2,5'.")
+]
+Steps = Annotated[
+    int | None,
+    typer.Option("--steps", metavar="N", min=1, help="Train for N steps instead of the protocol's."),
+]
+DataLineage = Annotated[
+    Lineage | None,
+    typer.Option("--data", "--lineage", help="Where the data come from; default: as the table says."),
+]
+DataHome = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-home", metavar="DIR", help="Folder of the data; default: HARNESS_DATA, else the user's cache."
+    ),
+]
+Database = Annotated[
+    str | None,
+    typer.Option(
+        "--db",
+        metavar="URL",
+        envvar="HARNESS_DB",
+        help="Results database, a path or an SQLAlchemy URL; default: the preset's, else results.db.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def specs_of(ctx: typer.Context) -> Specs:
+    """The specs that the options before the verb name."""
+    specs: Specs = ctx.obj()
+    return specs
+
+
+def parse_seeds(text: str | None) -> tuple[int, ...] | None:
+    """Seeds from '1', '0-3', '0,2,5' or a mixture; None from None.
+
+    Raises:
+        BadParameter: the text is none of these.
+    """
+    if text is None:
+        return None
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*([0-9]{1,9})(?:-([0-9]{1,9}))?\s*", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if not first <= last < first + 10_000:
+            raise typer.BadParameter(
+                f"{text!r} names no seeds; write one (1), a range (0-3) or a list (0,2,5)",
+                param_hint="--seeds",
+            )
+        seeds += range(first, last + 1)
+    return tuple(dict.fromkeys(seeds))
+
+
+def resolved_table(
+    ctx: typer.Context,
+    table: str,
+    preset: str | None = None,
+    *,
+    datasets: str | None = None,
+    algorithms: str | None = None,
+    seeds: str | None = None,
+    steps: int | None = None,
+    lineage: Lineage | None = None,
+) -> ResolvedTable:
+    """The table with the options applied.
+
+    Raises:
+        HarnessError: a name is unknown or a spec is wrong.
+    """
+    chosen = parse_seeds(seeds)
+    from harness.planning.cells import resolve
+
+    return resolve(
+        specs_of(ctx),
+        table,
+        preset=preset,
+        lineage=lineage,
+        datasets=datasets,
+        columns=algorithms,
+        seeds=chosen,
+        steps=steps,
+    )
+
+
+def database(ctx: typer.Context, db: str | None, preset: str | None = None) -> str:
+    """The database: as given, else the preset's, else ``results.db`` in the working folder.
+
+    Raises:
+        HarnessError: the preset is unknown or wrong.
+    """
+    if db is not None:
+        return db
+    return (specs_of(ctx).preset(preset).database if preset else None) or "results.db"
+
+
+def open_store(
+    ctx: typer.Context, db: str | None, preset: str | None = None, *, create: bool = False
+) -> Store:
+    """The open database, see `database`.
+
+    Raises:
+        HarnessError: it cannot be opened.
+    """
+    from harness.results.store import Store
+
+    return Store.open(database(ctx, db, preset), create=create)
+
+
+def examples(*commands: str) -> str:
+    """The epilogue of a help page."""
+    return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)

@@ -1,0 +1,100 @@
+"""What the verbs print: data on stdout, everything else on stderr, nothing that a terminal would obey."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import DataError
+from harness.reports.escaping import terminal
+
+
+def out(text: str = "") -> None:
+    """A line (or more) of data."""
+    sys.stdout.write(terminal(text) + "\n")
+
+
+def note(text: str) -> None:
+    """A line for the person at the keyboard."""
+    sys.stderr.write(terminal(text) + "\n")
+
+
+def error_out(text: str) -> None:
+    """What went wrong."""
+    note(f"error: {text}")
+
+
+def json_out(value: Any) -> None:
+    """A value as indented JSON; dataclasses become objects, paths text."""
+    out(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    return str(value)
+
+
+def table_out(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Aligned columns; numbers to the right, the last column unpadded."""
+    # escaped before it is measured: the escapes are longer
+    lines = [[terminal(_cell(value)) for value in row] for row in rows]
+    numeric = [
+        bool(lines) and all(line[i] in ("", "-") or line[i][0].isdigit() for line in lines)
+        for i in range(len(header))
+    ]
+    widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
+    for line in (header, *lines):
+        padded = [
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, right in zip(line, widths, numeric, strict=True)
+        ]
+        out("  ".join(padded).rstrip())
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None else " ".join(str(value).split())
+
+
+def write(path: Path | None, text: str) -> None:
+    """Text that ends with a line break, to a file or, for None, to stdout.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    if path is None:
+        out(text.removesuffix("\n"))
+        return
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}") from error
+    note(f"written to {path}")
+
+
+def count(number: int, noun: str) -> str:
+    """For example '1 run' and '1,200 runs'."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """For example '40 s', '12 min', '3.5 h', '12 days'."""
+    for limit, unit, length in ((90, "s", 1), (5400, "min", 60), (172_800, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds / length:.{0 if length < 3600 else 1}f} {unit}"
+    return f"{seconds / 86_400:.0f} days"
+
+
+def size(count: float | None) -> str | None:
+    """Bytes for people: '150 MB'; None stays None."""
+    if count is None:
+        return None
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

@@ -1,0 +1,179 @@
+"""`reproduce`: train what is missing of a table, and print it."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from harness.cli import plan as planning
+from harness.cli.options import (
+    Algorithms,
+    Database,
+    DataHome,
+    DataLineage,
+    Datasets,
+    PresetId,
+    Seeds,
+    Steps,
+    TableId,
+    database,
+    examples,
+    resolved_table,
+    specs_of,
+)
+from harness.cli.output import count, note, write
+from harness.errors import FailedRunsError, IncompleteError
+
+if TYPE_CHECKING:
+    from harness.analysis.comparison import Comparison
+    from harness.planning.status import Status
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(
+        "reproduce",
+        epilog=examples(
+            "harness reproduce aspc-table1 --preset smoke",
+            "harness reproduce aspc-table1 --dry-run",
+            "harness reproduce aspc-table1 --datasets 'hopper-*' --algorithms aspc --seeds 0-3 --device cuda",
+        ),
+    )(reproduce)
+
+
+def reproduce(
+    ctx: typer.Context,
+    table: TableId,
+    preset: PresetId = None,
+    datasets: Datasets = None,
+    algorithms: Algorithms = None,
+    seeds: Seeds = None,
+    steps: Steps = None,
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train.")] = "auto",
+    lineage: DataLineage = None,
+    data_home: DataHome = None,
+    db: Database = None,
+    checkpoint_seconds: Annotated[
+        float, typer.Option(metavar="S", min=0, help="Least time between two checkpoints.")
+    ] = 60.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Print the plan and end.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only messages.")] = False,
+) -> None:
+    """Train what is missing of a table, and print it.
+
+    Prints a verdict for every cell. Every score is kept when it is measured. Ctrl-C writes a checkpoint and
+    ends; the same command goes on from there. Finished runs are never trained twice.
+    """
+    resolved = resolved_table(
+        ctx,
+        table,
+        preset,
+        datasets=datasets,
+        algorithms=algorithms,
+        seeds=seeds,
+        steps=steps,
+        lineage=lineage,
+    )
+    url = database(ctx, db, preset)
+    if dry_run:
+        planning.print_plan(planning.make(resolved, url, data_home, device))
+        return
+
+    from harness.analysis.comparison import compare
+    from harness.execution.interrupt import Interrupt
+    from harness.execution.local import settings, train_missing
+    from harness.execution.progress import Reporter
+    from harness.execution.restart import checkpoint_folder
+    from harness.planning.status import status
+    from harness.results.schema import Location
+    from harness.results.store import Store
+
+    chosen = settings(
+        device,
+        checkpoint_folder(Location.parse(url), data_home),
+        home=data_home,
+        checkpoint_seconds=checkpoint_seconds,
+    )
+    with Store.open(url, create=True) as store:
+        reporter = Reporter(quiet=quiet)
+        with (
+            reporter,
+            Interrupt(
+                lambda: reporter.message("stopping: writing a checkpoint… (again: stop at once)")
+            ) as stop,
+        ):
+            outcome = train_missing(resolved, store, chosen, reporter, stop)
+        if outcome.interrupted:
+            note(f"interrupted, everything is saved; go on with: {shlex.join(['harness', *sys.argv[1:]])}")
+            raise typer.Exit(130)
+        # the seeds choose what to train; the table shows all that it wants
+        whole = resolved_table(
+            ctx, table, preset, datasets=datasets, algorithms=algorithms, steps=steps, lineage=lineage
+        )
+        comparison = compare(whole, specs_of(ctx), store)
+        state = status(store, resolved)
+    _print(comparison)
+    unavailable = Counter(cell.unavailable for cell in resolved.cells if cell.unavailable)
+    for reason, cells in unavailable.items():
+        note(f"{count(cells, 'cell')} cannot be trained: {reason}")
+    _point_on(
+        table,
+        preset,
+        {
+            "--preset": preset,
+            "--datasets": datasets,
+            "--algorithms": algorithms,
+            "--steps": steps,
+            "--data": lineage,
+            "--db": db,
+        },
+    )
+    _judge(table, comparison, state)
+
+
+def _print(comparison: Comparison) -> None:
+    from harness.reports import render
+
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        from harness.reports import console
+
+        Console().print(console.table(comparison))
+    else:
+        write(None, render(comparison, "markdown"))
+    counts = ", ".join(f"{kind} {number}" for kind, number in comparison.counts.items() if number)
+    note(f"verdicts: {counts} ({count(len(comparison.cells), 'cell')})")
+
+
+def _point_on(table: str, preset: str | None, options: Mapping[str, object]) -> None:
+    chosen = [text for name, value in options.items() if value is not None for text in (name, str(value))]
+    same = shlex.join([table, *chosen])
+    note("where to go from here:")
+    note(f"  harness diff {same}")
+    note(f"  harness table {same} -f latex")
+    if preset:
+        note(f"  harness plan {table}      (what the whole table would take)")
+
+
+def _judge(table: str, comparison: Comparison, state: Status) -> None:
+    """Raise what the exit code says, if not all that was asked for is there."""
+    if state.counts["failed"]:
+        one = state.failures[0]
+        where = f" at step {one.step:,}" if one.step is not None else ""
+        raise FailedRunsError(
+            f"{count(state.counts['failed'], 'run')} failed; the first is {one.algorithm} on {one.dataset}, "
+            f"seed {one.seed}{where}: {one.error}. `harness status {table}` lists them, "
+            f"`harness retry {table}` queues them again"
+        )
+    left = sum(number for name, number in state.counts.items() if name not in ("finished", "failed"))
+    if left:
+        busy = f"; {count(len(state.active), 'run')} of them are trained elsewhere" if state.active else ""
+        raise IncompleteError(f"{count(left, 'run')} that were asked for are not finished{busy}")
+    if all(cell.mean is None for cell in comparison.cells):
+        raise IncompleteError("nothing was measured")

@@ -1,0 +1,143 @@
+"""`status` and `retry`: how far runs are, and failed ones once more."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from harness.cli.options import (
+    Algorithms,
+    Database,
+    DataHome,
+    DataLineage,
+    Datasets,
+    Json,
+    OptionalTableId,
+    PresetId,
+    Seeds,
+    Steps,
+    TableId,
+    examples,
+    open_store,
+    resolved_table,
+)
+from harness.cli.output import count, json_out, note, out, table_out
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.command(
+        "status",
+        epilog=examples(
+            "harness status", "harness status aspc-table1", "harness status aspc-table1 --preset smoke --json"
+        ),
+    )(status)
+    app.command(
+        "retry",
+        epilog=examples(
+            "harness retry aspc-table1",
+            "harness retry aspc-table1 --algorithms aspc",
+            "harness retry aspc-table1 --preset smoke --restart",
+        ),
+    )(retry)
+
+
+def status(
+    ctx: typer.Context,
+    table: OptionalTableId = None,
+    preset: PresetId = None,
+    datasets: Datasets = None,
+    algorithms: Algorithms = None,
+    seeds: Seeds = None,
+    steps: Steps = None,
+    lineage: DataLineage = None,
+    db: Database = None,
+    as_json: Json = False,
+) -> None:
+    """Count runs; list those that failed or are under way."""
+    from harness.planning.status import status as read
+
+    resolved = (
+        resolved_table(
+            ctx,
+            table,
+            preset,
+            datasets=datasets,
+            algorithms=algorithms,
+            seeds=seeds,
+            steps=steps,
+            lineage=lineage,
+        )
+        if table is not None
+        else None
+    )
+    if resolved is None and any(given is not None for given in (datasets, algorithms, seeds, steps, lineage)):
+        raise typer.BadParameter("the options that choose runs need a TABLE")
+    with open_store(ctx, db, preset) as store:
+        state = read(store, resolved)
+    if as_json:
+        json_out(state)
+        return
+    table_out(("status", "runs"), list(state.counts.items()))
+    if state.imported:
+        out(f"{count(state.imported, 'finished run')} imported from files")
+    for title, works in (
+        ("trained now", state.active),
+        ("left by a process that died; `harness reproduce` goes on with them", state.stale),
+    ):
+        if works:
+            out(f"\n{title}:")
+            table_out(
+                ("algorithm", "dataset", "seed", "step", "process"),
+                [(work.algorithm, work.dataset, work.seed, work.step, work.owner) for work in works],
+            )
+    if state.failures:
+        out("\nfailed:")
+        table_out(
+            ("algorithm", "dataset", "seed", "step", "error"),
+            [(one.algorithm, one.dataset, one.seed, one.step, one.error) for one in state.failures],
+        )
+
+
+def retry(
+    ctx: typer.Context,
+    table: TableId,
+    preset: PresetId = None,
+    datasets: Datasets = None,
+    algorithms: Algorithms = None,
+    seeds: Seeds = None,
+    steps: Steps = None,
+    lineage: DataLineage = None,
+    data_home: DataHome = None,
+    db: Database = None,
+    restart: Annotated[
+        bool,
+        typer.Option(
+            "--restart",
+            help="Begin all unfinished runs anew: their evaluations, metrics and checkpoints are deleted.",
+        ),
+    ] = False,
+) -> None:
+    """Queue failed runs for the next `reproduce`."""
+    from harness.execution.restart import checkpoint_folder
+    from harness.execution.restart import restart as begin_anew
+    from harness.planning.status import trainable_keys
+
+    resolved = resolved_table(
+        ctx,
+        table,
+        preset,
+        datasets=datasets,
+        algorithms=algorithms,
+        seeds=seeds,
+        steps=steps,
+        lineage=lineage,
+    )
+    keys = trainable_keys(resolved)
+    with open_store(ctx, db, preset) as store:
+        if restart:
+            number = begin_anew(store, keys, checkpoint_folder(store.location, data_home))
+            note(f"{count(number, 'unfinished run')} will begin anew")
+        else:
+            note(f"{count(store.retry(keys), 'failed run')} queued again")

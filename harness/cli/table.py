@@ -1,0 +1,127 @@
+"""`table` and `diff`: what was measured, beside what the paper printed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from harness.cli.options import (
+    Algorithms,
+    Database,
+    DataLineage,
+    Datasets,
+    PresetId,
+    Steps,
+    TableId,
+    examples,
+    open_store,
+    resolved_table,
+    specs_of,
+)
+from harness.cli.output import note, write
+
+if TYPE_CHECKING:
+    from harness.analysis.comparison import Comparison
+    from harness.planning.cells import ResolvedTable
+
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here instead of to stdout.")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.command(
+        "table",
+        epilog=examples(
+            "harness table aspc-table1",
+            "harness table aspc-table1 -f latex --standalone -o table.tex",
+            "harness table aspc-table1 --preset smoke -f csv",
+        ),
+    )(table)
+    app.command(
+        "diff",
+        epilog=examples(
+            "harness diff aspc-table1", "harness diff aspc-table1 --datasets 'antmaze-*' -f markdown"
+        ),
+    )(diff)
+
+
+def table(
+    ctx: typer.Context,
+    table: TableId,
+    form: Annotated[
+        Literal["markdown", "latex", "csv", "json"], typer.Option("--format", "-f", help="What to print.")
+    ] = "markdown",
+    output: Output = None,
+    standalone: Annotated[
+        bool, typer.Option("--standalone", help="LaTeX: a whole document instead of a table environment.")
+    ] = False,
+    preset: PresetId = None,
+    datasets: Datasets = None,
+    algorithms: Algorithms = None,
+    steps: Steps = None,
+    lineage: DataLineage = None,
+    db: Database = None,
+) -> None:
+    """Print a table as the paper lays it out.
+
+    With our numbers and a verdict for every cell.
+    """
+    from harness.reports import render
+
+    resolved = resolved_table(
+        ctx, table, preset, datasets=datasets, algorithms=algorithms, steps=steps, lineage=lineage
+    )
+    write(output, render(_compare(ctx, resolved, db, preset), form, standalone=standalone))
+
+
+def diff(
+    ctx: typer.Context,
+    table: TableId,
+    form: Annotated[
+        Literal["console", "markdown", "csv", "json"], typer.Option("--format", "-f", help="What to print.")
+    ] = "console",
+    output: Output = None,
+    preset: PresetId = None,
+    datasets: Datasets = None,
+    algorithms: Algorithms = None,
+    steps: Steps = None,
+    lineage: DataLineage = None,
+    db: Database = None,
+) -> None:
+    """Print each cell beside the paper's number.
+
+    A line each: our number, the paper's, the difference, the verdict and the adjusted p-value.
+    """
+    resolved = resolved_table(
+        ctx, table, preset, datasets=datasets, algorithms=algorithms, steps=steps, lineage=lineage
+    )
+    comparison = _compare(ctx, resolved, db, preset)
+    if form == "console" and output is None:
+        from rich.console import Console
+
+        from harness.reports import console
+
+        # without a terminal there is no width to fit into
+        Console(width=None if sys.stdout.isatty() else 160).print(console.diff(comparison))
+    else:
+        from harness.reports import render_diff
+
+        write(output, render_diff(comparison, "markdown" if form == "console" else form))
+
+
+def _compare(ctx: typer.Context, resolved: ResolvedTable, db: str | None, preset: str | None) -> Comparison:
+    from harness.analysis.comparison import compare
+
+    with open_store(ctx, db, preset) as store:
+        comparison = compare(resolved, specs_of(ctx), store)
+    if all(cell.mean is None for cell in comparison.cells):
+        note(
+            f"nothing of this is measured yet in {store.location}; "
+            f"`harness reproduce {resolved.table.id}` does it"
+        )
+    return comparison

@@ -1,0 +1,51 @@
+"""`validate`: whether all specs are right."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from harness.cli.options import examples, specs_of
+from harness.cli.output import count, note, out
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(
+        "validate",
+        epilog=examples(
+            "harness validate", "harness validate aspc-table1", "harness --specs my-specs validate"
+        ),
+    )(validate)
+
+
+def validate(
+    ctx: typer.Context,
+    tables: Annotated[
+        list[str] | None, typer.Argument(metavar="TABLE", help="Only these tables and what they name.")
+    ] = None,
+) -> None:
+    """Check the specs, also against the code.
+
+    The algorithms' hyperparameters are held against what their classes declare. Problems are printed as
+    file:line:column; the exit code is 2 if there are any.
+    """
+    from harness.planning.validation import validate_algorithms
+    from harness.specs.validation import validate as validate_specs
+
+    specs = specs_of(ctx)
+    chosen = tables or None
+    problems = list(dict.fromkeys([*validate_specs(specs, chosen), *validate_algorithms(specs, chosen)]))
+    for problem in problems:
+        out(problem)
+    checked = (
+        ", ".join(count(len(specs.ids(kind)), kind[:-1]) for kind in ("tables", "datasets", "protocols"))
+        + f", {count(len(specs.ids('algorithms')), 'algorithm')} (with their code), "
+        + count(len(specs.ids("presets")), "preset")
+        if chosen is None
+        else f"{', '.join(chosen)}, with the datasets, protocols and algorithms (and code) that they name"
+    )
+    note(f"checked {checked}: {count(len(problems), 'problem')}")
+    if problems:
+        raise typer.Exit(2)

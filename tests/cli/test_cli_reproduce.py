@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from harness.planning.cells import resolve
+from harness.results.store import Store
+from harness.specs import Specs
+
+
+def test_dry_run_writes_nothing(cli, tiny, elsewhere):
+    before = sorted(elsewhere.rglob("*"))
+    result = cli("--specs", tiny, "reproduce", "aspc-table1", "--preset", "tiny", "--dry-run")
+    assert result.code == 0
+    assert "to train: 2 runs in 1 population" in result.out
+    assert "data to obtain (generated): 1 dataset" in result.out
+    assert sorted(elsewhere.rglob("*")) == before
+
+
+def test_data_that_cannot_be_had_are_exit_code_4(cli, monkeypatch):
+    monkeypatch.setenv("HARNESS_D4RL_MIRROR", "/nowhere")
+    result = cli("reproduce", "aspc-table1", "--datasets", "hopper-medium-v2", "--algorithms", "aspc")
+    assert (result.code, result.out) == (4, "")
+    assert "harness data pull hopper-medium-v2" in result.err
+
+
+def test_nothing_that_can_be_trained_is_exit_code_3(cli):
+    result = cli("reproduce", "aspc-table1", "--datasets", "pen-human-v1", "--algorithms", "iql")
+    assert result.code == 3
+    assert "1 cell cannot be trained: no implementation" in result.err
+    assert "nothing was measured" in result.err
+
+
+def test_cuda_where_there_is_none(cli):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    result = cli("reproduce", "aspc-table1", "--device", "cuda")
+    assert result.code == 2
+    assert "--device cpu" in result.err
+
+
+def test_trains_prints_and_trains_nothing_twice(program, cli, tiny, elsewhere):
+    command = ["--specs", tiny, "reproduce", "aspc-table1", "--preset", "tiny", "-q"]
+    done = program(*command)
+    assert done.returncode == 0, done.stderr
+    assert "| maze2d-umaze-v1 |" in done.stdout
+    assert "N/C" in done.stdout
+    assert "verdicts: N/C 1 (1 cell)" in done.stderr
+    assert "harness diff aspc-table1 --preset tiny" in done.stderr
+    assert (elsewhere / "tiny.db").exists()
+    plan = json.loads(cli("--specs", tiny, "plan", "aspc-table1", "--preset", "tiny", "--json").out)
+    assert (plan["to_train"], plan["cells"][0]["done"], plan["populations"]) == (0, 2, 0)
+    again = cli(*command)
+    assert again.code == 0
+    assert again.out == done.stdout
+    more = json.loads(
+        cli("--specs", tiny, "plan", "aspc-table1", "--preset", "tiny", "--seeds", "0-2", "--json").out
+    )
+    assert more["to_train"] == 1
+    assert more["seconds"] > 0
+    assert more["unknown"] == []
+
+    specs = Specs([tiny])
+    keys = [run.key for run in resolve(specs, "aspc-table1", preset="tiny", seeds=[0, 1, 2]).cells[0].runs]
+    with Store.open("tiny.db") as store:
+        records = resolve(specs, "aspc-table1", preset="tiny", seeds=[2]).cells[0].runs
+        store.register(records)
+        store.claim(keys[2:])
+        store.fail(keys[2], 7, "FloatingPointError: diverged")
+    failed = cli(*command, "--seeds", "2")
+    assert failed.code == 5
+    assert "seed 2 at step 7: FloatingPointError: diverged" in failed.err
+    assert "| maze2d-umaze-v1 |" in failed.out
+
+
+def test_runs_that_somebody_else_trains_are_incomplete(cli, tiny):
+    records = resolve(Specs([tiny]), "aspc-table1", preset="tiny").cells[0].runs
+    cli("data", "build", "maze2d-umaze-v1", "--transitions", "1500")
+    with Store.open("tiny.db", create=True) as store:
+        store.register(records)
+        store.claim([record.key for record in records])  # by this living process
+        status = cli("--specs", tiny, "status", "aspc-table1", "--preset", "tiny").out
+        assert "trained now" in status
+        with Store.open("tiny.db", owner="another") as _:
+            result = cli("--specs", tiny, "reproduce", "aspc-table1", "--preset", "tiny", "-q")
+    assert result.code == 3
+    assert "2 of them are trained elsewhere" in result.err.replace("2 runs of", "2 of")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_saves_and_restart_forgets(program, cli, tiny, elsewhere, number):
+    command = ["--specs", str(tiny), "reproduce", "aspc-table1", "--preset", "tiny", "--steps", "3000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harness", *command, "--checkpoint-seconds", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ},
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not list(elsewhere.glob("tiny.checkpoints/*.pt")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+            assert process.poll() is None, process.communicate()
+        process.send_signal(number)
+        out, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert (process.returncode, out) == (130, ""), err
+    assert "stopping: writing a checkpoint" in err
+    assert "go on with: harness " in err
+    state = json.loads(
+        cli("--specs", tiny, "status", "aspc-table1", "--preset", "tiny", "--steps", "3000", "--json").out
+    )
+    assert state["counts"]["interrupted"] == 2
+    assert (
+        "2 unfinished runs"
+        in cli(
+            "--specs", tiny, "retry", "aspc-table1", "--preset", "tiny", "--steps", "3000", "--restart"
+        ).err
+    )
+    assert not list(elsewhere.glob("tiny.checkpoints/*.pt"))
