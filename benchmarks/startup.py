@@ -1,0 +1,73 @@
+"""How long a person waits for the verbs that only read, beside what they may take."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from harness.specs import Specs
+
+_TABLE = "aspc-table1"
+_REPEATS = 5
+#: Verb -> seconds that it may take, the start of Python included.
+_BOUNDS = {
+    ("--help",): 0.4,
+    ("ls",): 0.4,
+    ("table", _TABLE): 1.0,
+    ("diff", _TABLE): 1.0,
+    ("status", _TABLE): 1.0,
+}
+
+
+def main() -> None:
+    """Fill a database with a table of random scores and time the verbs: the best of some repetitions."""
+    with tempfile.TemporaryDirectory() as folder:
+        scores = Path(folder) / "scores.csv"
+        cells = _write_scores(scores)
+        _harness(folder, "db", "import", str(scores), "--table", _TABLE)
+        print(f"seconds, best of {_REPEATS}, with {cells} cells of 4 seeds in the database")
+        print(f"{'':<28} {'waited':>7} {'at most':>8} {'of processor':>13}")
+        for arguments, bound in _BOUNDS.items():
+            waited, busy = map(
+                min, zip(*(_harness(folder, *arguments) for _ in range(_REPEATS)), strict=True)
+            )
+            within = "" if waited <= bound else "  TOO SLOW"
+            print(f"harness {' '.join(arguments):<20} {waited:7.2f} {bound:8.1f} {busy:13.2f}{within}")
+
+
+def _write_scores(path: Path) -> int:
+    table = Specs().table(_TABLE)
+    rng = random.Random(0)
+    lines = [
+        f"{dataset},{column.id},{seed},1000000,{rng.uniform(0, 110):.3f}"
+        for dataset in table.datasets
+        for column in table.columns
+        for seed in range(4)
+    ]
+    path.write_text("\n".join(["dataset,algorithm,seed,step,score", *lines]) + "\n")
+    return len(table.datasets) * len(table.columns)
+
+
+def _harness(folder: str, *arguments: str) -> tuple[float, float]:
+    """Seconds from start to end, and seconds of processor time: the two differ on a busy machine."""
+    environment = os.environ | {"HARNESS_DB": str(Path(folder) / "results.db")}
+    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(
+        [sys.executable, "-m", "harness", *arguments],
+        check=True,
+        capture_output=True,
+        env=environment,
+        cwd=folder,
+    )
+    waited, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return waited, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+if __name__ == "__main__":
+    main()
