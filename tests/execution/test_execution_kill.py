@@ -1,4 +1,4 @@
-"""`kill -9` at random moments of the real command, then the same command again: the same scores, every time."""
+"""`kill -9` at random moments of the real command, then the same again: the same scores, every time."""
 
 from __future__ import annotations
 
