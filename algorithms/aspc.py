@@ -21,9 +21,8 @@ class ASPCHyperparameters(TD3Hyperparameters):
     initial_alpha: float = per_member(above=0)  # α₀
     alpha_interval: int = static(minimum=1)  # k, policy updates per update of α
     alpha_learning_rate: float = static(minimum=0)  # at k = 10; the authors' code scales it by k / 10
-    alpha_learning_rate_final: float = static(
-        above=0, maximum=1
-    )  # what is left of it after alpha_decay_steps
+    # what is left of it after alpha_decay_steps
+    alpha_learning_rate_final: float = static(above=0, maximum=1)
     alpha_decay_steps: int = static(minimum=1)  # critic updates
     ema: float = per_member(minimum=0, maximum=1)  # ρ, weight of the old value
     loss: str = static(choices=("L1", "L1+L2", "L1+L3", "L1+L2+L3"))

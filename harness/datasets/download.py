@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ class Retry:
 
     Attributes:
         attempts: Attempts in a row that may bring nothing new before giving up.
+        lookups: As `attempts`, for a server whose name cannot be found: mostly there is no network at all.
         backoff: Seconds before the second attempt; doubles with each further one.
         longest: Most seconds between two attempts.
         connect_timeout: Seconds to wait for a connection.
@@ -32,6 +34,7 @@ class Retry:
     """
 
     attempts: int = 6
+    lookups: int = 2
     backoff: float = 1.0
     longest: float = 60.0
     connect_timeout: float = 15.0
@@ -91,7 +94,8 @@ def download(
                     raise DataError(f"cannot download {url}: {_reason(error)}") from error
                 failures = 0 if part.length > most else failures + 1
                 most = max(most, part.length)
-                if failures >= retry.attempts:
+                unknown_host = isinstance(_innermost(error), socket.gaierror)
+                if failures >= (min(retry.lookups, retry.attempts) if unknown_host else retry.attempts):
                     kept = f", {part.length:,} bytes are kept and the same command goes on from there"
                     raise DataError(
                         f"cannot download {url}: {_reason(error)}; gave up after {failures} attempts in a row"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from harness.datasets import files
 from harness.errors import DataError
 
 _FORMAT = 1
@@ -54,22 +54,12 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
     Raises:
         DataError: the file cannot be written; the old one is untouched.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     content = asdict(checkpoint) | {"format": _FORMAT}
     try:
-        with temporary.open("wb") as file:
+        with files.atomic(path) as temporary, temporary.open("wb") as file:
             torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except (OSError, RuntimeError) as error:  # torch wraps some write errors in RuntimeError
-        temporary.unlink(missing_ok=True)
-        raise DataError(
-            f"cannot write the checkpoint {path}: {error}; make room or set another place, then run the same "
-            f"command again: everything up to the last checkpoint is kept"
-        ) from error
+    except (DataError, RuntimeError) as error:  # torch wraps some write errors in RuntimeError
+        raise DataError(f"{error} (a checkpoint; everything up to the last one is kept)") from error
 
 
 def load(path: Path) -> Checkpoint:
@@ -91,11 +81,3 @@ def load(path: Path) -> Checkpoint:
         raise DataError(
             f"the checkpoint {path} is missing or damaged ({type(error).__name__}); {advice}"
         ) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
