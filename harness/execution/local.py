@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from harness.specs import Environment
 from harness.training import checkpoints
 from harness.training.checkpoints import Checkpoint
 from harness.training.population import Options, Task, Trainer
+from harness.training.population import Outcome as TrainingOutcome
 from harness.training.workers import EvaluationPool
 
 
@@ -192,10 +194,31 @@ class _Execution:
 
     def run(self, stop: Callable[[], bool], counts: Counter[str]) -> bool:
         """Train; adds to `counts`; True if interrupted."""
-        keys, protocol = list(self._population.keys), self._resolved.protocol
-        path = self._settings.checkpoints / checkpoint_name(keys)
+        path = self._settings.checkpoints / checkpoint_name(self._population.keys)
         self._record_environment(path.stem)
-        data = self._load()
+        try:
+            outcome = self._train(path, stop)
+            if outcome.interrupted:
+                return True
+            seconds = outcome.seconds
+            self._store.finish(outcome.finished, seconds, seconds / len(self._runs))
+            counts["finished"] += len(outcome.finished)
+            self._tidy(path)
+        except LeaseLostError as error:
+            self._reporter.message(str(error))
+            counts["elsewhere"] += len(self._runs)
+        except HarnessError:
+            raise
+        except Exception:  # a failure is a row of the database; other populations go on
+            self._fail_all(traceback.format_exc())
+        finally:
+            counts["failed"] += self._failed
+            if self._bar:
+                self._bar.done()
+        return False
+
+    def _train(self, path: Path, stop: Callable[[], bool]) -> TrainingOutcome:
+        protocol, data = self._resolved.protocol, self._load()
         task = Task(
             algorithm=self._population.algorithm,
             runs=[run.record for run in self._population.runs],
@@ -207,25 +230,16 @@ class _Execution:
         )
         options = Options(device=self._settings.device, checkpoint_seconds=self._settings.checkpoint_seconds)
         trainer = Trainer(task, self, self._pool, path, options, self._checkpoint)
-        del data, task  # the replay now holds the only copy of the transitions
+        del data, task  # the replay holds the transitions; they are not held twice
         start = self._checkpoint.step if self._checkpoint else 0
         self._bar = self._reporter.bar(self._label(), protocol.steps, start)
-        try:
-            with self._heartbeat() as lost:
-                outcome = trainer.train(lambda: stop() or lost.is_set())
-            if outcome.interrupted:
-                return True
-            self._store.finish(outcome.finished, outcome.seconds, outcome.seconds / len(keys))
-        except LeaseLostError as error:
-            self._reporter.message(str(error))
-            counts["elsewhere"] += len(keys)
-            return False
-        finally:
-            counts["failed"] += self._failed
-            self._bar.done()
-        counts["finished"] += len(outcome.finished)
-        self._tidy(path)
-        return False
+        with self._heartbeat() as lost:
+            return trainer.train(lambda: stop() or lost.is_set())
+
+    def _fail_all(self, text: str) -> None:
+        for key, state in self._store.runs(self._runs).items():
+            if state.status == "running":
+                self.failed(key, state.step or 0, text)
 
     def _label(self) -> str:
         columns = sorted({run.cell.column.label for run in self._population.runs})
@@ -331,9 +345,9 @@ class _Execution:
         self._failed += 1
         self._store.fail(key, step, text)
         run = self._runs[key]
-        first_line = text.strip().splitlines()[0]
+        reason = text.strip().splitlines()[-1 if text.startswith("Traceback") else 0]
         self._reporter.message(
-            f"{run.cell.column.label} on {run.cell.dataset.id}, seed {run.record.seed}: {first_line}"
+            f"{run.cell.column.label} on {run.cell.dataset.id}, seed {run.record.seed}: {reason}"
         )
 
     def checkpointed(self, keys: Sequence[str], path: Path, step: int) -> None:

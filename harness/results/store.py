@@ -383,7 +383,7 @@ class Store:
             connection.execute(self._held(held).values(status=FAILED, failed_step=step, error=traceback))
 
     def retry(self, keys: Iterable[str]) -> int:
-        """Queue failed runs again.
+        """Queue failed runs again, from the start: what a checkpoint holds may be what failed.
 
         Returns:
             the number of runs that were failed.
@@ -393,7 +393,15 @@ class Store:
                 connection.execute(
                     update(RunRow)
                     .where(RunRow.key.in_(chunk), RunRow.status == FAILED)
-                    .values(status=QUEUED, owner=None, heartbeat=None, error=None, failed_step=None)
+                    .values(
+                        status=QUEUED,
+                        owner=None,
+                        heartbeat=None,
+                        error=None,
+                        failed_step=None,
+                        checkpoint=None,
+                        checkpoint_step=None,
+                    )
                 ).rowcount
                 for chunk in chunks(keys)
             )

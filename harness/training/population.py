@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -138,9 +138,10 @@ class Trainer:
         options: Options | None = None,
         resume: Checkpoint | None = None,
     ) -> None:
-        self._task, self._recorder, self._pool, self._path = task, recorder, pool, path
+        self._recorder, self._pool, self._path = recorder, pool, path
         self._options = options or Options()
         self._algorithm, self._replay, draws = build(task, self._options.device)
+        self._task = replace(task, data=())  # the replay holds the transitions; they are not held twice
         graphed = self._options.graphs and self._algorithm.device.type == "cuda"
         self._engine = Engine(self._algorithm, self._replay, draws, capture_cuda if graphed else None)
         self._keys = [run.key for run in task.runs]

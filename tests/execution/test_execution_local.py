@@ -1,0 +1,145 @@
+"""Training a table's missing runs, with an algorithm made to misbehave."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from harness.errors import DataError
+from harness.execution import local
+from harness.execution.progress import Reporter
+from harness.planning.cells import resolve
+from harness.results.store import Store
+from harness.specs import Specs
+
+PRESET = """
+id: tiny
+description: Seconds
+label: tiny protocol
+lineage: generated
+transitions: 500
+datasets: [maze2d-umaze-v1]
+columns: []
+extra_columns:
+  - {id: bc, label: BC, algorithm: bc, hyperparameters: {batch_size: 16}}
+  - {id: wide, label: BC wide, algorithm: bc, hyperparameters: {batch_size: 32}}
+seeds: [0, 1]
+steps: 200
+evaluate_every: 100
+episodes: 1
+"""
+
+
+@pytest.fixture
+def resolved(tmp_path):
+    folder = tmp_path / "specs" / "presets"
+    folder.mkdir(parents=True)
+    (folder / "tiny.yaml").write_text(PRESET)
+    return resolve(Specs([tmp_path / "specs"]), "aspc-table1", preset="tiny")
+
+
+@pytest.fixture
+def train(resolved, tmp_path):
+    """Train what is missing; gives the outcome and what was said."""
+
+    def run(store, stop=lambda: False):
+        said = io.StringIO()
+        settings = local.settings("cpu", tmp_path / "checkpoints", home=tmp_path / "data")
+        with Reporter(Console(file=said, width=500), quiet=True) as reporter:
+            outcome = local.train_missing(resolved, store, settings, reporter, stop)
+        return outcome, said.getvalue()
+
+    return run
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store.open(tmp_path / "r.db", create=True) as opened:
+        yield opened
+
+
+def statuses(store):
+    return sorted(state.status for state in store.runs().values())
+
+
+def test_everything_is_trained_once(train, store, tmp_path):
+    outcome, _ = train(store)
+    assert (outcome.finished, outcome.failed, outcome.interrupted) == (4, 0, False)
+    assert statuses(store) == ["finished"] * 4
+    assert list((tmp_path / "checkpoints").glob("*")) == []
+    again, _ = train(store)
+    assert (again.finished, again.failed) == (0, 0)
+
+
+def test_an_exception_fails_its_population_and_no_other(train, store, monkeypatch):
+    from algorithms.bc import BC
+
+    whole = BC.update
+
+    def update(self, batch, noise, phase):
+        if self.hyper.batch_size == 16:
+            raise RuntimeError("out of memory, say")
+        return whole(self, batch, noise, phase)
+
+    monkeypatch.setattr(BC, "update", update)
+    outcome, said = train(store)
+    assert (outcome.finished, outcome.failed) == (2, 2)
+    assert statuses(store) == ["failed", "failed", "finished", "finished"]
+    assert "out of memory, say" in said
+    failed = [state for state in store.runs().values() if state.status == "failed"]
+    assert all("Traceback" in state.error and "out of memory, say" in state.error for state in failed)
+
+    # a failed run is trained again only when that is asked for
+    monkeypatch.setattr(BC, "update", whole)
+    assert train(store)[0].finished == 0
+    assert store.retry([state.key for state in failed]) == 2
+    assert train(store)[0].finished == 2
+    assert statuses(store) == ["finished"] * 4
+
+
+def test_a_full_disk_ends_everything_and_keeps_what_was_committed(train, store, monkeypatch):
+    def full(*_):
+        raise DataError("no space left")
+
+    monkeypatch.setattr("harness.training.checkpoints.save", full)
+    asked = iter([False] * 151)
+    with pytest.raises(DataError, match="no space left"):
+        train(store, stop=lambda: next(asked, True))
+    assert set(statuses(store)) == {"interrupted", "queued"}
+    monkeypatch.undo()
+    assert train(store)[0].finished == 4
+
+
+def test_other_code_does_not_go_on_with_begun_runs(train, store, monkeypatch):
+    asked = iter([False] * 151)
+    assert train(store, stop=lambda: next(asked, True))[0].interrupted
+    monkeypatch.setattr(local, "source_hash", lambda _: "another")
+    with pytest.raises(DataError, match=r"begun by other code of bc .*retry TABLE --restart"):
+        train(store)
+    assert set(statuses(store)) == {"interrupted", "queued"}
+
+
+def test_a_run_resumed_elsewhere_says_both(train, store, monkeypatch):
+    asked = iter([False] * 151)
+    train(store, stop=lambda: next(asked, True))
+    now = local.fingerprint
+    monkeypatch.setattr(local, "fingerprint", lambda *a, **k: now(*a, **k) | {"torch": "9.9"})
+    assert train(store)[0].finished == 4
+    states = store.runs().values()
+    found = store.environments({state.environment_id for state in states})
+    versions = sorted(found[state.environment_id]["torch"] for state in states)
+    assert versions[:2] != versions[2:]
+    assert versions[2:] == ["9.9", "9.9"]
+    assert all(version.endswith(" → 9.9") for version in versions[:2])
+
+
+def test_two_trainers_share_without_doubling(train, store, tmp_path):
+    """What another living process holds is left to it."""
+    with Store.open(tmp_path / "r.db", owner="elsewhere:1:x.1") as other:
+        train(store, stop=lambda: True)
+        held = other.claim(list(store.runs())[:1])
+        outcome, _ = train(store)
+        assert (outcome.finished, outcome.elsewhere) == (3, 1)
+        assert store.runs(held)[held[0]].status == "running"
