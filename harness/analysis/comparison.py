@@ -7,12 +7,15 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from harness.analysis.audit import Finding, audit
 from harness.analysis.intervals import Interval, IntervalSettings, interval
+from harness.analysis.leading import leading
+from harness.analysis.printed import CONVENTIONS, Printed
 from harness.analysis.scores import Evaluated, first_counted, run_score
 from harness.analysis.verdicts import Case, Estimate, VerdictKind, VerdictResult, average, estimate, verdicts
-from harness.results.records import imported_key
+from harness.results.records import CHANGED, imported_key
 
 if TYPE_CHECKING:
     from harness.planning.cells import Cell, ResolvedTable
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from harness.specs import Specs, models
     from harness.specs.published import PublishedCell
 
+Rounding = Literal["rounded", "cut off", "unknown"]
 TOTAL = "total"
 _SHOWN = 12  # characters of a fingerprint's value that a note shows
 
@@ -50,6 +54,10 @@ class ComparedCell:
         unavailable: why nothing can be run, for example ``no implementation``; None if it can.
         verdict: the verdict and its tests.
         notes: what a reader must know of this cell.
+        leading: whether it is the best of its row or not shown to be worse than the best, as
+            `harness.analysis.leading` has it; every report sets these in bold.
+        imported: whether the number, or part of an average, was imported from a file, not trained here; every
+            report marks these.
     """
 
     row: str
@@ -64,6 +72,8 @@ class ComparedCell:
     unavailable: str | None
     verdict: VerdictResult
     notes: tuple[str, ...]
+    leading: bool = False
+    imported: bool = False
 
     @property
     def difference(self) -> float | None:
@@ -112,6 +122,7 @@ class Comparison:
         environments: number of different environment fingerprints behind the scores.
         commits: git commits the scores were made at.
         environment_notes: how evaluation environments differ from the paper's, each with its datasets.
+        findings: what cannot be right in the printed numbers of the rows and columns shown.
     """
 
     table: models.Table
@@ -126,6 +137,16 @@ class Comparison:
     environments: int
     commits: tuple[str, ...]
     environment_notes: tuple[str, ...]
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def footnotes(self) -> tuple[str, ...]:
+        """The table's own footnotes, without those that are about other rows or columns."""
+        return tuple(
+            footnote.text
+            for footnote in self.table.footnotes
+            if _is_shown(self.table, footnote.rows, footnote.columns)
+        )
 
     @property
     def cells(self) -> tuple[ComparedCell, ...]:
@@ -151,24 +172,37 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class _Measured:
-    """What the database says of one cell."""
+class Measured:
+    """What a database says of one cell.
+
+    Attributes:
+        cell: the cell.
+        wanted: number of seeds that the protocol wants.
+        scores: those that count, by seed: of runs trained here, or if there are none, imported ones.
+        notes: what a reader must know of them.
+        published: what the paper printed, or None.
+        origin: of the scores, ``trained`` or ``imported``; None without a score.
+    """
 
     cell: Cell
     wanted: int
     scores: tuple[SeedScore, ...]
     notes: tuple[str, ...]
     published: PublishedCell | None
+    origin: str | None
 
     @property
     def complete(self) -> bool:
+        """Whether every seed that the protocol wants has its score."""
         return len(self.scores) >= self.wanted
 
     @property
     def mean(self) -> float | None:
+        """Mean score over seeds; None without a score."""
         return statistics.fmean(item.score for item in self.scores) if self.scores else None
 
     def std(self, ddof: int) -> float | None:
+        """Standard deviation over seeds, with divisor n - ddof; None for fewer than two."""
         values = [item.score for item in self.scores]
         if len(values) < 2:
             return None
@@ -178,18 +212,48 @@ class _Measured:
 
     @property
     def estimate(self) -> Estimate | None:
+        """The mean and how well it is known; None without a score."""
         return None if self.mean is None else estimate(self.mean, self.std(1), len(self.scores), 1)
 
-    def case(self) -> Case:
-        return Case(
-            self.estimate, _printed(self.published), len(self.scores), self.wanted, self.cell.incomparable
-        )
+    @property
+    def complete_estimate(self) -> Estimate | None:
+        """The estimate, if the cell is complete."""
+        return self.estimate if self.complete else None
+
+    def case(self, rounding: Rounding) -> Case:
+        """The cell beside what the paper printed."""
+        printed = _printed(self.published, rounding)
+        return Case(self.estimate, printed, len(self.scores), self.wanted, self.cell.incomparable)
 
 
-def _printed(published: PublishedCell | None) -> Estimate | None:
+@dataclass(frozen=True)
+class Measurements:
+    """What a database says of a table.
+
+    Attributes:
+        cells: by (dataset id, column id), row by row.
+        states: of the runs that the database knows, by key.
+        fingerprints: of the environments behind the runs, by row id.
+    """
+
+    cells: Mapping[tuple[str, str], Measured]
+    states: Mapping[str, RunState]
+    fingerprints: Mapping[int, Mapping[str, str]]
+
+
+def _printed(published: PublishedCell | None, rounding: Rounding) -> Estimate | None:
     if published is None:
         return None
-    return estimate(published.mean, published.std, published.n, published.ddof)
+    return estimate(
+        published.mean, published.std, published.n, published.ddof, _unrounded(published, rounding)
+    )
+
+
+def _unrounded(published: PublishedCell, rounding: Rounding) -> tuple[float, float]:
+    """The lowest and the highest mean that a paper would print like this."""
+    printed = Printed.of(published.mean, published.decimals)
+    ranges = [printed.range(one) for one in (CONVENTIONS if rounding == "unknown" else (rounding,))]
+    return float(min(each.low for each in ranges)), float(max(each.high for each in ranges))
 
 
 def compare(
@@ -214,26 +278,22 @@ def compare(
     ddof = table.published.ddof if table.published else 1
     # the whole table's, of which a preset or a glob may have left only a part
     published = specs.published(specs.table(table.id)) or {}
-    trained = [run.key for cell in resolved.cells for run in cell.runs]
-    states = store.runs([*trained, *map(imported_key, trained)])
-    finished = [key for key, state in states.items() if state.status == "finished"]
-    evaluations = store.evaluations(finished, since=first_counted(resolved.protocol))
-    identifiers = {state.environment_id for state in states.values() if state.environment_id is not None}
-    fingerprints = store.environments(sorted(identifiers))
-
-    measured = {
-        (cell.dataset.id, cell.column.id): _measure(
-            cell,
-            resolved.protocol,
-            states,
-            evaluations,
-            fingerprints,
-            published.get((cell.dataset.id, cell.column.id)),
-        )
-        for cell in resolved.cells
-    }
+    found = measure(resolved, store, published)
+    measured = found.cells
     label = resolved.preset.label if resolved.preset else None
-    results = verdicts([item.case() for item in measured.values()], table.verdict, label)
+    rounding = table.published.rounding if table.published else "unknown"
+    results = verdicts([item.case(rounding) for item in measured.values()], table.verdict, label)
+    leaders = {
+        (row, column.id): flag
+        for row in table.datasets
+        for column, flag in zip(
+            table.columns,
+            leading(
+                [measured[row, column.id].complete_estimate for column in table.columns], table.verdict.alpha
+            ),
+            strict=True,
+        )
+    }
     cells = {
         (row, column): ComparedCell(
             row=row,
@@ -248,13 +308,15 @@ def compare(
             unavailable=item.cell.unavailable,
             verdict=result,
             notes=item.notes,
+            leading=leaders[row, column],
+            imported=item.origin == "imported",
         )
         for ((row, column), item), result in zip(measured.items(), results, strict=True)
     }
-    averages = _averages(table, measured, published, label)
-    behind = {states[score.key].environment_id for item in measured.values() for score in item.scores}
-    used = [fingerprints[i] for i in behind if i is not None]
-    commits = {fingerprint.get("git_commit") for fingerprint in used}
+    averages = _averages(table, measured, published, rounding, label)
+    behind = {found.states[score.key].environment_id for item in measured.values() for score in item.scores}
+    used = [found.fingerprints[i] for i in behind if i is not None]
+    commits = {commit for fingerprint in used for commit in _commits(fingerprint)}
     return Comparison(
         table=table,
         protocol=resolved.protocol,
@@ -277,9 +339,53 @@ def compare(
         total=averages.get(TOTAL),
         ddof=ddof,
         environments=len(used),
-        commits=tuple(sorted(commit for commit in commits if commit)),
+        commits=tuple(sorted(commits)),
         environment_notes=_environment_notes(resolved.cells),
+        findings=tuple(
+            finding
+            for finding in audit(specs.table(table.id), specs)
+            if _is_shown(table, finding.rows, finding.columns)
+        ),
     )
+
+
+def _is_shown(table: models.Table, rows: Sequence[str], columns: Sequence[str]) -> bool:
+    """Whether a table has one of these rows and one of these columns; none stands for any."""
+    averages = [group.id for group in table.groups if group.average] + ([TOTAL] if table.total else [])
+    there = {*table.datasets, *averages}
+    return (not rows or not there.isdisjoint(rows)) and (
+        not columns or any(column.id in columns for column in table.columns)
+    )
+
+
+def measure(
+    resolved: ResolvedTable, store: Store, published: Mapping[tuple[str, str], PublishedCell]
+) -> Measurements:
+    """Read the scores of a table's cells, all in a few queries.
+
+    Args:
+        resolved: the table's cells and their runs.
+        store: the results.
+        published: what the paper printed, by (dataset id, column id).
+    """
+    trained = [run.key for cell in resolved.cells for run in cell.runs]
+    states = store.runs([*trained, *map(imported_key, trained)])
+    finished = [key for key, state in states.items() if state.status == "finished"]
+    evaluations = store.evaluations(finished, since=first_counted(resolved.protocol))
+    identifiers = {state.environment_id for state in states.values() if state.environment_id is not None}
+    fingerprints = store.environments(sorted(identifiers))
+    cells = {
+        (cell.dataset.id, cell.column.id): _measure(
+            cell,
+            resolved.protocol,
+            states,
+            evaluations,
+            fingerprints,
+            published.get((cell.dataset.id, cell.column.id)),
+        )
+        for cell in resolved.cells
+    }
+    return Measurements(cells, states, fingerprints)
 
 
 def _measure(
@@ -289,7 +395,7 @@ def _measure(
     evaluations: Mapping[str, Sequence[Evaluated]],
     fingerprints: Mapping[int, Mapping[str, str]],
     published: PublishedCell | None,
-) -> _Measured:
+) -> Measured:
     by_origin: dict[str, list[SeedScore]] = {"trained": [], "imported": []}
     for run in cell.runs:
         for key in (run.key, imported_key(run.key)):
@@ -311,13 +417,17 @@ def _measure(
     known = [fingerprints[i] for i in sorted(i for i in used if i is not None)]
     if differing := _differing(known):
         notes.append(f"environments differ: {', '.join(differing)}")
+    for fingerprint in known:
+        if moved := [f"{field} {value}" for field, value in fingerprint.items() if CHANGED in value]:
+            notes.append(f"environment changed while training: {', '.join(moved)}")
     if None in used and known:
         notes.append("environments differ: some are not recorded")
     if published and published.source == "copied":
         notes.append("published number copied from another paper")
     if published and published.note:
         notes.append(f"published: {published.note}")
-    return _Measured(cell, len(protocol.seeds), tuple(scores), tuple(notes), published)
+    origin = ("trained" if trained else "imported") if scores else None
+    return Measured(cell, len(protocol.seeds), tuple(scores), tuple(notes), published, origin)
 
 
 def _differing(fingerprints: Sequence[Mapping[str, str]]) -> list[str]:
@@ -335,8 +445,9 @@ def _differing(fingerprints: Sequence[Mapping[str, str]]) -> list[str]:
 
 def _averages(
     table: models.Table,
-    measured: Mapping[tuple[str, str], _Measured],
+    measured: Mapping[tuple[str, str], Measured],
     published: Mapping[tuple[str, str], PublishedCell],
+    rounding: Rounding,
     label: str | None,
 ) -> dict[str, ComparedRow]:
     """The rows of averages by group id, and of the total.
@@ -350,22 +461,25 @@ def _averages(
     cases: dict[tuple[str, str], Case] = {}
     for row, _, datasets in rows:
         for column in table.columns:
-            behind = [measured[dataset, column.id] for dataset in datasets]
-            complete = [item.estimate for item in behind if item.complete and item.estimate]
-            reasons = dict.fromkeys(reason for item in behind for reason in item.cell.incomparable)
+            items = [measured[dataset, column.id] for dataset in datasets]
+            complete = [found for item in items if (found := item.complete_estimate)]
+            reasons = dict.fromkeys(reason for item in items for reason in item.cell.incomparable)
             cases[row, column.id] = Case(
                 reproduced=average(complete) if len(complete) == len(datasets) else None,
                 published=_printed_average(
                     published.get((row, column.id)),
                     [published.get((dataset, column.id)) for dataset in datasets],
+                    rounding,
                 ),
                 have=len(complete),
                 wanted=len(datasets),
                 incomparable=tuple(reasons),
             )
-    results = dict(zip(cases, verdicts(list(cases.values()), table.verdict, label), strict=True))
+    behind = {row: datasets for row, _, datasets in rows}
+    settings = table.verdict.model_copy(update={"margin": table.verdict.average_margin})
+    results = dict(zip(cases, verdicts(list(cases.values()), settings, label), strict=True))
 
-    def compared(row: str, column: str) -> ComparedCell:
+    def compared(row: str, column: str, leads: bool) -> ComparedCell:
         case = cases[row, column]
         return ComparedCell(
             row=row,
@@ -380,25 +494,37 @@ def _averages(
             unavailable=None if case.reproduced or case.incomparable else f"{case.have} of {case.wanted}",
             verdict=results[row, column],
             notes=(),
+            leading=leads,
+            imported=any(measured[dataset, column].origin == "imported" for dataset in behind[row]),
         )
 
-    return {
-        row: ComparedRow(row, name or row, tuple(compared(row, column.id) for column in table.columns))
-        for row, name, _ in rows
-    }
+    def compared_row(row: str, label: str) -> ComparedRow:
+        columns = [column.id for column in table.columns]
+        leaders = leading([cases[row, column].reproduced for column in columns], table.verdict.alpha)
+        return ComparedRow(row, label, tuple(map(compared, [row] * len(columns), columns, leaders)))
+
+    return {row: compared_row(row, name or row) for row, name, _ in rows}
 
 
 def _printed_average(
-    printed: PublishedCell | None, behind: Sequence[PublishedCell | None]
+    printed: PublishedCell | None, behind: Sequence[PublishedCell | None], rounding: Rounding
 ) -> Estimate | None:
     """The average that the paper printed, with the variance that its own cells give it."""
     if printed is None:
         return None
-    known = [found for cell in behind if (found := _printed(cell))]
+    unrounded = _unrounded(printed, rounding)
+    known = [found for cell in behind if (found := _printed(cell, rounding))]
     if len(known) < len(behind):
-        return estimate(printed.mean, None, printed.n, printed.ddof)
+        return estimate(printed.mean, None, printed.n, printed.ddof, unrounded)
     derived = average(known)
-    return Estimate(printed.mean, derived.variance, derived.df, derived.n)
+    return Estimate(printed.mean, derived.variance, derived.df, derived.n, unrounded)
+
+
+def _commits(fingerprint: Mapping[str, str]) -> list[str]:
+    """The commits that a run trained at; 'changed' where the code was not as committed."""
+    commits = fingerprint["git_commit"].split(CHANGED) if "git_commit" in fingerprint else []
+    dirty = " (changed)" if "true" in fingerprint.get("git_dirty", "") else ""
+    return [f"{commit}{dirty}" for commit in commits]
 
 
 def _environment_notes(cells: Iterable[Cell]) -> tuple[str, ...]:

@@ -2,7 +2,9 @@
 
 Both sides are known only as (mean, standard deviation, number of seeds), so the difference is tested with
 Welch's t-test, the p-values are adjusted over the table (Benjamini and Hochberg, 1995), and agreement is
-shown with two one-sided tests against a margin (TOST, Schuirmann 1987), not by the lack of a difference.
+shown with two one-sided tests against a margin (TOST, Schuirmann 1987), not by the lack of a difference. A
+printed mean is rounded, so it stands for an interval: a difference is tested against its nearer end,
+agreement against its farther one.
 """
 
 from __future__ import annotations
@@ -37,8 +39,8 @@ class VerdictKind(StrEnum):
 LEGEND: dict[VerdictKind, str] = {
     VerdictKind.OK: "equivalent to the published mean within the margin",
     VerdictKind.UNDECIDED: "no difference shown, but too few seeds to show equivalence",
-    VerdictKind.BETTER: "significantly above the published mean",
-    VerdictKind.WORSE: "significantly below the published mean",
+    VerdictKind.BETTER: "significantly above the published mean, not shown to be within the margin",
+    VerdictKind.WORSE: "significantly below the published mean, not shown to be within the margin",
     VerdictKind.MISSING: "k of n seeds have a score",
     VerdictKind.INCOMPARABLE: "not comparable with the published number",
     VerdictKind.UNPUBLISHED: "nothing published",
@@ -54,15 +56,19 @@ class Estimate:
         variance: squared standard error of the mean; None if unknown (one seed, or no deviation printed).
         df: degrees of freedom of ``variance``.
         n: seeds behind the mean.
+        printed: lowest and highest number that a rounded ``mean`` may stand for; None if it is not rounded.
     """
 
     mean: float
     variance: float | None
     df: float
     n: int
+    printed: tuple[float, float] | None = None
 
 
-def estimate(mean: float, std: float | None, n: int, ddof: int) -> Estimate:
+def estimate(
+    mean: float, std: float | None, n: int, ddof: int, printed: tuple[float, float] | None = None
+) -> Estimate:
     """The estimate that (mean, std, n) gives; its variance is unbiased whichever ``ddof`` the std has.
 
     Args:
@@ -70,12 +76,13 @@ def estimate(mean: float, std: float | None, n: int, ddof: int) -> Estimate:
         std: standard deviation over seeds, with divisor n - ddof; None if it is not known.
         n: number of seeds.
         ddof: 0 or 1.
+        printed: as `Estimate` has it.
     """
     if std is None or n < 2 or not math.isfinite(std):
-        return Estimate(mean, None, math.nan, n)
+        return Estimate(mean, None, math.nan, n, printed)
     # deviations of equal scores are seldom exactly zero in floating point
     variance = 0.0 if std <= 1e-9 * max(1.0, abs(mean)) else std**2 / (n - 1 + ddof)
-    return Estimate(mean, variance, n - 1, n)
+    return Estimate(mean, variance, n - 1, n, printed)
 
 
 def average(estimates: Sequence[Estimate]) -> Estimate:
@@ -170,17 +177,26 @@ def adjust(p_values: ArrayLike) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class _Test:
-    """Welch's test and TOST of one case; ``p`` is None where both deviations are zero or unknown."""
+    """Welch's test and TOST of one case; ``p`` is None where both deviations are zero or unknown.
+
+    ``nearest`` and ``farthest`` are the distances from our mean to the two ends of the printed one.
+    """
 
     difference: float
+    nearest: float
+    farthest: float
     p: float | None
     p_equivalence: float | None
     exact: bool
     note: str
 
 
-def _test(ours: Estimate, theirs: Estimate, margin: float) -> _Test:
+def _test(ours: Estimate, theirs: Estimate, margin: float, sides: tuple[str, str]) -> _Test:
     difference = ours.mean - theirs.mean
+    low, high = theirs.printed or (theirs.mean, theirs.mean)
+    nearest = max(low - ours.mean, ours.mean - high, 0.0)
+    farthest = max(ours.mean - low, high - ours.mean)
+    distances = (difference, nearest, farthest)
     note = ""
     if ours.variance is not None and theirs.variance is not None:
         variance = ours.variance + theirs.variance
@@ -190,53 +206,57 @@ def _test(ours: Estimate, theirs: Estimate, margin: float) -> _Test:
         known, unknown = (ours, theirs) if ours.variance is not None else (theirs, ours)
         if known.variance is None:
             return _Test(
-                difference, None, None, exact=False, note="not testable: no deviation on either side"
+                *distances, None, None, exact=False, note="not testable: no deviation on either side"
             )
         variance, df = known.variance * (1 + known.n / unknown.n), known.df
-        side = "published" if unknown is theirs else "reproduced"
+        side = sides[unknown is theirs]
         note = f"{side} deviation unknown, taken to equal the other side's"
     if variance == 0:
         note = "; ".join(
             filter(None, (note, "deviations are zero: the difference is held against the margin"))
         )
-        return _Test(difference, None, None, exact=True, note=note)
+        return _Test(*distances, None, None, exact=True, note=note)
 
     error = math.sqrt(variance)
-    p = 2 * student.cdf(-abs(difference) / error, df)
-    p_equivalence = student.cdf((abs(difference) - margin) / error, df)
-    return _Test(difference, p, p_equivalence, exact=False, note=note)
+    p = 2 * student.cdf(-nearest / error, df)
+    p_equivalence = student.cdf((farthest - margin) / error, df)
+    return _Test(*distances, p, p_equivalence, exact=False, note=note)
 
 
-def _judge(test: _Test, p_adjusted: float | None, settings: models.Verdict) -> VerdictKind:
-    """The verdict on a complete, comparable case."""
+def _judge(test: _Test, p_adjusted: float | None, settings: models.Verdict) -> tuple[VerdictKind, str]:
+    """The verdict on a complete, comparable case, and its note."""
     if test.exact:
-        different, equivalent = (
-            abs(test.difference) > settings.margin,
-            abs(test.difference) <= settings.margin,
-        )
+        different, equivalent = test.nearest > settings.margin, test.farthest <= settings.margin
     else:
         different = p_adjusted is not None and p_adjusted <= settings.alpha
         equivalent = test.p_equivalence is not None and test.p_equivalence <= settings.alpha
+    if equivalent:
+        small = "differs significantly, but by less than the margin" if different else ""
+        return VerdictKind.OK, "; ".join(filter(None, (test.note, small)))
     if different:
-        return VerdictKind.BETTER if test.difference > 0 else VerdictKind.WORSE
-    return VerdictKind.OK if equivalent else VerdictKind.UNDECIDED
+        return VerdictKind.BETTER if test.difference > 0 else VerdictKind.WORSE, test.note
+    return VerdictKind.UNDECIDED, test.note
 
 
 def verdicts(
-    cells: Sequence[Case], settings: models.Verdict, label: str | None = None
+    cells: Sequence[Case],
+    settings: models.Verdict,
+    label: str | None = None,
+    sides: tuple[str, str] = ("reproduced", "published"),
 ) -> list[VerdictResult]:
     """The verdict on every cell of a table, in the order given.
 
     All cells go in at once because the p-values are adjusted over those that are tested: comparable,
-    published and complete. A significant difference wins over equivalence. Where one side's deviation is
-    unknown (one seed, none printed), it is taken to equal the other's, and the note says so; where both are,
-    nothing is tested and the verdict is ``OK*``. Where both are zero, the difference alone is held against
-    the margin.
+    published and complete. Equivalence wins over a significant difference, which then is real but smaller
+    than the margin, and the note says so. Where one side's deviation is unknown (one seed, none printed), it
+    is taken to equal the other's, and the note says so; where both are, nothing is tested and the verdict is
+    ``OK*``. Where both are zero, the difference alone is held against the margin.
 
     Args:
         cells: all cells of the table.
         settings: alpha and margin.
         label: of the preset; part of every verdict's text.
+        sides: what the notes call the two sides.
     """
     tests: dict[int, _Test] = {}
     kinds: dict[int, VerdictKind] = {}
@@ -248,18 +268,19 @@ def verdicts(
         elif case.reproduced is None or case.have < case.wanted:
             kinds[index] = VerdictKind.MISSING
         else:
-            tests[index] = _test(case.reproduced, case.published, settings.margin)
+            tests[index] = _test(case.reproduced, case.published, settings.margin, sides)
 
     tested = {index: test.p for index, test in tests.items() if test.p is not None}
     adjusted = dict(zip(tested, adjust(list(tested.values())).tolist(), strict=True))
 
     def result(index: int, case: Case) -> VerdictResult:
         test = tests.get(index)
+        kind, note = _judge(test, adjusted.get(index), settings) if test else (kinds[index], "")
         difference = None
         if case.reproduced and case.published and not case.incomparable:
             difference = case.reproduced.mean - case.published.mean
         return VerdictResult(
-            kind=_judge(test, adjusted.get(index), settings) if test else kinds[index],
+            kind=kind,
             have=case.have,
             wanted=case.wanted,
             difference=difference,
@@ -269,7 +290,7 @@ def verdicts(
             alpha=settings.alpha,
             margin=settings.margin,
             reasons=case.incomparable,
-            note=test.note if test else "",
+            note=note,
             label=label,
         )
 

@@ -6,7 +6,7 @@ A run's key needs neither the data nor torch: it is the SHA-256 of the canonical
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -14,6 +14,13 @@ from typing import Any
 from harness.errors import SpecError, UnknownNameError
 from harness.results.records import RunRecord, canonical
 from harness.specs import Algorithm, Column, Dataset, Lineage, Preset, Protocol, Specs, Table
+from harness.specs.models import ScoreRule
+
+_COUNTED: dict[ScoreRule, str] = {
+    "last": "last evaluation",
+    "mean_last": "mean of the last {k} evaluations",
+    "best": "best of the evaluations",
+}
 
 
 @dataclass(frozen=True)
@@ -111,6 +118,7 @@ def resolve(
     columns: str | None = None,
     seeds: Sequence[int] | None = None,
     steps: int | None = None,
+    score: ScoreRule | None = None,
 ) -> ResolvedTable:
     """Make every choice that a table, a preset and the user's options leave open.
 
@@ -123,6 +131,8 @@ def resolve(
         columns: glob over column ids.
         seeds: train only these; the table still wants all of its own.
         steps: shorten training.
+        score: which evaluations count; default: as the protocol says. It changes no run, only what is read
+            from its evaluations.
 
     Raises:
         UnknownNameError: a name or glob that matches nothing.
@@ -130,7 +140,7 @@ def resolve(
     """
     table = specs.table(table_id)
     chosen = specs.preset(preset) if preset else None
-    protocol = _protocol(specs.protocol(table.protocol), chosen, steps)
+    protocol = _protocol(specs.protocol(table.protocol), chosen, steps, score)
     lineage = lineage or (chosen.lineage if chosen else None) or table.lineage
     incomparable = _incomparable(table, specs.protocol(table.protocol), protocol, lineage, chosen)
     table = _restrict(table, chosen, datasets, columns)
@@ -144,13 +154,17 @@ def resolve(
     return ResolvedTable(table, protocol, lineage, chosen, cells)
 
 
-def _protocol(protocol: Protocol, preset: Preset | None, steps: int | None) -> Protocol:
+def _protocol(
+    protocol: Protocol, preset: Preset | None, steps: int | None, score: ScoreRule | None
+) -> Protocol:
     changes: dict[str, Any] = {}
     if preset:
         wanted = preset.model_dump(include={"seeds", "steps", "evaluate_every", "episodes"})
         changes = {name: value for name, value in wanted.items() if value is not None}
     if steps is not None:
         changes["steps"] = steps
+    if score is not None:
+        changes["score"] = score
     total = changes.get("steps", protocol.steps)
     changes["evaluate_every"] = min(changes.get("evaluate_every", protocol.evaluate_every), total)
     return protocol.model_copy(update=changes)
@@ -168,6 +182,8 @@ def _incomparable(
     else:
         if ours.steps != published.steps:
             reasons.append(f"{ours.steps:,} of {published.steps:,} steps")
+    if ours.score != published.score:
+        reasons.append(f"score: {_COUNTED[ours.score].format(k=ours.last_k)}")
     return tuple(reasons)
 
 
@@ -185,13 +201,18 @@ def _restrict(table: Table, preset: Preset | None, datasets: str | None, columns
     all_columns = list(table.columns)
     if preset and preset.columns is not None:
         by_id = {column.id: column for column in all_columns}
-        all_columns = [by_id[_known("column", name, by_id)] for name in preset.columns]
+        all_columns = [by_id[_known("column", name, by_id, table, preset)] for name in preset.columns]
     if preset:
+        for column in preset.extra_columns:
+            if column.id in [other.id for other in all_columns]:
+                raise SpecError(
+                    f"preset {preset.id} adds a column {column.id!r}, which {table.id} has already"
+                )
         all_columns = [*preset.extra_columns, *all_columns]
     kept = _glob("column", columns, [column.id for column in all_columns])
     rows = list(table.datasets)
     if preset and preset.datasets is not None:
-        rows = [_known("dataset", name, rows) for name in preset.datasets]
+        rows = [_known("dataset", name, rows, table, preset) for name in preset.datasets]
     rows = _glob("dataset", datasets, rows)
     groups = []
     for group in table.groups:
@@ -210,9 +231,9 @@ def _restrict(table: Table, preset: Preset | None, datasets: str | None, columns
     )
 
 
-def _known(kind: str, name: str, known: Any) -> str:
+def _known(kind: str, name: str, known: Collection[str], table: Table, preset: Preset) -> str:
     if name not in known:
-        raise UnknownNameError(kind, name, known)
+        raise UnknownNameError(f"{kind} of {table.id} (preset {preset.id} asks for it)", name, known)
     return name
 
 

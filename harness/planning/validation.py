@@ -71,8 +71,11 @@ def _cells(specs: Specs, table: Table) -> Iterator[str]:
             continue
         spec = specs.algorithm(column.algorithm)
         found: dict[str, str] = {}
-        for dataset in table.datasets:
-            found |= _problems(spec.id, hyperparameters(spec, column, dataset))
+        try:
+            for dataset in table.datasets:
+                found |= _problems(spec.id, hyperparameters(spec, column, dataset))
+        except SpecError:  # wrong in itself
+            continue
         for key, problem in found.items():
             patterns = [name for name, overrides in column.per_dataset.items() if key in overrides]
             below = ("hyperparameters", key) if not patterns else ("per_dataset", patterns[-1], key)

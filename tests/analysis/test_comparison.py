@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from harness.analysis.comparison import compare
+from harness.analysis.comparison import _unrounded, compare
 from harness.analysis.intervals import IntervalSettings
 from harness.analysis.verdicts import VerdictKind
 from harness.planning.cells import Cell, ResolvedTable, run_record
@@ -90,6 +90,15 @@ class World:
 
     def published(self, table):
         return self.printed
+
+    def ids(self, kind):
+        return []
+
+    def dataset(self, identifier):
+        return dataset(identifier)
+
+    def protocol(self, identifier):
+        return PROTOCOL
 
     def runs(self, keys):
         self.calls.append("runs")
@@ -217,6 +226,26 @@ def test_averages(world):
     assert total.verdict.kind is VerdictKind.UNPUBLISHED
 
 
+def test_margins_of_cells_and_of_averages(world):
+    world.print("d1", "a", 70.0, 0.1)
+    world.print("easy", "a", 70.0)
+    assert (world.cell().verdict.margin, world.cell("easy").verdict.margin) == (5, 2)
+
+
+def test_printed_means_are_rounded_or_cut_off(world):
+    """70.2 may stand for 70.15 to 70.3, and the mean here is 70.15; 70.3 stands for 70.25 and more."""
+    for printed, same in [(70.2, True), (70.3, False)]:
+        world.print("d1", "a", printed, 0.1)
+        world.print("easy", "a", printed)
+        for row in ("d1", "easy"):
+            found = world.cell(row)
+            assert (found.verdict.p > 0.999) == same
+            assert found.difference == pytest.approx(70.15 - printed)
+    for rounding, low, high in [("rounded", 70.15, 70.25), ("cut off", 70.2, 70.3), ("unknown", 70.15, 70.3)]:
+        cell = PublishedCell("d1", "a", 70.2, 0.1, 4, 1, "own", "")
+        assert _unrounded(cell, rounding) == pytest.approx((low, high))
+
+
 def test_a_partial_average_has_no_number(world):
     del world.states[world.key("d2", 1)]
     world.print("easy", "a", 80.0)
@@ -320,9 +349,35 @@ def test_a_paper_sized_table_is_fast():
     store = SimpleNamespace(
         runs=lambda keys: states, evaluations=lambda keys, since: returns, environments=lambda ids: {1: {}}
     )
-    specs = SimpleNamespace(table=lambda _: table, published=lambda _: printed)
+    specs = SimpleNamespace(
+        table=lambda _: table,
+        published=lambda _: printed,
+        dataset=dataset,
+        protocol=lambda _: PROTOCOL,
+        ids=lambda _: [],
+    )
     resolved = ResolvedTable(table, PROTOCOL, "d4rl", None, tuple(cells))
     start = time.process_time()
     comparison = compare(resolved, specs, store)
     assert time.process_time() - start < 5  # generous: a shared machine must not fail it
     assert len(comparison.cells) == 234
+
+
+def test_imported_numbers_are_marked_everywhere(world):
+    for seed in range(4):
+        world.finish("d1", seed, 500.0, origin="imported")
+    comparison = world.compare()
+    marked = {(cell.row, cell.column) for cell in comparison.cells + comparison.averages if cell.imported}
+    assert ("d1", "a") in marked
+    assert not any(row == "d2" for row, _ in marked)
+    assert {row for row, _ in marked} & {cell.row for cell in comparison.averages}
+
+
+def test_a_run_that_changed_its_environment_says_so(world):
+    world.fingerprints[1] = {
+        "torch": "2.6 → 2.13",
+        "git_commit": f"{'a' * 40} → {'b' * 40}",
+        "git_dirty": "true",
+    }
+    assert any("environment changed while training: torch 2.6 → 2.13" in note for note in world.cell().notes)
+    assert set(world.compare().commits) == {f"{'a' * 40} (changed)", f"{'b' * 40} (changed)"}

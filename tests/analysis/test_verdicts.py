@@ -96,11 +96,29 @@ def test_incomparable_wins_and_shows_no_difference():
     assert one(None, None, wanted=4, incomparable=("other data",)).mark == "N/C 0/4"
 
 
-def test_significant_but_small_is_still_better():
-    """The margin says what is equivalent, not what is worth telling."""
+def test_significant_but_within_the_margin_is_ok_and_said():
     found = one((71.0, 0.05, 4, 1), (70.0, 0.05, 4, 1))
-    assert found.p_equivalence < 0.05
-    assert found.kind is VerdictKind.BETTER
+    assert found.p_adjusted < 0.05
+    assert (found.kind, found.note) == (VerdictKind.OK, "differs significantly, but by less than the margin")
+    assert one((70.01, 0.05, 4, 1), (70.0, 0.05, 4, 1)).note == ""
+    # clearly different, and not shown to be within five points
+    assert one((74.9, 0.5, 4, 1), (70.0, 0.5, 4, 1)).kind is VerdictKind.BETTER
+
+
+def test_a_printed_mean_stands_for_all_that_is_printed_so():
+    """70.0 may be 70.04, from which 70.05 ± 0.01 does not differ; 69.9 is farther than 0.1 from 70.04."""
+    ours, published = (70.05, 0.01, 4, 1), (70.0, 0.01, 4, 1)
+    assert one(ours, published).p < 0.001
+    assert one(ours, (*published, (69.95, 70.05))).p == 1
+    far = one((69.9, 0.01, 4, 1), (*published, (69.95, 70.05)))
+    assert far.p == pytest.approx(one((69.9, 0.01, 4, 1), (69.95, 0.01, 4, 1)).p)
+    assert far.p_equivalence == pytest.approx(one((69.9, 0.01, 4, 1), (70.05, 0.01, 4, 1)).p_equivalence)
+    assert far.difference == pytest.approx(-0.1)
+
+
+def test_rounding_decides_at_the_edge_of_the_margin():
+    for mean, kind in [(74.9, "OK"), (75.0, "OK*"), (75.1, "BETTER")]:
+        assert one((mean, 0.0, 4, 1), (70.0, 0.0, 4, 1, (69.95, 70.05))).kind == kind
 
 
 def test_ragged_seeds():

@@ -8,6 +8,7 @@ from harness.planning import validation
 from harness.planning.validation import validate_algorithms
 from harness.specs import Specs
 from harness.specs.catalogue import shipped_folder
+from harness.specs.validation import validate
 
 
 @pytest.fixture
@@ -78,6 +79,13 @@ def test_per_dataset_values_are_checked(copied):
     )
     [problem] = validate_algorithms(Specs())
     assert "per_dataset.hopper-*.alpha" in problem
+
+
+def test_an_unknown_hyperparameter_of_a_column_is_left_to_the_check_of_the_specs(copied):
+    line = copied("tables/aspc-table1.yaml", "      critic: robust", "      critics: robust")
+    assert validate_algorithms(Specs()) == []
+    [problem] = validate(Specs())
+    assert problem.startswith(f"specs/tables/aspc-table1.yaml:{line}:7: ")
 
 
 def test_nothing_but_the_code_is_asked(copied, monkeypatch):

@@ -1,0 +1,683 @@
+"""What cannot be right in the numbers that a paper printed, found from the numbers alone.
+
+A printed number stands for all the numbers that are printed so (see `harness.analysis.printed`); a finding
+that this can explain says so. Nothing here knows any paper, and nothing needs results of our own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.analysis.grid import TAKEN, Taken, countable, ways
+from harness.analysis.printed import CONVENTIONS, Convention, Printed, Range, explained, weighted_mean
+from harness.errors import SpecError
+
+if TYPE_CHECKING:
+    from harness.specs import Column, Specs, Table
+    from harness.specs.published import PublishedCell
+
+Severity = Literal["error", "warning", "info"]
+Kind = Literal[
+    "average",
+    "repeated cells",
+    "repeated rows",
+    "mean is deviation",
+    "deviation too large",
+    "deviation off the grid",
+    "change",
+    "sign of a change",
+    "two tables",
+    "average within rounding",
+    "average cut off",
+    "digits of averages",
+    "change within rounding",
+    "change cut off",
+    "convention",
+    "no deviations",
+]
+HEADINGS: dict[Kind, str] = {
+    "average": "averages that the printed cells do not give",
+    "repeated cells": "cells that repeat others",
+    "repeated rows": "rows that repeat others",
+    "mean is deviation": "mean and standard deviation are the same number",
+    "deviation too large": "standard deviations that the scores' range does not allow",
+    "deviation off the grid": "standard deviations that seeds and episodes do not allow",
+    "change": "changes in per cent that the cells do not give",
+    "sign of a change": "decreases printed without a sign",
+    "two tables": "one configuration, other numbers in another table",
+    "average within rounding": "averages that only unrounded cells can give",
+    "average cut off": "averages that the printed cells give cut off, not rounded",
+    "digits of averages": "averages printed with unequal numbers of digits",
+    "change within rounding": "changes in per cent that only unrounded cells can give",
+    "change cut off": "changes in per cent that the printed numbers give cut off, not rounded",
+    "convention": "how standard deviations were taken",
+    "no deviations": "no standard deviations",
+}
+
+_CHANCE = 8  # significant digits that numbers must share before that is no coincidence
+_TELLING = 3  # the same for one number
+_ERRORS = 3.0  # standard deviations of the mean rounding error beyond which rounding is no good explanation
+_EXPERT = 100.0  # an expert's normalised score
+_BEYOND = 1.1  # how far beyond the best that a row shows a single seed may score, as a factor
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a reader should know of the printed numbers.
+
+    Attributes:
+        kind: what it is; its heading is in `HEADINGS`.
+        severity: ``error``, the numbers contradict each other; ``warning``, they are most likely wrong;
+            ``info``, how they were made.
+        rows: dataset ids, group ids (averages) and ``total`` that it is about.
+        columns: column ids that it is about.
+        sentence: the finding in words.
+    """
+
+    kind: Kind
+    severity: Severity
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table's printed numbers and what bounds them.
+
+    Attributes:
+        table: its rows and columns.
+        cells: the printed numbers by row and column.
+        binary: rows whose episodes return 0 or 1, printed in per cent.
+        episodes: per seed, behind each printed number.
+    """
+
+    table: Table
+    cells: Mapping[tuple[str, str], PublishedCell]
+    binary: frozenset[str] = frozenset()
+    episodes: int = 0
+
+    def mean(self, row: str, column: str) -> Printed | None:
+        """The printed mean, or None."""
+        cell = self.cells.get((row, column))
+        return Printed.of(cell.mean, cell.decimals) if cell else None
+
+    def std(self, row: str, column: str) -> Printed | None:
+        """The printed standard deviation, or None."""
+        cell = self.cells.get((row, column))
+        return None if cell is None or cell.std is None else Printed.of(cell.std, cell.std_decimals)
+
+    @property
+    def averages(self) -> list[tuple[str, str, tuple[str, ...]]]:
+        """(row, label, datasets behind it) of the groups' averages and the total."""
+        groups = [(group.id, group.average or group.label, group.datasets) for group in self.table.groups]
+        return [*groups, ("total", self.table.total or "total", self.table.datasets)]
+
+    def row(self, name: str) -> str:
+        """A row's label."""
+        return next((label for row, label, _ in self.averages if row == name), name)
+
+
+def audit(table: Table, specs: Specs) -> list[Finding]:
+    """Everything found in a table's printed numbers, by kind and then in the table's order.
+
+    Args:
+        table: as its spec says, with all rows and columns.
+        specs: where its printed numbers, its datasets, its protocol and the same paper's other tables are.
+
+    Raises:
+        SpecError: a file that the table names is wrong.
+        UnknownNameError: the table names a dataset or protocol that does not exist.
+    """
+    cells = specs.published(table)
+    if not cells:
+        return []
+    rows = [row for row in table.datasets if any((row, column.id) in cells for column in table.columns)]
+    sheet = Sheet(
+        table,
+        cells,
+        # the one domain of D4RL that only tells whether the goal was reached
+        frozenset(row for row in rows if specs.dataset(row).domain == "antmaze"),
+        specs.protocol(table.protocol).episodes,
+    )
+    return _ordered([*examine(sheet), *_two_tables(sheet, specs)])
+
+
+def examine(sheet: Sheet) -> list[Finding]:
+    """What one table shows by itself, ordered as by `audit`."""
+    checks = (
+        _averages,
+        _repeated_cells,
+        _repeated_rows,
+        _means_that_are_deviations,
+        _ranges,
+        _grid,
+        _changes,
+        _digits,
+        _no_deviations,
+    )
+    return _ordered([finding for check in checks for finding in check(sheet)])
+
+
+def _ordered(findings: list[Finding]) -> list[Finding]:
+    kinds = list(HEADINGS)
+    return sorted(findings, key=lambda finding: kinds.index(finding.kind))
+
+
+# -- averages ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Behind:
+    """Numbers that an average is taken over, with how many rows each stands for."""
+
+    numbers: list[tuple[Printed, int]]
+
+    @property
+    def count(self) -> int:
+        return sum(weight for _, weight in self.numbers)
+
+    @property
+    def exact(self) -> Fraction:
+        """The average of the numbers as printed."""
+        return sum((number.value * weight for number, weight in self.numbers), Fraction()) / self.count
+
+    @property
+    def possible(self) -> dict[Convention, Range]:
+        """The averages of the numbers before they were rounded or cut off."""
+        return {
+            convention: weighted_mean((number.range(convention), weight) for number, weight in self.numbers)
+            for convention in CONVENTIONS
+        }
+
+    def errors(self, printed: Printed) -> float:
+        """How far off the average is, in standard deviations of its error if digits are lost at random."""
+        variance = sum(float(number.unit * weight) ** 2 / 12 for number, weight in self.numbers)
+        spread = math.sqrt(variance) / self.count
+        distances = []
+        for allowed in self.possible.values():
+            middle = (allowed.low + allowed.high) / 2
+            for convention in CONVENTIONS:
+                wanted = printed.range(convention)
+                if wanted.meets(allowed):
+                    distances.append(max(wanted.low - middle, middle - wanted.high, Fraction()))
+        return float(min(distances)) / spread
+
+
+def _averages(sheet: Sheet) -> Iterator[Finding]:
+    for column in sheet.table.columns:
+        for row, _, datasets in sheet.averages:
+            printed = sheet.mean(row, column.id)
+            if printed is None:
+                continue
+            cells = _behind(sheet, column.id, [(dataset, 1) for dataset in datasets])
+            groups = None
+            if row == "total":
+                weights = [(group.id, len(group.datasets)) for group in sheet.table.groups]
+                groups = _behind(sheet, column.id, weights)
+            if behind := cells or groups:
+                yield from _average(sheet, row, column, printed, behind, groups if cells else None)
+
+
+def _behind(sheet: Sheet, column: str, rows: Sequence[tuple[str, int]]) -> _Behind | None:
+    """The numbers of some rows; None if one of them is not printed."""
+    found = [(sheet.mean(row, column), weight) for row, weight in rows]
+    numbers = [(number, weight) for number, weight in found if number is not None]
+    return _Behind(numbers) if len(numbers) == len(found) else None
+
+
+def _average(
+    sheet: Sheet, row: str, column: Column, printed: Printed, behind: _Behind, groups: _Behind | None
+) -> Iterator[Finding]:
+    fits = printed.fits(behind.exact)
+    if "rounded" in fits:
+        return
+    where = f"{column.label}, {sheet.row(row)}"
+    what = "cells" if len(behind.numbers) == behind.count else "averages of the groups"
+    gives = f"{_text(printed)} is printed, the printed {what} give {_number(behind.exact, printed)}"
+    if fits:
+        yield Finding("average cut off", "info", (row,), (column.id,), f"{where}: {gives}.")
+    elif explained(printed, behind.possible):
+        unlikely = behind.errors(printed) > _ERRORS
+        yield Finding(
+            "average within rounding",
+            "warning" if unlikely else "info",
+            (row,),
+            (column.id,),
+            f"{where}: {gives}; the digits that these have lost can make up for the difference"
+            + (", but only if nearly all of them point the same way." if unlikely else "."),
+        )
+    else:
+        parts = [f"{where}: {gives}"]
+        if what == "cells":
+            total = behind.exact * behind.count
+            parts.append(
+                f"the {behind.count} cells must add up to {_sum_range(printed, behind.count)} "
+                f"and add up to {_number(total, printed)}"
+            )
+        if groups:
+            agrees = printed.fits(groups.exact) or explained(printed, groups.possible)
+            verb = "gives it" if agrees else "does not give it either"
+            parts.append(
+                "the weighted mean of the printed averages of the groups, "
+                f"{_number(groups.exact, printed)}, {verb}"
+            )
+        yield Finding("average", "error", (row,), (column.id,), "; ".join(parts) + ".")
+
+
+def _sum_range(printed: Printed, count: int, less: Fraction = Fraction()) -> str:
+    """What ``count`` numbers with that printed average add up to, the rest of the sum taken off."""
+    ends = [printed.range(convention).scaled(Fraction(count)) for convention in CONVENTIONS]
+    low, high = min(end.low for end in ends) - less, max(end.high for end in ends) - less
+    return f"between {_number(low, printed)} and {_number(high, printed)}"
+
+
+def _digits(sheet: Sheet) -> Iterator[Finding]:
+    for column in sheet.table.columns:
+        found = {
+            row: sheet.cells[row, column.id] for row, *_ in sheet.averages if (row, column.id) in sheet.cells
+        }
+        common = min((cell.decimals for cell in found.values()), default=0)
+        longer = [row for row, cell in found.items() if cell.decimals > common]
+        if longer:
+            numbers = ", ".join(
+                f"{sheet.row(row)} {found[row].mean:.{found[row].decimals}f}" for row in longer
+            )
+            yield Finding(
+                "digits of averages",
+                "info",
+                tuple(longer),
+                (column.id,),
+                f"{column.label}: {numbers} have more digits than the column's other averages.",
+            )
+
+
+# -- repetitions -------------------------------------------------------------------------------------------
+
+
+def _repeated_cells(sheet: Sheet) -> Iterator[Finding]:
+    rows = sheet.table.datasets
+    for column in sheet.table.columns:
+        numbers = [(sheet.mean(row, column.id), sheet.std(row, column.id)) for row in rows]
+        told: set[str] = set()
+        for offset in range(2, len(rows)):
+            start = 0
+            while start + offset < len(rows):
+                length = 0
+                while (
+                    length < offset
+                    and start + offset + length < len(rows)
+                    and numbers[start + length][0] is not None
+                    and numbers[start + length] == numbers[start + offset + length]
+                ):
+                    length += 1
+                first, second = (rows[at : at + length] for at in (start, start + offset))
+                telling = sum(map(_telling, numbers[start : start + length])) >= _CHANCE
+                if length >= 2 and telling and not told.issuperset(second):
+                    told.update(second)
+                    yield _repetition(sheet, column, first, second)
+                start += max(length, 1)
+
+
+def _telling(pair: tuple[Printed | None, Printed | None]) -> int:
+    return sum(number.digits for number in pair if number)
+
+
+def _repetition(sheet: Sheet, column: Column, first: tuple[str, ...], second: tuple[str, ...]) -> Finding:
+    numbers = ", ".join(_pair(sheet, row, column.id) for row in first)
+    sentence = (
+        f"{column.label}: {', '.join(second)} repeat {', '.join(first)} digit for digit ({numbers})"
+        + _needed(sheet, column, second)
+        + "."
+    )
+    return Finding("repeated cells", "error", (*first, *second), (column.id,), sentence)
+
+
+def _needed(sheet: Sheet, column: Column, block: tuple[str, ...]) -> str:
+    """What a block of cells must add up to where their group's printed average does not fit; else nothing."""
+    for row, label, datasets in sheet.averages:
+        printed, behind = (
+            sheet.mean(row, column.id),
+            _behind(sheet, column.id, [(name, 1) for name in datasets]),
+        )
+        part = _behind(sheet, column.id, [(name, 1) for name in block])
+        if printed and behind and part and set(block) <= set(datasets) and row != "total":
+            if printed.fits(behind.exact) or explained(printed, behind.possible):
+                return ""
+            total = part.exact * part.count
+            rest = behind.exact * behind.count - total
+            return (
+                f"; if {label}, {_text(printed)}, is right, they add up to "
+                f"{_sum_range(printed, behind.count, rest)} and not to {_number(total, printed)}"
+            )
+    return ""
+
+
+def _repeated_rows(sheet: Sheet) -> Iterator[Finding]:
+    columns = tuple(column.id for column in sheet.table.columns)
+    seen: dict[tuple[tuple[Printed | None, Printed | None], ...], str] = {}
+    for row in sheet.table.datasets:
+        numbers = tuple((sheet.mean(row, column), sheet.std(row, column)) for column in columns)
+        telling = sum(map(_telling, numbers)) >= _CHANCE
+        first = seen.setdefault(numbers, row)
+        if first != row and telling and len(columns) > 1 and all(mean for mean, _ in numbers):
+            sentence = f"{row} repeats {first} digit for digit in all {len(columns)} columns."
+            yield Finding("repeated rows", "error", (first, row), columns, sentence)
+
+
+# -- deviations --------------------------------------------------------------------------------------------
+
+
+def _deviations(sheet: Sheet) -> Iterator[tuple[Column, str, Printed, Printed]]:
+    """(column, row, mean, standard deviation) of the cells that have one."""
+    for column in sheet.table.columns:
+        for row in sheet.table.datasets:
+            mean, std = sheet.mean(row, column.id), sheet.std(row, column.id)
+            if mean and std:
+                yield column, row, mean, std
+
+
+def _means_that_are_deviations(sheet: Sheet) -> Iterator[Finding]:
+    for column, row, mean, std in _deviations(sheet):
+        # of few outcomes some give twice the same number
+        if mean == std and mean.digits >= _TELLING and row not in sheet.binary:
+            yield Finding(
+                "mean is deviation",
+                "warning",
+                (row,),
+                (column.id,),
+                f"{column.label}, {row}: {_text(mean)} is printed as mean and as standard deviation.",
+            )
+
+
+def _reach(sheet: Sheet, row: str, column: str) -> tuple[float, float]:
+    """The lowest and the highest score that a single seed of a cell can have had."""
+    cell = sheet.cells[row, column]
+    n = cell.n
+    # all other seeds equal: the farthest that one can lie from the mean
+    most = (cell.std or 0.0) * (math.sqrt(n - 1) if cell.ddof == 0 else (n - 1) / math.sqrt(n))
+    return cell.mean - most, cell.mean + most
+
+
+def _ranges(sheet: Sheet) -> Iterator[Finding]:
+    """Cells whose deviation needs a seed far beyond any score that the row speaks for."""
+    for column, row, mean, std in _deviations(sheet):
+        bounds = _bounds(sheet, row, column.id)
+        if bounds is None:
+            continue
+        lowest, highest = bounds
+        cell = sheet.cells[row, column.id]
+        needed = _needed_score(mean, std, cell.n, cell.ddof, lowest)
+        binary = row in sheet.binary
+        if needed > highest * (1 + 1e-9 if binary else _BEYOND):
+            scale = "possible" if binary else "that the rest of the row speaks for"
+            yield Finding(
+                "deviation too large",
+                "error" if binary else "warning",
+                (row,),
+                (column.id,),
+                f"{column.label}, {row}: {_pair(sheet, row, column.id)} needs a seed that scores at least "
+                f"{needed:.0f} even if others score {lowest:.0f} (ddof {cell.ddof}); "
+                f"the highest {scale} is {highest:.0f}.",
+            )
+
+
+def _bounds(sheet: Sheet, row: str, column: str) -> tuple[float, float] | None:
+    """The lowest and the highest score to reckon with in a cell; None where too little is known."""
+    cell = sheet.cells[row, column]
+    others = [
+        _reach(sheet, row, each.id)
+        for each in sheet.table.columns
+        if each.id != column and (row, each.id) in sheet.cells
+    ]
+    if cell.n < 2 or cell.mean <= 0:  # scores below a random policy's have no known floor
+        return None
+    if row in sheet.binary:
+        return 0.0, 100.0
+    if len(others) < 2:
+        return None
+    return min(0.0, *(low for low, _ in others)), max(_EXPERT, cell.mean, *(high for _, high in others))
+
+
+def _needed_score(mean: Printed, std: Printed, n: int, ddof: int, lowest: float) -> float:
+    """The least highest score that a deviation needs, by variance <= (highest - mean) (mean - lowest).
+
+    The inequality is that of Bhatia and Davis (2000), for the population's variance.
+    """
+    variance = max(float(std.range("rounded").low), 0.0) ** 2 * (n - ddof) / n
+    low, high = float(mean.range("rounded").low), float(mean.range("cut off").high)
+    # of the means that are printed so, the one that needs the least
+    at = min(max(lowest + math.sqrt(variance), low), high)
+    return at + variance / (at - lowest) if variance else at
+
+
+def _grid(sheet: Sheet) -> Iterator[Finding]:
+    for column in sheet.table.columns:
+        for n in dict.fromkeys(cell.n for cell in sheet.cells.values() if cell.column == column.id):
+            if not countable(n, sheet.episodes):
+                continue
+            possible = {
+                row: ways(mean, std, n, sheet.episodes)
+                for each, row, mean, std in _deviations(sheet)
+                if each.id == column.id and row in sheet.binary and sheet.cells[row, column.id].n == n
+            }
+            if possible:
+                yield from _column_grid(sheet, column, n, possible)
+
+
+def _column_grid(
+    sheet: Sheet, column: Column, n: int, possible: Mapping[str, frozenset[Taken]]
+) -> Iterator[Finding]:
+    """The convention that fits most of a column's cells, and the cells that it does not fit."""
+    fitting = {taken: sum(taken in found for found in possible.values()) for taken in TAKEN}
+    most = max(fitting.values())
+    best = [taken for taken in TAKEN if fitting[taken] == most]
+    behind = f"{n} seeds of {sheet.episodes} episodes"
+    off = [row for row, found in possible.items() if not found.intersection(best)]
+    if 2 * most > len(possible):
+        for row in off:
+            other = " or ".join(_taken(taken) for taken in TAKEN if taken in possible[row])
+            yield Finding(
+                "deviation off the grid",
+                "warning" if other else "error",
+                (row,),
+                (column.id,),
+                f"{column.label}, {row}: {_pair(sheet, row, column.id)} cannot come from {behind}"
+                + (f" as the column's other cells do, only with {other}." if other else "."),
+            )
+    elif off:
+        own = any(sheet.cells[row, column.id].source == "own" for row in off)
+        numbers = ", ".join(f"{row} {_pair(sheet, row, column.id)}" for row in off)
+        yield Finding(
+            "deviation off the grid",
+            "warning" if own else "info",
+            tuple(off),
+            (column.id,),
+            f"{column.label}: {numbers} cannot come from {behind}"
+            + (".", "; they are copied, so from another protocol.")[not own],
+        )
+    ddofs = {ddof for ddof, _ in best}
+    stated = {sheet.cells[row, column.id].ddof for row in possible}
+    if most == len(possible) > 1 and len(ddofs) == 1:
+        rounding = best[0][1] if len(best) == 1 else "rounded or cut off"
+        differs = "" if stated == ddofs else f"; the table takes ddof {', '.join(map(str, sorted(stated)))}"
+        yield Finding(
+            "convention",
+            "info" if stated == ddofs else "warning",
+            tuple(possible),
+            (column.id,),
+            f"{column.label}: all {most} cells whose episodes return 0 or 1 can come from {behind}, but only "
+            f"with ddof {best[0][0]}, {rounding}{differs}.",
+        )
+
+
+def _taken(taken: Taken) -> str:
+    return f"ddof {taken[0]}, {taken[1]}"
+
+
+def _no_deviations(sheet: Sheet) -> Iterator[Finding]:
+    printed = [cell for (row, _), cell in sheet.cells.items() if row in sheet.table.datasets]
+    if printed and all(cell.std is None for cell in printed):
+        yield Finding(
+            "no deviations",
+            "info",
+            tuple(dict.fromkeys(cell.row for cell in printed)),
+            tuple(dict.fromkeys(cell.column for cell in printed)),
+            "None of the cells is printed with a standard deviation.",
+        )
+
+
+# -- changes in per cent -----------------------------------------------------------------------------------
+
+
+def _changes(sheet: Sheet) -> Iterator[Finding]:
+    rows = [*sheet.table.datasets, *(row for row, *_ in sheet.averages)]
+    for column in sheet.table.columns:
+        for row in rows:
+            cell = sheet.cells.get((row, column.id))
+            base = sheet.mean(row, column.change_from) if column.change_from else None
+            number = sheet.mean(row, column.id)
+            # a change from a number that may be 0 or below says nothing
+            if cell and cell.change and base and number and base.value > base.unit:
+                yield from _change(sheet, row, column, cell.change, number, base)
+
+
+def _change(
+    sheet: Sheet, row: str, column: Column, text: str, number: Printed, base: Printed
+) -> Iterator[Finding]:
+    exact = 100 * (number.value - base.value) / base.value
+    printed = Printed.parse(text)
+    signed = text[0] in "+-"
+    where = f"{column.label}, {sheet.row(row)}: {text} % is printed"
+    gives = f"{_text(base)} and {_text(number)} give {_number(exact, printed, sign=True)} %"
+    turned = Printed(-printed.value, printed.unit, not printed.negative)
+
+    def fits(change: Printed) -> bool:
+        return bool(change.fits(exact)) or explained(change, _possible_changes(number, base))
+
+    if exact < 0 and not signed and printed.value and fits(turned) and not printed.fits(exact):
+        sentence = f"{where} without a sign, {gives}."
+        yield Finding("sign of a change", "warning", (row,), (column.id,), sentence)
+        printed = turned
+    how = printed.fits(exact)
+    if "rounded" in how:
+        return
+    if how:
+        kind: Kind = "change cut off"
+    elif fits(printed):
+        kind = "change within rounding"
+    else:
+        kind = "change"
+    severity: Severity = "error" if kind == "change" else "info"
+    yield Finding(kind, severity, (row,), (column.id,), f"{where}, {gives}.")
+
+
+def _possible_changes(number: Printed, base: Printed) -> dict[Convention, Range]:
+    """The changes in per cent between the numbers before they were rounded or cut off."""
+    possible: dict[Convention, Range] = {}
+    for convention in CONVENTIONS:
+        numbers, bases = number.range(convention), base.range(convention)
+        ends = [100 * (end / by - 1) for end in (numbers.low, numbers.high) for by in (bases.low, bases.high)]
+        possible[convention] = Range(min(ends), max(ends), convention == "rounded", convention == "rounded")
+    return possible
+
+
+# -- two tables --------------------------------------------------------------------------------------------
+
+
+def _two_tables(sheet: Sheet, specs: Specs) -> Iterator[Finding]:
+    table = sheet.table
+    for name in specs.ids("tables"):
+        try:
+            other = specs.table(name)
+            same = (other.paper.title, other.protocol, other.lineage) == (
+                table.paper.title,
+                table.protocol,
+                table.lineage,
+            )
+            cells = specs.published(other) if same and other.id != table.id else None
+        except SpecError:  # is told where that table is asked for
+            continue
+        if cells:
+            yield from _same_columns(sheet, Sheet(other, cells), specs)
+
+
+def _same_columns(sheet: Sheet, other: Sheet, specs: Specs) -> Iterator[Finding]:
+    for column in sheet.table.columns:
+        for twin in other.table.columns:
+            if column.algorithm != twin.algorithm:
+                continue
+            differing = []
+            for row, theirs, datasets in _same_rows(sheet, other):
+                ours, printed = sheet.mean(row, column.id), other.mean(theirs, twin.id)
+                if ours is None or printed is None or _may_be_equal(ours, printed):
+                    continue
+                if all(_values(specs, column, name) == _values(specs, twin, name) for name in datasets):
+                    differing.append((row, f"{sheet.row(row)} {_text(ours)} and {_text(printed)}"))
+            if differing:
+                yield Finding(
+                    "two tables",
+                    "warning",
+                    tuple(row for row, _ in differing),
+                    (column.id,),
+                    f"{column.label} here and {twin.label} in {other.table.title} are one configuration with "
+                    f"other numbers: {', '.join(text for _, text in differing)}.",
+                )
+
+
+def _same_rows(sheet: Sheet, other: Sheet) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """(row here, row there, datasets behind it) of the rows that both tables have."""
+    for row in sheet.table.datasets:
+        if row in other.table.datasets:
+            yield row, row, (row,)
+    for row, _, datasets in sheet.averages:
+        for theirs, _, behind in other.averages:
+            if set(datasets) == set(behind) and (row == "total") == (theirs == "total"):
+                yield row, theirs, datasets
+
+
+def _may_be_equal(one: Printed, other: Printed) -> bool:
+    """Whether one number can be printed both ways, with the same number of digits or with fewer."""
+    if one.unit == other.unit:
+        return one.value == other.value
+    coarse, fine = sorted((one, other), key=lambda number: number.unit, reverse=True)
+    return any(coarse.range(convention).meets(fine.range(convention)) for convention in CONVENTIONS)
+
+
+def _values(specs: Specs, column: Column, dataset: str) -> dict[str, Any]:
+    """A column's hyperparameters on a dataset, the defaults included where the algorithm has a spec."""
+    values: dict[str, Any] = {}
+    layers = [column.hyperparameters]
+    layers += [own for pattern, own in column.per_dataset.items() if fnmatchcase(dataset, pattern)]
+    if specs.has_algorithm(column.algorithm):
+        algorithm = specs.algorithm(column.algorithm)
+        values = {name: each.value for name, each in algorithm.hyperparameters.items()}
+        layers[:0] = [own for pattern, own in algorithm.per_dataset.items() if fnmatchcase(dataset, pattern)]
+    for layer in layers:
+        values.update(layer)
+    return values
+
+
+# -- words -------------------------------------------------------------------------------------------------
+
+
+def _text(printed: Printed) -> str:
+    """A number as it was printed."""
+    decimals = len(str(printed.unit.denominator)) - 1
+    return f"{'-' if printed.negative else ''}{float(abs(printed.value)):.{decimals}f}"
+
+
+def _number(value: Fraction, like: Printed, *, sign: bool = False) -> str:
+    """A number with up to two digits more than another one was printed with."""
+    text = f"{float(value):{'+' if sign else ''}.{len(str(like.unit.denominator)) + 1}f}"
+    return text.rstrip("0").rstrip(".")
+
+
+def _pair(sheet: Sheet, row: str, column: str) -> str:
+    """A cell as printed, without a sign between mean and deviation."""
+    return " ".join(_text(number) for number in (sheet.mean(row, column), sheet.std(row, column)) if number)

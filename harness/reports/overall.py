@@ -1,0 +1,231 @@
+"""Statistics over a table's datasets as text, as JSON and as arrays for other programs."""
+
+from __future__ import annotations
+
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.analysis.aggregates import METRICS
+from harness.errors import DataError
+from harness.reports import escaping, wording
+from harness.reports.wording import Note
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from harness.analysis.comparison import Comparison
+    from harness.analysis.intervals import Interval
+    from harness.analysis.overall import Overall, Selection
+
+_HEADERS = {"mean": "Mean", "median": "Median", "iqm": "IQM", "og": "Optimality gap"}
+_KINDS = {"runs": "Share of runs above a score", "means": "Share of datasets whose mean is above a score"}
+_SHOWN_POINTS = 10  # every tenth threshold of a profile; JSON has all
+_FROM_TABLE = ("Protocol", "Scores", "Data", "Environment", "Provenance", "Spec")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A small table of text; the first column names the row."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def grids(comparison: Comparison, found: Overall) -> Iterator[Grid]:
+    """The tables, in the order shown."""
+    labels = {column.id: column.label for column in comparison.columns}
+    shown = list(found.selection.scores)
+    metrics = [one.metric for one in found.aggregates[shown[0]]]
+    yield Grid(
+        "Aggregates",
+        ("Algorithm", *(_HEADERS[metric] for metric in metrics)),
+        tuple(
+            (labels[column], *(_with_ends(one.value, one.interval, 1) for one in found.aggregates[column]))
+            for column in shown
+        ),
+    )
+    if found.improvements:
+        by_pair = {(one.better, one.than): one for one in found.improvements}
+
+        def probability(better: str, than: str) -> str:
+            one = by_pair.get((better, than))
+            return _with_ends(one.probability, one.interval, 2) if one else wording.number(None)
+
+        yield Grid(
+            "Probability that the row's algorithm scores above the column's",
+            ("Algorithm", *(labels[column] for column in shown)),
+            tuple((labels[better], *(probability(better, than) for than in shown)) for better in shown),
+        )
+    for which in range(2 if found.profiles else 0):
+        chosen = {column: found.profiles[column][which] for column in shown}
+        first = chosen[shown[0]]
+        yield Grid(
+            _KINDS[first.kind],
+            ("Score", *(labels[column] for column in shown)),
+            tuple(
+                (
+                    f"{first.thresholds[i]:g}",
+                    *(
+                        f"{one.shares[i]:.2f} [{one.low[i]:.2f}, {one.high[i]:.2f}]"
+                        for one in chosen.values()
+                    ),
+                )
+                for i in range(0, len(first.thresholds), _SHOWN_POINTS)
+            ),
+        )
+
+
+def _with_ends(value: float, interval: Interval, digits: int) -> str:
+    value, low, high = (round(each, digits) + 0.0 for each in (value, interval.low, interval.high))
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def notes(comparison: Comparison, found: Overall) -> tuple[Note, ...]:
+    """What a reader needs to judge the numbers: what they rest on, how they were made, what is left out."""
+    selection = found.selection
+    metrics = [one.metric for one in next(iter(found.aggregates.values()))]
+    lines = [
+        Note(
+            "Rests on",
+            f"{len(selection.datasets)} datasets, {len(selection.seeds)} seeds: "
+            f"{', '.join(selection.datasets)}",
+        ),
+        *_left_out(selection),
+        Note(
+            "Definitions",
+            "; ".join(f"{_HEADERS[metric]}: {METRICS[metric]}" for metric in metrics)
+            + (f" (threshold {found.threshold:g})" if "og" in metrics else ""),
+        ),
+    ]
+    kinds: dict[str, dict[str, None]] = {}
+    for one in (one for each in found.aggregates.values() for one in each):
+        kinds.setdefault(_made(one.interval), {})[_HEADERS[one.metric]] = None
+    if found.improvements:
+        kinds.setdefault(_made(found.improvements[0].interval), {})["probabilities (ties count half)"] = None
+    for profile in next(iter(found.profiles.values()), ()):
+        text = _how(profile.level, profile.method, profile.repetitions, profile.seed)
+        kinds.setdefault(text, {})["profiles"] = None
+    lines += [Note("Intervals", f"{', '.join(what)}: {how}") for how, what in kinds.items()]
+    held = Counter(
+        text
+        for cell in comparison.cells
+        if cell.row in selection.datasets and cell.column in selection.scores
+        for text in cell.notes
+        if not text.startswith("published")
+    )
+    lines += [Note("Cells", f"{text}: {count} cells") for text, count in held.items()]
+    return (*lines, *(line for line in wording.notes(comparison) if line.title in _FROM_TABLE))
+
+
+def _left_out(selection: Selection) -> Iterator[Note]:
+    """A line for each reason."""
+    held: dict[tuple[str, str], list[str]] = {}
+    for one in selection.left_out:
+        held.setdefault((one.kind, one.reason), []).append(one.id)
+    for (kind, reason), ids in held.items():
+        yield Note("Left out", f"{kind}{'s' if len(ids) > 1 else ''} {', '.join(ids)}: {reason}")
+
+
+def _made(interval: Interval) -> str:
+    return _how(interval.level, interval.method, interval.repetitions, interval.seed)
+
+
+def _how(level: float, method: str, repetitions: int | None, seed: int | None) -> str:
+    return f"{level:.0%} {method}, seeds resampled within each dataset, {repetitions} resamples, seed {seed}"
+
+
+def markdown(comparison: Comparison, found: Overall) -> str:
+    """GitHub-flavoured Markdown: warning, tables, notes."""
+    escape = escaping.markdown
+
+    def row(cells: tuple[str, ...]) -> str:
+        return f"| {' | '.join(map(escape, cells))} |"
+
+    lines = [f"# {escape(comparison.table.title)}, over all datasets", ""]
+    if warning := wording.warning(comparison):
+        lines += [f"**{escape(warning)}**", ""]
+    for grid in grids(comparison, found):
+        align = f"| :--- |{' ---: |' * (len(grid.header) - 1)}"
+        lines += [f"## {escape(grid.title)}", "", row(grid.header), align, *map(row, grid.rows), ""]
+    lines += [f"- **{escape(line.title)}:** {escape(line.text)}" for line in notes(comparison, found)]
+    return "\n".join(lines) + "\n"
+
+
+def console(comparison: Comparison, found: Overall) -> Group:
+    """The same for ``rich.print``."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    def text(words: str, style: str = "") -> Text:
+        return Text(escaping.terminal(words), style=style)
+
+    parts: list[Text | Table] = []
+    if warning := wording.warning(comparison):
+        parts.append(text(warning, "bold magenta"))
+    for grid in grids(comparison, found):
+        table = Table(title=text(grid.title))
+        for index, header in enumerate(grid.header):
+            table.add_column(text(header), justify="right" if index else "left", overflow="fold")
+        for row in grid.rows:
+            table.add_row(*map(text, row))
+        parts.append(table)
+    parts += [text(f"{line.title}: {line.text}", "dim") for line in notes(comparison, found)]
+    return Group(*parts)
+
+
+def document(comparison: Comparison, found: Overall) -> dict[str, Any]:
+    """Everything, as JSON values."""
+    selection = found.selection
+    return {
+        "table": comparison.table.id,
+        "version": comparison.table.version,
+        "preset": comparison.preset,
+        "label": comparison.label,
+        "lineage": comparison.lineage,
+        "incomparable": list(comparison.incomparable),
+        "warning": wording.warning(comparison),
+        "protocol": comparison.protocol.model_dump(mode="json"),
+        "datasets": list(selection.datasets),
+        "seeds": list(selection.seeds),
+        "left_out": [asdict(one) for one in selection.left_out],
+        "scores": {column: scores.tolist() for column, scores in selection.scores.items()},
+        "threshold": found.threshold,
+        "aggregates": {column: [asdict(one) for one in each] for column, each in found.aggregates.items()},
+        "improvements": [asdict(one) for one in found.improvements],
+        "profiles": {column: [asdict(one) for one in each] for column, each in found.profiles.items()},
+    }
+
+
+def export(comparison: Comparison, found: Overall, path: Path) -> None:
+    """Write the score matrices (seeds, datasets), in points, as an ``.npz`` file.
+
+    Each column's is under its id. Names that begin with an underscore, which no id does, hold what they are:
+    ``_datasets``, ``_seeds``, ``_table`` and ``_warning``.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    selection = found.selection
+    arrays = {
+        "_datasets": np.array(selection.datasets),
+        "_seeds": np.array(selection.seeds),
+        "_table": np.array(comparison.table.id),
+        "_warning": np.array(wording.warning(comparison)),
+        **selection.scores,
+    }
+    try:
+        # not numpy.savez, which takes names for arguments: a column may be called 'file'
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w") as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}") from error

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+
+from harness.errors import SpecError, UnknownNameError
+from harness.planning.cells import resolve
+from harness.specs import Specs
+
+PRESET = "id: {id}\ndescription: x\nlabel: x\nsteps: 100\n"
+
+
+@pytest.fixture
+def with_preset(tmp_path):
+    """The shipped specs and one preset more."""
+
+    def make(text):
+        (tmp_path / "presets").mkdir()
+        (tmp_path / "presets/own.yaml").write_text(PRESET.format(id="own") + text)
+        return Specs([tmp_path])
+
+    return make
+
+
+def test_a_preset_may_not_add_a_column_that_the_table_has(with_preset):
+    """Cells are found by column id: one of the two would show the other's numbers."""
+    specs = with_preset("extra_columns: [{id: td3_bc, label: Other, algorithm: bc}]\n")
+    with pytest.raises(SpecError, match="'td3_bc', which aspc-table1 has already"):
+        resolve(specs, "aspc-table1", preset="own")
+
+
+def test_a_preset_may_replace_a_column_that_it_leaves_out(with_preset):
+    specs = with_preset("columns: [aspc]\nextra_columns: [{id: td3_bc, label: Other, algorithm: bc}]\n")
+    table = resolve(specs, "aspc-table1", preset="own").table
+    assert [column.label for column in table.columns] == ["Other", "ASPC"]
+
+
+def test_a_preset_for_another_table_says_so(with_preset):
+    specs = with_preset("datasets: [hopper-rondom-v2]\n")
+    with pytest.raises(UnknownNameError, match=r"aspc-table1 .preset own asks for it.*hopper-random-v2"):
+        resolve(specs, "aspc-table1", preset="own")
+
+
+@pytest.mark.parametrize(
+    ("choices", "reason"),
+    [
+        ({"steps": 500}, "500 of 1,000,000 steps"),
+        ({"lineage": "generated"}, "generated data"),
+        ({"preset": "smoke"}, "smoke protocol"),
+    ],
+)
+def test_what_was_done_otherwise_than_in_the_paper_is_never_comparable(choices, reason):
+    cells = resolve(Specs(), "aspc-table1", datasets="hopper-random-v2", **choices).cells
+    assert all(reason in cell.incomparable for cell in cells)
+
+
+def test_choosing_seeds_and_rows_changes_no_number_and_no_key():
+    whole = {run.key for cell in resolve(Specs(), "aspc-table1").cells for run in cell.runs}
+    part = resolve(Specs(), "aspc-table1", datasets="hopper-*", columns="td3_bc", seeds=(1, 2)).cells
+    assert {run.key for cell in part for run in cell.runs} < whole
+    assert all(not cell.incomparable for cell in part)
