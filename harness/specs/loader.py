@@ -213,7 +213,9 @@ def _place(path: Path, mark: StringMark) -> Place:
 
 def _line(place: Place, location: Location, message: str) -> str:
     dotted = ".".join(str(part) for part in location)
-    return f"{place}: {dotted}: {message}" if dotted else f"{place}: {message}"
+    text = f"{place}: {dotted}: {message}" if dotted else f"{place}: {message}"
+    # a key may hold anything; what would break the line, or the terminal, is shown as its code
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _problems(

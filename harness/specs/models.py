@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Lineage = Literal["d4rl", "minari", "generated"]
+ScoreRule = Literal["last", "mean_last", "best"]
 Value = bool | int | float | str
 Hyperparameters = dict[str, Value]
 
@@ -189,7 +190,7 @@ class Protocol(Model):
     evaluate_every: int = Field(gt=0)
     episodes: int = Field(gt=0, description="episodes of one evaluation")
     seeds: Seeds
-    score: Literal["last", "mean_last", "best"] = "last"
+    score: ScoreRule = "last"
     last_k: int = Field(default=10, gt=0, description="evaluations that 'mean_last' averages")
 
     @model_validator(mode="after")
@@ -207,6 +208,9 @@ class Column(Model):
     algorithm: Id
     hyperparameters: Hyperparameters = Field(default={}, description="override the algorithm's defaults")
     per_dataset: dict[str, Hyperparameters] = Field(default={}, description="dataset id or glob -> overrides")
+    change_from: Id | None = Field(
+        default=None, description="the column that the per cents printed beside this one's numbers refer to"
+    )
     note: str | None = None
 
 
@@ -246,6 +250,22 @@ class Published(Model):
     file: str = Field(description="CSV beside this file's folder: ../published/<table>.csv")
     seeds: int = Field(gt=0)
     ddof: Literal[0, 1] = Field(description="where a cell of the CSV does not say otherwise")
+    rounding: Literal["rounded", "cut off", "unknown"] = Field(
+        default="unknown", description="what was done to the digits that are not printed; unknown: either"
+    )
+    rows: Literal["all", "averages"] = Field(default="all", description="averages: no other row was printed")
+
+
+class Footnote(Model):
+    """What a reader must know about the printed numbers, shown with the rows and columns it is about."""
+
+    text: str
+    rows: tuple[str, ...] = Field(default=(), description="datasets, groups or 'total'; empty: any")
+    columns: tuple[Id, ...] = Field(default=(), description="empty: any")
+
+
+def _footnote(value: object) -> object:
+    return {"text": value} if isinstance(value, str) else value
 
 
 class Verdict(Model):
@@ -253,6 +273,7 @@ class Verdict(Model):
 
     alpha: float = Field(default=0.05, gt=0, lt=1, description="false-discovery rate over the table")
     margin: float = Field(default=5.0, gt=0, description="points of normalised score that count as equal")
+    average_margin: float = Field(default=2.0, gt=0, description="the same for averages over rows")
 
 
 class Table(Model):
@@ -269,7 +290,7 @@ class Table(Model):
     columns: tuple[Column, ...] = Field(min_length=1)
     published: Published | None = None
     verdict: Verdict = Verdict()
-    footnotes: tuple[str, ...] = ()
+    footnotes: tuple[Annotated[Footnote, BeforeValidator(_footnote)], ...] = ()
 
     @model_validator(mode="after")
     def _distinct(self) -> Table:

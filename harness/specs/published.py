@@ -1,7 +1,8 @@
 """The numbers that papers printed, read from CSV files.
 
 Columns ``row,column,mean,std,source,note`` and, where a cell differs from its table's defaults, ``n`` and
-``ddof``. A cell that the paper leaves empty is listed with an empty mean.
+``ddof``; ``change`` where the paper prints a change in per cent beside its numbers. A cell that the paper
+leaves empty is listed with an empty mean.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -21,8 +23,9 @@ Source = Literal["own", "copied"]
 Key = tuple[str, str]
 
 _REQUIRED = ("row", "column", "mean", "std", "source", "note")
-_OPTIONAL = ("n", "ddof")
+_OPTIONAL = ("n", "ddof", "change")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+_CHANGE = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)
 _FIELD = re.compile(r'(?:"(?P<quoted>(?:[^"]|"")*)"|(?P<bare>[^,"\r\n]*))(?P<end>,|\r?\n|\Z)')
 
 
@@ -39,6 +42,9 @@ class PublishedCell:
         ddof: How its standard deviation was taken: over n (0) or n - 1 (1).
         source: ``own``, measured by the paper's authors, or ``copied`` from another paper.
         note: What a reader should know; may be empty.
+        change: Per cent printed beside the number, as printed; empty where none is.
+        decimals: Digits that the mean is printed with after the point.
+        std_decimals: The same of the standard deviation.
     """
 
     row: str
@@ -49,6 +55,9 @@ class PublishedCell:
     ddof: Ddof
     source: Source
     note: str
+    change: str = ""
+    decimals: int = field(default=1, compare=False)
+    std_decimals: int = field(default=1, compare=False)
 
 
 class _Field(NamedTuple):
@@ -116,6 +125,12 @@ def read_listing(
     return cells
 
 
+def _decimals(text: str) -> int:
+    """Digits after the point of a number as printed."""
+    exponent = Decimal(text.strip()).as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0
+
+
 @dataclass(frozen=True)
 class _Cell:
     """One record; what is wrong with it goes to ``problems``."""
@@ -134,6 +149,9 @@ class _Cell:
         n = self.choice("n", lambda n: n.isascii() and n.isdigit() and int(n) > 0, "a whole number above 0")
         ddof = self.choice("ddof", lambda ddof: ddof in ("0", "1"), "0 or 1")
         source = self.choice("source", lambda source: source in ("own", "copied"), "'own' or 'copied'", True)
+        change = self.choice(
+            "change", lambda change: bool(_CHANGE.fullmatch(change)), "per cent without the % sign, as 12.8"
+        )
         if mean is None:
             return None
         return PublishedCell(
@@ -145,6 +163,9 @@ class _Cell:
             ddof=(1 if ddof == "1" else 0) if ddof else default_ddof,
             source="own" if source == "own" else "copied",
             note=text["note"],
+            change=change or "",
+            decimals=_decimals(text["mean"]),
+            std_decimals=1 if std is None else _decimals(text["std"]),
         )
 
     def wrong(self, name: str, message: str) -> None:

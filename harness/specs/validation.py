@@ -10,6 +10,7 @@ from harness.errors import SpecError, UnknownNameError
 from harness.specs.catalogue import KINDS, Kind, Specs
 from harness.specs.loader import Document, Location
 from harness.specs.models import Algorithm, Column, Preset, Table
+from harness.specs.published import PublishedCell
 from harness.specs.text import shown
 
 T = TypeVar("T")
@@ -78,13 +79,45 @@ def _table(specs: Specs, table: Table) -> Iterator[str]:
     except SpecError as error:
         yield from str(error).splitlines()
         return
-    for row in table.datasets if listing is not None else ():
+    for row in _printed_rows(table) if listing is not None else ():
         missing = [column.id for column in table.columns if (row, column.id) not in (listing or {})]
         if missing:
             yield document.problem(
                 ("published", "file"),
                 f"the file has no line for row {row!r}, column {', '.join(missing)}; "
                 "list a cell that the paper leaves empty with an empty mean",
+            )
+    yield from _shown(document, table, listing or {})
+
+
+def _printed_rows(table: Table) -> list[str]:
+    """The rows that the table's CSV file must list."""
+    if table.published and table.published.rows == "averages":
+        return [group.id for group in table.groups if group.average] + (["total"] if table.total else [])
+    return list(table.datasets)
+
+
+def _shown(document: Document, table: Table, listing: Mapping[tuple[str, str], object]) -> Iterator[str]:
+    """Problems of what refers to rows and columns of the table itself."""
+    columns = [column.id for column in table.columns]
+    for i, column in enumerate(table.columns):
+        if column.change_from is not None and column.change_from not in columns:
+            message = str(UnknownNameError("column", column.change_from, columns))
+            yield document.problem(("columns", i, "change_from"), message)
+    rows = [*table.datasets, *(group.id for group in table.groups), "total"]
+    for i, footnote in enumerate(table.footnotes):
+        for key, kind, known in (("rows", "row", rows), ("columns", "column", columns)):
+            for j, name in enumerate(getattr(footnote, key)):
+                if name not in known:
+                    message = str(UnknownNameError(kind, name, known))
+                    yield document.problem(("footnotes", i, key, j), message)
+    without = [column.id for column in table.columns if column.change_from is None]
+    for row, name in listing:
+        cell = listing[row, name]
+        if isinstance(cell, PublishedCell) and cell.change and name in without:
+            yield document.problem(
+                ("columns", columns.index(name)),
+                f"the published file has a change at row {row!r}, but 'change_from' does not say from what",
             )
 
 

@@ -61,7 +61,7 @@ def edit(path, old, new):
 
 def test_ids_are_the_names_of_the_files(own):
     specs = Specs([own])
-    assert specs.ids("tables") == ["aspc-table1", "toy"]
+    assert specs.ids("tables") == [*Specs().ids("tables"), "toy"]
     assert {"toy-a", "hopper-medium-v2"} < set(specs.ids("datasets"))
     assert not [name for name in specs.ids("datasets") if name.startswith("_")]
     assert specs.dataset("toy-a").observation_size == 4
@@ -108,7 +108,7 @@ def test_one_id_in_two_folders(own, tmp_path):
 
 
 def test_a_folder_given_twice_is_one_folder(own):
-    assert Specs([own, own / ".." / "own", shipped_folder()]).ids("tables") == ["aspc-table1", "toy"]
+    assert Specs([own, own / ".." / "own", shipped_folder()]).ids("tables") == [*Specs().ids("tables"), "toy"]
 
 
 def test_the_id_is_the_name_of_the_file(own):
@@ -125,7 +125,7 @@ def test_listing_names_parses_nothing(own):
         "sys.exit(bool({'pydantic', 'ruamel.yaml', 'torch', 'numpy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(own)], capture_output=True, text=True, check=False)
-    assert done.stdout == "['aspc-table1', 'broken', 'toy']\n", done.stderr
+    assert done.stdout == f"{sorted([*Specs().ids('tables'), 'broken', 'toy'])}\n", done.stderr
     assert done.returncode == 0
 
 
@@ -241,3 +241,40 @@ def test_only_the_tables_asked_for(own):
     assert len(validate(Specs([own]), ["toy"])) == 1
     with pytest.raises(UnknownNameError):
         validate(Specs([own]), ["toi"])
+
+
+def test_what_refers_to_rows_and_columns_is_checked(own):
+    table = own / "tables" / "toy.yaml"
+    edit(table, "    algorithm: bc\n", "    algorithm: bc\n    change_from: mein\n")
+    with table.open("a") as file:
+        file.write("footnotes:\n  - plain\n  - {text: T, rows: [toy-c], columns: [mine]}\n")
+    edit(own / "published" / "toy.csv", "source,note\n", "change,source,note\n")
+    edit(own / "published" / "toy.csv", "toy-a,mine,1,1,own,", "toy-a,mine,1,1,2.5,own,")
+    edit(own / "published" / "toy.csv", "toy-b,mine,,,own,", "toy-b,mine,,,,own,")
+    problems = validate(Specs([own]), ["toy"])
+    assert len(problems) == 2
+    assert "columns.0.change_from" in problems[0]
+    assert "'mein'" in problems[0]
+    assert "footnotes.1.rows.0" in problems[1]
+    assert "'toy-c'" in problems[1]
+    assert [note.text for note in Specs([own]).table("toy").footnotes] == ["plain", "T"]
+
+
+def test_a_change_needs_what_it_is_from(own):
+    edit(own / "published" / "toy.csv", "source,note\n", "change,source,note\n")
+    edit(own / "published" / "toy.csv", "toy-a,mine,1,1,own,", "toy-a,mine,1,1,2.5,own,")
+    edit(own / "published" / "toy.csv", "toy-b,mine,,,own,", "toy-b,mine,,,,own,")
+    [problem] = validate(Specs([own]), ["toy"])
+    assert "row 'toy-a'" in problem
+    assert "'change_from'" in problem
+
+
+def test_where_only_averages_were_printed_only_these_are_asked_for(own):
+    table = own / "tables" / "toy.yaml"
+    edit(table, "datasets: [toy-a, toy-b]}", "datasets: [toy-a, toy-b], average: Avg}")
+    edit(table, "ddof: 1}", "ddof: 1, rows: averages}")
+    (own / "published" / "toy.csv").write_text("row,column,mean,std,source,note\ntoys,mine,1,,own,\n")
+    assert validate(Specs([own]), ["toy"]) == []
+    (own / "published" / "toy.csv").write_text("row,column,mean,std,source,note\n")
+    [problem] = validate(Specs([own]), ["toy"])
+    assert "no line for row 'toys', column mine" in problem

@@ -262,6 +262,7 @@ def test_the_position_of_a_value_is_where_its_text_stands(before, indent, spaces
 @example("a: !!int x")
 @example("a: 0o9")
 @example("<<: {a: 1}")
+@example("0\u20280:")
 @given(st.text(alphabet="ab:[]{}&*!|>'\"%@`#-?, \n\t01.é\x00\u2028", max_size=40))
 def test_any_text_is_read_or_refused_with_a_position(text):
     path = write("p.yaml", text)

@@ -52,6 +52,17 @@ def test_a_cell_that_the_paper_leaves_empty():
     assert read_published(path, 4, 1) == {}
 
 
+def test_digits_and_changes_are_kept_as_printed():
+    text = "row,column,mean,std,change,source,note\n"
+    lines = "a,x,62.0,3,-0.2,own,\na,y,57,,16.80,own,\nb,x,1.5e1,0.25,,own,\n"
+    cells = read_published(write(text + lines), 4, 1).values()
+    assert [(cell.decimals, cell.std_decimals, cell.change) for cell in cells] == [
+        (1, 0, "-0.2"),
+        (0, 1, "16.80"),
+        (0, 2, ""),
+    ]
+
+
 def test_a_byte_order_mark_is_no_part_of_the_first_column():
     assert ("a", "x") in read_published(write(("\ufeff" + HEADER + GOOD).encode()), 4, 1)
 
@@ -87,6 +98,15 @@ BAD = [
     (HEADER + ",x,1,0.7,,,own,\n", "t.csv:2:1: row: the row is missing"),
     (HEADER + 'a,x,1,0.7,,,own,"open\n', "t.csv:2:17: a double quote opens a field"),
     (HEADER + 'a,x,1,0.7,,,own,5" tall\n', "t.csv:2:17: a double quote opens a field"),
+    (
+        "row,column,mean,std,change,source,note\na,x,1,1,12.8 %,own,\n",
+        "t.csv:2:9: change: should be per cent without the % sign, as 12.8, got '12.8 %'",
+    ),
+    (
+        'row,column,mean,std,change,source,note\na,x,1,1,"12,8",own,\n',
+        "t.csv:2:9: change: should be per cent without the % sign, as 12.8, got '12,8'",
+    ),
+    ("row,column,std,source,note\na,x,1,own,\n", "t.csv:1:1: column 'mean' is missing"),
     (HEADER + 'a,x,1,1,,,own,"two\nlines"\nb,x,ten,1,,,own,\n', "t.csv:4:5: mean: 'ten' is no number"),
 ]
 
