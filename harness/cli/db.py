@@ -16,6 +16,7 @@ from harness.cli.options import (
     examples,
     open_store,
     resolved_table,
+    specs_of,
 )
 from harness.cli.output import count, note, out
 from harness.errors import DataError
@@ -145,3 +146,27 @@ def backup(
     with open_store(ctx, db) as store:
         transfer.backup(store, path)
     note(f"{store.location} copied to {path}")
+
+
+@group.command("serve", epilog=examples("harness db serve", "harness db serve --db smoke.db --port 8002"))
+def serve(
+    ctx: typer.Context,
+    port: Annotated[
+        int, typer.Option("--port", metavar="N", min=1, max=65535, help="Port to listen at.")
+    ] = 8001,
+    host: Annotated[
+        str,
+        typer.Option("--host", metavar="ADDRESS", help="Address to listen at; by default only this machine."),
+    ] = "127.0.0.1",
+    db: Database = None,
+) -> None:
+    """Show a snapshot of the database in a browser.
+
+    Read-only, in Datasette (pip install 'harness[browse]'), with queries ready to run: worst cells, failures,
+    slowest runs, and a summary of every table. Ctrl-C ends it.
+    """
+    from harness.reports import browse
+
+    browse.require()
+    with open_store(ctx, db) as store:
+        browse.serve(store, specs_of(ctx), host, port)

@@ -9,7 +9,9 @@ import subprocess
 from pathlib import Path
 
 import harness
+from harness.errors import HarnessError
 
+_CODE = ("algorithms", "harness", "specs")
 _PACKAGES = ("torch", "numpy", "gymnasium", "gymnasium-robotics", "mujoco", "minari")
 
 
@@ -42,6 +44,28 @@ def fingerprint(
         "cpu": _cpu_model(),
         **{package: _version(package) for package in _PACKAGES},
     }
+
+
+def committed() -> str:
+    """The commit of this checkout, whose code and specs are as committed; ``none`` outside a checkout.
+
+    Raises:
+        HarnessError: something is changed or new, or git does not answer.
+    """
+    root = Path(harness.__file__).parent.parent
+    if not (root / ".git").exists():
+        return "none"
+    commit = _run_git(root, "rev-parse", "HEAD")
+    changes = _run_git(root, "status", "--porcelain", "--", *_CODE)
+    if not commit or changes is None:
+        raise HarnessError(f"git does not say whether the code in {root} is committed; make git work there")
+    if changes:
+        first, *others = changes.splitlines()
+        more = f" and {len(others)} more" if others else ""
+        raise HarnessError(
+            f"the code in {root} is not as committed ({first.strip()}{more}); commit or stash it first"
+        )
+    return commit
 
 
 @functools.cache

@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+#: Joins a fingerprint's values where a run was begun under one and went on under another.
+CHANGED = " → "
+
 
 def canonical(value: Any) -> str:
     """The one JSON text of a JSON-like value: sorted keys, no spaces, no NaN.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -383,28 +383,15 @@ class Store:
             connection.execute(self._held(held).values(status=FAILED, failed_step=step, error=traceback))
 
     def retry(self, keys: Iterable[str]) -> int:
-        """Queue failed runs again, from the start: what a checkpoint holds may be what failed.
+        """Queue failed runs again, as if they had never been begun.
+
+        What the failed attempt left goes: a checkpoint may hold what failed, and scores of two attempts must
+        not mix in one run.
 
         Returns:
             the number of runs that were failed.
         """
-        with self.writing() as connection:
-            return sum(
-                connection.execute(
-                    update(RunRow)
-                    .where(RunRow.key.in_(chunk), RunRow.status == FAILED)
-                    .values(
-                        status=QUEUED,
-                        owner=None,
-                        heartbeat=None,
-                        error=None,
-                        failed_step=None,
-                        checkpoint=None,
-                        checkpoint_step=None,
-                    )
-                ).rowcount
-                for chunk in chunks(keys)
-            )
+        return self._begin_anew(keys, lambda run: run.status == FAILED)
 
     def restart(self, keys: Iterable[str]) -> int:
         """Queue unfinished runs as if they had never been begun: evaluations and metrics are deleted.
@@ -416,15 +403,14 @@ class Store:
             the number of runs queued.
         """
         alive = self._judge()
-        statement = select(RunRow.id, RunRow.key, RunRow.status, RunRow.owner, RunRow.heartbeat).where(
-            RunRow.status != FINISHED
+        return self._begin_anew(
+            keys, lambda run: run.status != FINISHED and (run.status != RUNNING or not alive(run))
         )
+
+    def _begin_anew(self, keys: Iterable[str], chosen: Callable[[Line], bool]) -> int:
+        statement = select(RunRow.id, RunRow.key, RunRow.status, RunRow.owner, RunRow.heartbeat)
         with self.writing() as connection:
-            runs = [
-                run.id
-                for run in by_key(connection, statement, list(dict.fromkeys(keys)))
-                if run.status != RUNNING or not alive(run)
-            ]
+            runs = [run.id for run in by_key(connection, statement, list(dict.fromkeys(keys))) if chosen(run)]
             for chunk in chunks(runs):
                 evaluations = select(EvaluationRow.id).where(EvaluationRow.run_id.in_(chunk))
                 connection.execute(delete(EpisodeRow).where(EpisodeRow.evaluation_id.in_(evaluations)))
@@ -619,12 +605,15 @@ class Store:
                 found[row.key].append(Evaluation(*row[1:]))
         return found
 
-    def metrics(self, keys: Iterable[str], name: str | None = None) -> dict[str, list[Metric]]:
+    def metrics(
+        self, keys: Iterable[str], name: str | None = None, steps: Sequence[int] | None = None
+    ) -> dict[str, list[Metric]]:
         """What training reported beside scores, ordered by step and name; an empty list for a run without.
 
         Args:
             keys: run keys.
             name: only this metric; None for all.
+            steps: only at these steps; None for all.
         """
         statement = (
             select(RunRow.key, MetricRow.step, MetricRow.name, MetricRow.value)
@@ -633,6 +622,8 @@ class Store:
         )
         if name is not None:
             statement = statement.where(MetricRow.name == name)
+        if steps is not None:
+            statement = statement.where(MetricRow.step.in_(steps))
         found: dict[str, list[Metric]] = {key: [] for key in keys}
         with self.reading() as connection:
             for row in by_key(connection, statement, found):
@@ -650,6 +641,22 @@ class Store:
                     select(EnvironmentRow.id, EnvironmentRow.fingerprint).where(EnvironmentRow.id.in_(chunk))
                 )
             }
+
+    def configurations(self) -> dict[str, dict[str, Any]]:
+        """The configurations of all finished runs, by configuration key."""
+        finished = select(RunRow.configuration_id).where(RunRow.status == FINISHED)
+        statement = select(ConfigurationRow.key, ConfigurationRow.content).where(
+            ConfigurationRow.id.in_(finished)
+        )
+        with self.reading() as connection:
+            return {row.key: row.content for row in connection.execute(statement)}
+
+    def content_hashes(self) -> dict[str, str]:
+        """The recorded hash of each dataset's content, by the SHA-256 of its canonical identity."""
+        statement = select(DatasetRow.identity_key, DatasetRow.content_hash)
+        with self.reading() as connection:
+            rows = connection.execute(statement.where(DatasetRow.content_hash.is_not(None)))
+            return {row.identity_key: row.content_hash for row in rows}
 
     def summary(self, keys: Iterable[str] | None = None) -> Summary:
         """Count runs by status and find the stale ones.

@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -106,7 +106,7 @@ class MergeReport:
     conflicts: tuple[Conflict, ...]
 
 
-def merge(into: Store, other: str | Path) -> MergeReport:
+def merge(into: Store, other: str | Path, keys: Iterable[str] | None = None) -> MergeReport:
     """Add the runs of another database.
 
     New runs are copied; a run that both have gets what it lacks, unless a score differs, which leaves the
@@ -117,6 +117,7 @@ def merge(into: Store, other: str | Path) -> MergeReport:
     Args:
         into: the database to add to.
         other: path or URL of the other, which is only read.
+        keys: of the runs to add; None for all.
 
     Raises:
         SchemaError: there is no such database, or it is of another schema version.
@@ -129,7 +130,7 @@ def merge(into: Store, other: str | Path) -> MergeReport:
         _merge_datasets(into, source)
         outcome: dict[str, list[str]] = {"added": [], "updated": [], "unchanged": [], "busy": []}
         conflicts: list[Conflict] = []
-        for chunk in chunks(source.runs().values(), 100):
+        for chunk in chunks(source.runs(keys).values(), 100):
             keys = [run.key for run in chunk]
             ours, theirs = into.runs(keys), source.evaluations(keys)
             recorded = into.evaluations(keys)

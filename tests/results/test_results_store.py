@@ -47,6 +47,8 @@ def test_failed_runs_wait_for_retry(store, record):
     key = record().key
     store.register([record()])
     store.claim([key])
+    store.record_evaluations([EvaluationRecord(key, 5, [1.0], [1])])
+    store.record_metrics(5, {key: {"q": 1.0}})
     store.fail(key, 7, "Traceback: NaN")
     state = store.runs([key])[key]
     assert (state.status, state.failed_step, state.error) == ("failed", 7, "Traceback: NaN")
@@ -55,6 +57,8 @@ def test_failed_runs_wait_for_retry(store, record):
     assert store.retry([key]) == 0
     assert store.claim([key]) == [key]
     assert store.runs([key])[key].error is None
+    # the second attempt stands alone
+    assert (store.evaluations([key])[key], store.metrics([key])[key]) == ([], [])
 
 
 def test_claims_keep_the_order_asked_for(store, record):

@@ -1,0 +1,258 @@
+"""Drift as JSON, JUnit XML, Markdown and on a console."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from harness.analysis.drift import Outcome, overall
+from harness.analysis.verdicts import VerdictKind
+from harness.reports import escaping, wording
+from harness.reports.data import finite
+
+if TYPE_CHECKING:
+    from harness.analysis.drift import Change, Drift, DriftCell
+
+LEGEND: dict[VerdictKind, str] = {
+    VerdictKind.OK: "the baseline's mean within the margin",
+    VerdictKind.UNDECIDED: "no difference shown, but too few seeds to show equivalence",
+    VerdictKind.BETTER: "significantly above the baseline, not shown to be within the margin",
+    VerdictKind.WORSE: "significantly below the baseline, not shown to be within the margin",
+    VerdictKind.MISSING: "k of the baseline's n seeds have a score now",
+    VerdictKind.INCOMPARABLE: "not comparable with the baseline",
+    VerdictKind.UNPUBLISHED: "not in the baseline",
+}
+_STYLES = {
+    "OK": "green",
+    "OK*": "yellow",
+    "BETTER": "cyan",
+    "WORSE": "red",
+    "MISSING": "red",
+    "N/C": "magenta",
+}
+_OUTCOME_STYLES = {Outcome.PASSED: "green", Outcome.DRIFT: "bold red", Outcome.INCOMPLETE: "bold yellow"}
+_HEADERS = ("Row", "Column", "Baseline (n)", "Now (n)", "Difference", "Verdict", "p (adjusted)")
+_SHOWN = 12  # characters of a value of the provenance
+# what XML 1.0 cannot hold even as a reference
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def summary(drift: Drift) -> str:
+    """The outcome and what it rests on, in one sentence."""
+    if drift.problem:
+        return drift.problem
+    items = drift.gated
+    counts = Counter(item.verdict.kind for item in items)
+    listed = ", ".join(f"{kind} {counts[kind]}" for kind in VerdictKind if counts[kind]) or "nothing"
+    what = {"aggregates": "aggregates", "cells": "cells", "both": "aggregates and cells"}[drift.gate]
+    missed = len(drift.unchecked)
+    left = f"; {missed} of what the baseline has could not be checked" if missed else ""
+    return f"{drift.outcome}: gate on {what}: {listed}{left}"
+
+
+def tests(drift: Drift) -> str:
+    """How the differences were tested."""
+    return (
+        f"Welch's t-test, Benjamini-Hochberg over the aggregates and over the cells, alpha {drift.alpha:g}; "
+        f"equivalence by two one-sided t-tests, margin {drift.margin:g} points"
+    )
+
+
+def message(item: DriftCell) -> str:
+    """One cell or aggregate in a sentence, with what changed in its provenance."""
+    parts = [
+        f"{item.label}, {item.column_label}: {item.verdict.mark}, {wording.number(item.now)} now, "
+        f"{wording.number(item.baseline)} in the baseline",
+    ]
+    if item.verdict.p_adjusted is not None:
+        parts.append(f"adjusted p {wording.p_value(item.verdict.p_adjusted)}")
+    return "; ".join((*parts, *item.verdict.reasons, *item.notes, *filter(None, (changed(item.changes),))))
+
+
+def changed(changes: Iterable[Change]) -> str:
+    """``changed: torch 2.12 -> 2.13, …``, or nothing."""
+
+    def side(values: Sequence[str]) -> str:
+        return "/".join(value[:_SHOWN] for value in values) or "none"
+
+    listed = ", ".join(f"{item.field} {side(item.baseline)} -> {side(item.now)}" for item in changes)
+    return f"changed: {listed}" if listed else ""
+
+
+def notable(drift: Drift) -> tuple[DriftCell, ...]:
+    """Aggregates and cells that moved or could not be checked, in the table's order."""
+    unchecked = drift.unchecked
+    return tuple(
+        item
+        for item in (*drift.aggregates, *drift.cells)
+        if item.drifted or item.improved or item in unchecked
+    )
+
+
+# -- JSON --------------------------------------------------------------------------------------------------
+
+
+def document(drifts: Sequence[Drift]) -> dict[str, Any]:
+    """Everything, as a JSON-like value; numbers unrounded, what is not finite as None."""
+    value = {"outcome": overall(drifts), "tables": [_document(each) for each in drifts]}
+    plain: dict[str, Any] = finite(value)
+    return plain
+
+
+def _document(drift: Drift) -> dict[str, Any]:
+    return {
+        "table": drift.table.id,
+        "version": drift.table.version,
+        "preset": drift.preset,
+        "outcome": drift.outcome,
+        "summary": summary(drift),
+        "problem": drift.problem or None,
+        "now": drift.now,
+        "baseline": drift.baseline,
+        "gate": drift.gate,
+        "alpha": drift.alpha,
+        "margin": drift.margin,
+        "aggregates": [asdict(item) for item in drift.aggregates],
+        "cells": [asdict(item) for item in drift.cells],
+    }
+
+
+# -- JUnit XML ---------------------------------------------------------------------------------------------
+
+
+def junit(drifts: Sequence[Drift]) -> str:
+    """JUnit XML: a suite for each table, a case for each aggregate and cell.
+
+    What is gated and worse is a failure; what the baseline has and could not be checked is an error; what is
+    not gated and worse, or not in the baseline, is skipped with a message. So a file without failures and
+    errors means exit code 0.
+    """
+    suites = ElementTree.Element("testsuites", name="harness drift")
+    none_counts = all(drift.absent for drift in drifts)
+    for drift in drifts:
+        suite = ElementTree.SubElement(suites, "testsuite", name=_xml(drift.table.id))
+        for kind, text, item in _cases(drift, counts=none_counts or not drift.absent):
+            group = "aggregates" if item in drift.aggregates else "cells"
+            name = f"{item.label}, {item.column_label}" if item else "baseline"
+            where = f"{drift.table.id}.{group}" if item else drift.table.id
+            case = ElementTree.SubElement(suite, "testcase", classname=_xml(where), name=_xml(name), time="0")
+            if kind:
+                ElementTree.SubElement(case, kind, message=_xml(text)).text = _xml(text)
+            else:
+                ElementTree.SubElement(case, "system-out").text = _xml(text)
+        _count(suite)
+    _count(suites)
+    ElementTree.indent(suites)
+    return (
+        '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suites, encoding="unicode") + "\n"
+    )
+
+
+def _cases(drift: Drift, *, counts: bool) -> Iterator[tuple[str, str, DriftCell | None]]:
+    """(element that says how it went or nothing for well, text, what it is about)."""
+    if drift.problem:
+        yield "error" if counts else "skipped", drift.problem, None
+    unchecked = drift.unchecked
+    for item in (*drift.aggregates, *drift.cells):
+        if item.drifted and item.gated:
+            kind = "failure"
+        elif item in unchecked:
+            kind = "error"
+        elif item.drifted or not item.compared:
+            kind = "skipped"
+        else:
+            kind = ""
+        yield kind, message(item), item
+
+
+def _count(element: ElementTree.Element) -> None:
+    element.set("tests", str(len(list(element.iter("testcase")))))
+    for name, kind in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        element.set(name, str(len(list(element.iter(kind)))))
+
+
+def _xml(text: str) -> str:
+    return _NO_XML.sub("\N{REPLACEMENT CHARACTER}", escaping.terminal(text))
+
+
+# -- Markdown and console ----------------------------------------------------------------------------------
+
+
+def _line(item: DriftCell) -> tuple[str, ...]:
+    def side(mean: float | None, n: int) -> str:
+        return wording.number(mean) if mean is None else f"{wording.number(mean)} ({n})"
+
+    return (
+        item.label,
+        item.column_label,
+        side(item.baseline, item.n_baseline),
+        side(item.now, item.n_now),
+        wording.number(item.verdict.difference, sign=True),
+        item.verdict.mark,
+        wording.p_value(item.verdict.p_adjusted),
+    )
+
+
+def markdown(drifts: Sequence[Drift]) -> str:
+    """GitHub-flavoured Markdown for a CI job's summary: aggregates, what moved, what was not checked."""
+    escape = escaping.markdown
+    lines: list[str] = []
+    for drift in drifts:
+        lines += [f"## Drift of {escape(drift.table.id)}", "", f"**{escape(summary(drift))}**", ""]
+        lines += [f"{escape(drift.now)} against the baseline {escape(drift.baseline)}", ""]
+        if drift.aggregates:
+            lines += ["|".join(("", *_HEADERS, "")), "|" + "---|" * len(_HEADERS)]
+            lines += ["|".join(("", *map(escape, _line(item)), "")) for item in drift.aggregates]
+            lines.append("")
+        if items := notable(drift):
+            lines += [*(f"- {escape(message(item))}" for item in items), ""]
+        if drift.cells:
+            counts = Counter(cell.verdict.kind for cell in drift.cells)
+            counted = ", ".join(f"{kind} {counts[kind]}" for kind in VerdictKind if counts[kind])
+            lines += [escape(f"Cells: {counted}. {_legend()}. {tests(drift)}."), ""]
+    return "\n".join(lines)
+
+
+def console(drift: Drift) -> Group:
+    """The aggregates, the baseline's cells, and what changed with those that moved; for ``rich.print``."""
+    above = [_text(f"{drift.table.id}: {summary(drift)}", style=_OUTCOME_STYLES[drift.outcome])]
+    known = [cell for cell in drift.cells if cell.baseline is not None]
+    tables = [
+        _grid(title, items)
+        for title, items in (("Aggregates (cells)", drift.aggregates), ("Cells (seeds)", known))
+        if items
+    ]
+    below = [_text(f"- {message(item)}") for item in notable(drift)]
+    if new := len(drift.cells) - len(known):
+        below.append(_text(f"- not in the baseline: {new} cell{'' if new == 1 else 's'} measured now"))
+    if drift.cells:
+        below += [_text(_legend(), style="dim"), _text(tests(drift), style="dim")]
+    below.append(_text(f"{drift.now} against the baseline {drift.baseline}", style="dim"))
+    return Group(*above, *tables, *below)
+
+
+def _grid(title: str, items: Iterable[DriftCell]) -> Table:
+    grid = Table(title=title)
+    for header in _HEADERS:
+        grid.add_column(header, justify="left" if header in ("Row", "Column", "Verdict") else "right")
+    for item in items:
+        style = _STYLES.get(str(item.verdict.kind), "")
+        grid.add_row(*(_text(text, style=style if text == item.verdict.mark else "") for text in _line(item)))
+    return grid
+
+
+def _legend() -> str:
+    return "; ".join(f"{kind} {meaning}" for kind, meaning in LEGEND.items())
+
+
+def _text(text: str, style: str = "") -> Text:
+    """Text in which brackets are no markup and nothing is a command to the terminal."""
+    return Text(escaping.terminal(text), style=style)
