@@ -17,14 +17,28 @@ from typing import Annotated, NoReturn
 import typer
 
 import harness
-from harness.cli import data, db, doctor, listing, plan, reproduce, status, table, validate
+from harness.cli import (
+    audit,
+    data,
+    db,
+    doctor,
+    drift,
+    listing,
+    plan,
+    report,
+    reproduce,
+    stats,
+    status,
+    table,
+    validate,
+)
 from harness.cli.output import error_out, out
 from harness.errors import HarnessError
 from harness.specs import Specs
 
 _EXIT_CODES = (
-    "0 fine; 2 usage or spec error; 3 incomplete or nothing measured; 4 environment, data or schema; "
-    "5 some runs failed; 130 interrupted with everything saved."
+    "0 fine; 1 drift; 2 usage or spec error; 3 incomplete or nothing measured; "
+    "4 environment, data or schema; 5 some runs failed; 130 interrupted with everything saved."
 )
 
 app = typer.Typer(
@@ -45,7 +59,21 @@ Examples:
 Exit codes: {_EXIT_CODES}
 """,
 )
-for module in (listing, validate, plan, reproduce, status, table, data, db, doctor):
+for module in (
+    listing,
+    validate,
+    plan,
+    reproduce,
+    status,
+    table,
+    drift,
+    audit,
+    stats,
+    report,
+    data,
+    db,
+    doctor,
+):
     module.add_to(app)
 
 

@@ -97,7 +97,8 @@ def show(
             document["published_cells"] = list(printed.values())
         json_out(document)
     elif published:
-        rows = [(name, name) for group in spec.groups for name in group.datasets]
+        only_averages = spec.published is not None and spec.published.rows == "averages"
+        rows = [] if only_averages else [(name, name) for name in spec.datasets]
         rows += [(group.id, group.average) for group in spec.groups if group.average]
         rows += [("total", spec.total)] if spec.total else []
         header = ["", *(column.label for column in spec.columns)]
@@ -112,7 +113,10 @@ def show(
 def _printed(cell: Any) -> str | None:
     if cell is None:
         return None
-    return f"{cell.mean:g}" if cell.std is None else f"{cell.mean:g} ± {cell.std:g}"
+    number = f"{cell.mean:.{cell.decimals}f}"
+    if cell.std is not None:
+        number += f" ± {cell.std:.{cell.std_decimals}f}"
+    return f"{number} ({cell.change} %)" if cell.change else number
 
 
 def _describe(specs: Specs, table: Table) -> None:

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from harness.results.store import Store
     from harness.specs import Specs
 
-# `harness.specs.Lineage` says the same, but its module takes long to import
+# `harness.specs.models` says the same, but takes long to import
 Lineage = Literal["d4rl", "minari", "generated"]
+ScoreRule = Literal["last", "mean_last", "best"]
 
 TableId = Annotated[str, typer.Argument(metavar="TABLE", help="Id of a table; `harness ls` lists them.")]
 OptionalTableId = Annotated[
@@ -56,6 +57,18 @@ Database = Annotated[
         help="Results database, a path or an SQLAlchemy URL; default: the preset's, else results.db.",
     ),
 ]
+Score = Annotated[
+    ScoreRule | None,
+    typer.Option(
+        "--score",
+        help="Which evaluations of a run count; default: as the protocol says, and any other is not "
+        "comparable with the paper.",
+    ),
+]
+CellIntervals = Annotated[
+    Literal["percentile", "bca", "t"],
+    typer.Option("--ci", help="Intervals of the cells: percentile or BCa bootstrap, or Student's t."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -96,6 +109,7 @@ def resolved_table(
     seeds: str | None = None,
     steps: int | None = None,
     lineage: Lineage | None = None,
+    score: ScoreRule | None = None,
 ) -> ResolvedTable:
     """The table with the options applied.
 
@@ -114,6 +128,7 @@ def resolved_table(
         columns=algorithms,
         seeds=chosen,
         steps=steps,
+        score=score,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -121,19 +121,21 @@ def reproduce(
     unavailable = Counter(cell.unavailable for cell in resolved.cells if cell.unavailable)
     for reason, cells in unavailable.items():
         note(f"{count(cells, 'cell')} cannot be trained: {reason}")
-    _point_on(
-        table,
-        preset,
-        {
-            "--preset": preset,
-            "--datasets": datasets,
-            "--algorithms": algorithms,
-            "--steps": steps,
-            "--data": lineage,
-            "--db": db,
-        },
-    )
-    _judge(table, comparison, state)
+    options = {
+        "--preset": preset,
+        "--datasets": datasets,
+        "--algorithms": algorithms,
+        "--steps": steps,
+        "--data": lineage,
+        "--db": db,
+    }
+    same = _commands(ctx, table, options)
+    note("where to go from here:")
+    note(f"  {same('diff')}")
+    note(f"  {same('table')} -f latex")
+    if preset:
+        note(f"  {_commands(ctx, table, {})('plan')}      (what the whole table would take)")
+    _judge(same, comparison, state)
 
 
 def _print(comparison: Comparison) -> None:
@@ -151,25 +153,22 @@ def _print(comparison: Comparison) -> None:
     note(f"verdicts: {counts} ({count(len(comparison.cells), 'cell')})")
 
 
-def _point_on(table: str, preset: str | None, options: Mapping[str, object]) -> None:
+def _commands(ctx: typer.Context, table: str, options: Mapping[str, object]) -> Callable[[str], str]:
+    """The command line of a verb for this table with these options."""
+    specs = [text for folder in ctx.find_root().params["specs"] or () for text in ("--specs", str(folder))]
     chosen = [text for name, value in options.items() if value is not None for text in (name, str(value))]
-    same = shlex.join([table, *chosen])
-    note("where to go from here:")
-    note(f"  harness diff {same}")
-    note(f"  harness table {same} -f latex")
-    if preset:
-        note(f"  harness plan {table}      (what the whole table would take)")
+    return lambda verb: shlex.join(["harness", *specs, verb, table, *chosen])
 
 
-def _judge(table: str, comparison: Comparison, state: Status) -> None:
+def _judge(same: Callable[[str], str], comparison: Comparison, state: Status) -> None:
     """Raise what the exit code says, if not all that was asked for is there."""
     if state.counts["failed"]:
         one = state.failures[0]
         where = f" at step {one.step:,}" if one.step is not None else ""
         raise FailedRunsError(
             f"{count(state.counts['failed'], 'run')} failed; the first is {one.algorithm} on {one.dataset}, "
-            f"seed {one.seed}{where}: {one.error}. `harness status {table}` lists them, "
-            f"`harness retry {table}` queues them again"
+            f"seed {one.seed}{where}: {one.error}. `{same('status')}` lists them, "
+            f"`{same('retry')}` queues them again"
         )
     left = sum(number for name, number in state.counts.items() if name not in ("finished", "failed"))
     if left:

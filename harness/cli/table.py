@@ -10,10 +10,12 @@ import typer
 
 from harness.cli.options import (
     Algorithms,
+    CellIntervals,
     Database,
     DataLineage,
     Datasets,
     PresetId,
+    Score,
     Steps,
     TableId,
     examples,
@@ -39,6 +41,7 @@ def add_to(app: typer.Typer) -> None:
         epilog=examples(
             "harness table aspc-table1",
             "harness table aspc-table1 -f latex --standalone -o table.tex",
+            "harness table aspc-table1 -f latex --siunitx --with-published",
             "harness table aspc-table1 --preset smoke -f csv",
         ),
     )(table)
@@ -54,17 +57,35 @@ def table(
     ctx: typer.Context,
     table: TableId,
     form: Annotated[
-        Literal["markdown", "latex", "csv", "json"], typer.Option("--format", "-f", help="What to print.")
+        Literal["markdown", "latex", "html", "csv", "json"],
+        typer.Option("--format", "-f", help="What to print."),
     ] = "markdown",
     output: Output = None,
     standalone: Annotated[
         bool, typer.Option("--standalone", help="LaTeX: a whole document instead of a table environment.")
     ] = False,
+    siunitx: Annotated[
+        bool, typer.Option("--siunitx", help="LaTeX: numbers in the S columns of siunitx.")
+    ] = False,
+    with_published: Annotated[
+        bool,
+        typer.Option(
+            "--with-published", help="Markdown, LaTeX: the paper's number beside each of ours, too."
+        ),
+    ] = False,
+    digits: Annotated[
+        int | None,
+        typer.Option(
+            "--digits", metavar="N", min=0, max=6, help="Markdown, LaTeX: decimals of scores; default: 1."
+        ),
+    ] = None,
     preset: PresetId = None,
     datasets: Datasets = None,
     algorithms: Algorithms = None,
     steps: Steps = None,
     lineage: DataLineage = None,
+    score: Score = None,
+    ci: CellIntervals = "percentile",
     db: Database = None,
 ) -> None:
     """Print a table as the paper lays it out.
@@ -74,9 +95,27 @@ def table(
     from harness.reports import render
 
     resolved = resolved_table(
-        ctx, table, preset, datasets=datasets, algorithms=algorithms, steps=steps, lineage=lineage
+        ctx,
+        table,
+        preset,
+        datasets=datasets,
+        algorithms=algorithms,
+        steps=steps,
+        lineage=lineage,
+        score=score,
     )
-    write(output, render(_compare(ctx, resolved, db, preset), form, standalone=standalone))
+    comparison = _compare(ctx, resolved, db, preset, ci)
+    write(
+        output,
+        render(
+            comparison,
+            form,
+            standalone=standalone,
+            siunitx=siunitx,
+            with_published=with_published,
+            digits=digits,
+        ),
+    )
 
 
 def diff(
@@ -91,6 +130,8 @@ def diff(
     algorithms: Algorithms = None,
     steps: Steps = None,
     lineage: DataLineage = None,
+    score: Score = None,
+    ci: CellIntervals = "percentile",
     db: Database = None,
 ) -> None:
     """Print each cell beside the paper's number.
@@ -98,9 +139,16 @@ def diff(
     A line each: our number, the paper's, the difference, the verdict and the adjusted p-value.
     """
     resolved = resolved_table(
-        ctx, table, preset, datasets=datasets, algorithms=algorithms, steps=steps, lineage=lineage
+        ctx,
+        table,
+        preset,
+        datasets=datasets,
+        algorithms=algorithms,
+        steps=steps,
+        lineage=lineage,
+        score=score,
     )
-    comparison = _compare(ctx, resolved, db, preset)
+    comparison = _compare(ctx, resolved, db, preset, ci)
     if form == "console" and output is None:
         from rich.console import Console
 
@@ -114,11 +162,18 @@ def diff(
         write(output, render_diff(comparison, "markdown" if form == "console" else form))
 
 
-def _compare(ctx: typer.Context, resolved: ResolvedTable, db: str | None, preset: str | None) -> Comparison:
+def _compare(
+    ctx: typer.Context,
+    resolved: ResolvedTable,
+    db: str | None,
+    preset: str | None,
+    ci: Literal["percentile", "bca", "t"],
+) -> Comparison:
     from harness.analysis.comparison import compare
+    from harness.analysis.intervals import IntervalSettings
 
     with open_store(ctx, db, preset) as store:
-        comparison = compare(resolved, specs_of(ctx), store)
+        comparison = compare(resolved, specs_of(ctx), store, intervals=IntervalSettings(method=ci))
     if all(cell.mean is None for cell in comparison.cells):
         note(
             f"nothing of this is measured yet in {store.location}; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rich.console import Group
@@ -33,11 +34,11 @@ def table(comparison: Comparison) -> Group:
         for row in group.rows:
             grid.add_row(*_row(row))
         if group.average:
-            grid.add_row(*_row(group.average), style="bold")
+            grid.add_row(*_row(group.average), style="italic")
         grid.add_section()
     if comparison.total:
-        grid.add_row(*_row(comparison.total), style="bold")
-    return _framed(comparison, grid)
+        grid.add_row(*_row(comparison.total), style="italic")
+    return _framed(comparison, grid, wording.table_notes(comparison))
 
 
 def diff(comparison: Comparison) -> Group:
@@ -55,7 +56,7 @@ def diff(comparison: Comparison) -> Group:
             _text(line.verdict, style=_STYLES.get(line.verdict.split(" ")[0], "")),
             _text(line.p),
         )
-    return _framed(comparison, table)
+    return _framed(comparison, table, wording.notes(comparison))
 
 
 def _row(row: ComparedRow) -> list[Text]:
@@ -64,7 +65,11 @@ def _row(row: ComparedRow) -> list[Text]:
 
 def _cell(cell: ComparedCell) -> Text:
     mark = wording.mark(cell)
-    parts = [_text(wording.reproduced(cell)), _text(mark, style=_STYLES.get(str(cell.verdict.kind), ""))]
+    bold = "bold" if cell.leading else ""
+    parts = [
+        _text(wording.reproduced(cell), style=bold),
+        _text(mark, style=_STYLES.get(str(cell.verdict.kind), "")),
+    ]
     if cell.mean is None and cell.published:
         parts.append(_text(f"[{wording.published(cell)}]", style="dim"))
     return Text(" ").join(part for part in parts if part.plain)
@@ -75,9 +80,9 @@ def _text(text: str, style: str = "") -> Text:
     return Text(escaping.terminal(text), style=style)
 
 
-def _framed(comparison: Comparison, table: Table) -> Group:
+def _framed(comparison: Comparison, table: Table, notes: Iterable[wording.Note]) -> Group:
     """The table between its warning and its notes."""
     warning = wording.warning(comparison)
     above = [_text(warning, style="bold magenta")] if warning else []
-    below = [_text(f"{note.title}: {note.text}", style="dim") for note in wording.notes(comparison)]
+    below = [_text(f"{note.title}: {note.text}", style="dim") for note in notes]
     return Group(*above, table, *below)

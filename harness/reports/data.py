@@ -71,8 +71,18 @@ def _records(comparison: Comparison) -> Iterator[dict[str, object]]:
                 "unavailable": cell.unavailable,
                 "reasons": "; ".join(verdict.reasons),
                 "notes": "; ".join(filter(None, (*cell.notes, verdict.note))),
+                "audit": " ".join(_findings(comparison, row.id, cell.column)),
+                "leading": cell.leading,
                 "scores": " ".join(f"{item.seed}:{item.score!r}" for item in cell.scores),
             }
+
+
+def _findings(comparison: Comparison, row: str, column: str) -> list[str]:
+    return [
+        finding.sentence
+        for finding in comparison.findings
+        if row in finding.rows and column in finding.columns
+    ]
 
 
 def _rows(comparison: Comparison) -> Iterator[tuple[str, str, ComparedRow]]:
@@ -88,7 +98,7 @@ def _rows(comparison: Comparison) -> Iterator[tuple[str, str, ComparedRow]]:
 
 def json_text(comparison: Comparison) -> str:
     """Everything the comparison holds, indented, numbers unrounded, what is not finite as null."""
-    return json.dumps(_finite(_document(comparison)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(finite(_document(comparison)), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _document(comparison: Comparison) -> dict[str, Any]:
@@ -114,7 +124,8 @@ def _document(comparison: Comparison) -> dict[str, Any]:
             for group in comparison.groups
         ],
         "total": comparison.total and _row(comparison.total),
-        "notes": [asdict(note) for note in wording.notes(comparison)],
+        "findings": [asdict(finding) for finding in comparison.findings],
+        "notes": [asdict(note) for note in (wording.bold(comparison), *wording.notes(comparison))],
     }
 
 
@@ -126,12 +137,12 @@ def _cell(cell: ComparedCell) -> dict[str, Any]:
     return asdict(cell) | {"verdict": asdict(cell.verdict) | {"text": cell.verdict.text}}
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """The same JSON value with None for every number that JSON cannot write."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 # Brackets too: LaTeX takes a '[' that follows '\\' for an argument. Hyphens in a row would become dashes.
 _LATEX = {
@@ -23,8 +24,30 @@ _LATEX = {
     "]": "{]}",
     "*": "{*}",
     "\N{PLUS-MINUS SIGN}": r"\ensuremath{\pm}",
-    "\N{EN DASH}": "--",
+    "\N{DAGGER}": r"\textdagger{}",
+    "\N{EN DASH}": r"\textendash{}",
+    "\N{MINUS SIGN}": "$-$",
+    "\N{LESS-THAN OR EQUAL TO}": r"\ensuremath{\leq}",
+    "\N{GREATER-THAN OR EQUAL TO}": r"\ensuremath{\geq}",
+    "\N{ALMOST EQUAL TO}": r"\ensuremath{\approx}",
+    "\N{RIGHTWARDS ARROW}": r"\ensuremath{\to}",
+} | {
+    unicodedata.lookup(f"GREEK {size} LETTER {name}"): rf"\ensuremath{{\{command}}}"
+    for size, commands in (
+        (
+            "SMALL",
+            "alpha beta gamma delta varepsilon eta theta kappa lambda mu pi rho sigma tau varphi omega",
+        ),
+        ("CAPITAL", "Gamma Delta Theta Pi Sigma Omega"),
+    )
+    for command in commands.split()
+    for name in [command.removeprefix("var").upper().replace("LAMBDA", "LAMDA")]  # as Unicode spells it
 }
+# letters that LaTeX's fonts have: western and central Europe's, and typographers' marks
+_LATEX_KNOWN = re.compile(
+    "[\x20-\x7e\xa0-\u0125\u0128-\u0137\u0139-\u013e\u0141-\u0148\u014a-\u0165\u0168-\u017e"
+    "\u2014\u2018-\u201e\u2022\u2026]"
+)
 _MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {mark: f"\\{mark}" for mark in r"\`*_[]|~#$"}
 
 # a number stays a number for a spreadsheet, whatever its sign
@@ -40,12 +63,16 @@ def _one_line(text: str) -> str:
 
 
 def latex(text: str) -> str:
-    """For LaTeX text, outside mathematics."""
+    """For LaTeX text, outside mathematics; a character that its fonts lack becomes ``U+4E2D`` or the like."""
     return re.sub(
         "-(?=-)|[^-]",
-        lambda match: "-{}" if match[0] == "-" else _LATEX.get(match[0], match[0]),
+        lambda match: "-{}" if match[0] == "-" else _LATEX.get(match[0]) or _latex_known(match[0]),
         _one_line(text),
     )
+
+
+def _latex_known(character: str) -> str:
+    return character if _LATEX_KNOWN.fullmatch(character) else f"U+{ord(character):04X}"
 
 
 def markdown(text: str) -> str:

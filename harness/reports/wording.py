@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.analysis.audit import HEADINGS
 from harness.analysis.scores import SCORE_RULES
 from harness.analysis.verdicts import LEGEND, VerdictKind
 
@@ -13,20 +15,22 @@ if TYPE_CHECKING:
     from harness.analysis.comparison import ComparedCell, ComparedRow, Comparison
     from harness.specs import models
 
+_IMPORTED = "\N{DAGGER}"
 _MOST_CELLS = 6  # cells that a note lists by name before it only counts them
 
 
-def number(value: float | None, *, sign: bool = False) -> str:
-    """A score with one decimal, an en dash for None; never '-0.0'."""
+def number(value: float | None, *, sign: bool = False, digits: int = 1) -> str:
+    """A score with ``digits`` decimals, an en dash for None; never '-0.0'."""
     if value is None:
         return "\N{EN DASH}"
-    rounded = round(value, 1) + 0.0
-    return f"{rounded:+.1f}" if sign and rounded else f"{rounded:.1f}"
+    rounded = round(value, digits) + 0.0
+    return f"{rounded:+.{digits}f}" if sign and rounded else f"{rounded:.{digits}f}"
 
 
-def mean_std(mean: float | None, std: float | None) -> str:
+def mean_std(mean: float | None, std: float | None, digits: int = 1) -> str:
     """For example ``20.8 ± 0.9``, or ``20.8`` where there is no deviation."""
-    return number(mean) if std is None else f"{number(mean)} \N{PLUS-MINUS SIGN} {number(std)}"
+    parts = [mean] if std is None else [mean, std]
+    return " \N{PLUS-MINUS SIGN} ".join(number(part, digits=digits) for part in parts)
 
 
 def p_value(value: float | None) -> str:
@@ -36,30 +40,30 @@ def p_value(value: float | None) -> str:
     return "<0.001" if value < 0.0005 else f"{value:.3f}"
 
 
-def reproduced(cell: ComparedCell) -> str:
+def reproduced(cell: ComparedCell, digits: int = 1) -> str:
     """Our number, or why there is none; empty where the verdict's mark says it."""
-    return mean_std(cell.mean, cell.std) if cell.mean is not None else cell.unavailable or ""
+    return mean_std(cell.mean, cell.std, digits) if cell.mean is not None else cell.unavailable or ""
 
 
-def published(cell: ComparedCell) -> str:
+def published(cell: ComparedCell, digits: int = 1) -> str:
     """The paper's number, or an en dash."""
-    return mean_std(cell.published.mean, cell.published.std) if cell.published else number(None)
+    return mean_std(cell.published.mean, cell.published.std, digits) if cell.published else number(None)
+
+
+def _short(commit: str) -> str:
+    """A commit's first twelve characters, and what is said of it."""
+    name, _, said = commit.partition(" ")
+    return f"{name[:12]} {said}".rstrip()
 
 
 def mark(cell: ComparedCell) -> str:
-    """The verdict's mark; where `reproduced` already says why nothing is there, only that it is N/C."""
+    """The verdict's mark, and a dagger on imported numbers.
+
+    Where `reproduced` already says why nothing is there, only that it is N/C.
+    """
     if cell.unavailable is None or cell.mean is not None:
-        return cell.verdict.mark
+        return f"{cell.verdict.mark}{_IMPORTED if cell.imported else ''}"
     return str(cell.verdict.kind) if cell.verdict.kind is VerdictKind.INCOMPARABLE else ""
-
-
-def best(row: ComparedRow) -> frozenset[str]:
-    """Columns with the highest complete mean of a row, as printed; empty unless at least two have one."""
-    means = {
-        cell.column: round(cell.mean, 1) for cell in row.cells if cell.mean is not None and cell.complete
-    }
-    top = max(means.values(), default=None)
-    return frozenset(column for column, mean in means.items() if len(means) > 1 and mean == top)
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ def diff_lines(comparison: Comparison) -> Iterator[DiffLine]:
                 reproduced=ours,
                 published=theirs,
                 difference=number(cell.difference, sign=True),
-                verdict=cell.verdict.text,
+                verdict=f"{cell.verdict.text}{_IMPORTED if cell.imported else ''}",
                 p=p_value(cell.verdict.p_adjusted),
             )
 
@@ -132,9 +136,11 @@ def notes(comparison: Comparison) -> tuple[Note, ...]:
     table = comparison.table
     counts = ", ".join(f"{kind} {count}" for kind, count in comparison.counts.items() if count)
     legend = "; ".join(f"{kind} {meaning}" for kind, meaning in LEGEND.items())
+    if any(cell.imported for cell in comparison.cells):
+        legend += f"; {_IMPORTED} imported from a file of scores, not trained here"
     lines = [
         Note("Verdicts", f"{counts} ({len(comparison.cells)} cells)"),
-        Note("Legend", f"{legend}; [ ] published number where nothing is reproduced"),
+        Note("Legend", legend),
         Note("Tests", _tests(comparison)),
         Note("Intervals", _intervals(comparison)),
         Note("Protocol", _protocol(comparison)),
@@ -159,14 +165,61 @@ def notes(comparison: Comparison) -> tuple[Note, ...]:
     lines += [
         Note("Column", f"{column.label}: {column.note}") for column in comparison.columns if column.note
     ]
-    lines += [Note("Note", text) for text in table.footnotes]
+    lines += [Note("Note", text) for text in comparison.footnotes]
+    lines += _audit_notes(comparison)
     lines += [Note("Cells", text) for text in _cell_notes(comparison)]
-    commits = ", ".join(commit[:12] for commit in comparison.commits) or "none recorded"
+    commits = ", ".join(map(_short, comparison.commits)) or "none recorded"
     lines.append(
         Note("Provenance", f"environment fingerprints: {comparison.environments}; git commits: {commits}")
     )
-    lines.append(Note("Spec", f"{table.id}, version {table.version}"))
+    preset = f", preset '{comparison.preset}' ({comparison.label})" if comparison.label else ""
+    lines.append(Note("Spec", f"{table.id}, version {table.version}{preset}"))
     return tuple(lines)
+
+
+def table_notes(
+    comparison: Comparison, *, style: str = "in brackets", with_published: bool = False
+) -> tuple[Note, ...]:
+    """What bold numbers are, which are the paper's, and `notes`: for reports in the paper's layout.
+
+    Args:
+        comparison: the table.
+        style: what tells the paper's numbers from ours.
+        with_published: whether they stand beside all of ours, or only where we have none.
+    """
+    where = "beside ours" if with_published else "where nothing is reproduced"
+    return (bold(comparison), Note("The paper's numbers", f"{style}, {where}"), *notes(comparison))
+
+
+def bold(comparison: Comparison) -> Note:
+    """The rule behind `ComparedCell.leading`."""
+    return Note(
+        "Bold",
+        "the best mean of a row among columns with all their seeds, and those not significantly below it "
+        "(one-sided Welch's t-tests on the scores by seed, Holm over the row, "
+        f"alpha {comparison.table.verdict.alpha:g}; a single seed is not tested)",
+    )
+
+
+def without_scores(comparison: Comparison) -> tuple[Note, ...]:
+    """A note for each reason why columns cannot be run, for reports whose cells have no room for it."""
+    labels = {column.id: column.label for column in comparison.columns}
+    rows = sum(len(group.rows) for group in comparison.groups)
+    reasons: dict[str, Counter[str]] = {}
+    for cell in comparison.cells:
+        if cell.mean is None and cell.unavailable:
+            reasons.setdefault(cell.unavailable, Counter())[cell.column] += 1
+    return tuple(
+        Note(
+            "Without scores",
+            f"{reason}: "
+            + ", ".join(
+                labels[column] + ("" if count == rows else f" ({count} of {rows} rows)")
+                for column, count in columns.items()
+            ),
+        )
+        for reason, columns in reasons.items()
+    )
 
 
 def _tests(comparison: Comparison) -> str:
@@ -174,8 +227,9 @@ def _tests(comparison: Comparison) -> str:
     tested = sum(cell.verdict.p is not None for cell in comparison.cells)
     return (
         f"Welch's t-test, Benjamini-Hochberg over the {tested} cells tested (averages apart), "
-        f"alpha {settings.alpha:g}; equivalence by two one-sided t-tests, margin {settings.margin:g} points, "
-        f"alpha {settings.alpha:g}"
+        f"alpha {settings.alpha:g}; equivalence by two one-sided t-tests, margin {settings.margin:g} points "
+        f"({settings.average_margin:g} for averages), alpha {settings.alpha:g}; "
+        "printed means stand for all that would be printed so"
     )
 
 
@@ -212,6 +266,18 @@ def _data(comparison: Comparison) -> str:
     paper = comparison.table.lineage
     same = comparison.lineage == paper
     return f"lineage {comparison.lineage}" + ("" if same else f"; the paper's numbers come from {paper}")
+
+
+def _audit_notes(comparison: Comparison) -> list[Note]:
+    """The audit's findings, those of a kind in one note."""
+    return [
+        Note(
+            "Audit",
+            f"{heading}. " + " ".join(item.sentence for item in comparison.findings if item.kind == kind),
+        )
+        for kind, heading in HEADINGS.items()
+        if any(item.kind == kind for item in comparison.findings)
+    ]
 
 
 def _cell_notes(comparison: Comparison) -> list[str]:

@@ -8,12 +8,29 @@ import pytest
 import typer
 
 from harness.cli import app
+from harness.specs import Specs
 
 GROUPS = {
     "data": ("ls", "pull", "build", "verify", "path"),
-    "db": ("upgrade", "check", "merge", "import", "export", "backup"),
+    "db": ("upgrade", "check", "merge", "import", "export", "backup", "serve"),
 }
-ALONE = ("ls", "show", "validate", "plan", "reproduce", "status", "retry", "table", "diff", "doctor")
+ALONE = (
+    "ls",
+    "show",
+    "validate",
+    "audit",
+    "plan",
+    "reproduce",
+    "status",
+    "retry",
+    "table",
+    "report",
+    "stats",
+    "diff",
+    "drift",
+    "accept",
+    "doctor",
+)
 VERBS = [
     [],
     *([name] for name in (*ALONE, *GROUPS)),
@@ -46,7 +63,7 @@ def test_every_help_page_ends_with_examples_that_parse(cli, verb):
 
 def test_help_lists_each_verb_on_one_line_in_full(cli):
     listed = cli("--help").out.partition("Commands:")[2].partition("Examples:")[0].split("\n")
-    assert len([line for line in listed if line.strip()]) == 12
+    assert len([line for line in listed if line.strip()]) == len(ALONE) + len(GROUPS)
     assert not [line for line in listed if "..." in line]
 
 
@@ -57,8 +74,15 @@ def test_help_lists_each_verb_on_one_line_in_full(cli):
         (["ls"], {"torch", "sqlalchemy", "numpy", "rich"}),
         (["ls", "datasets", "--long"], {"torch", "sqlalchemy"}),
         (["show", "aspc-table1", "--published"], {"torch"}),
-        (["table", "aspc-table1", "--db", "results.db"], {"torch", "scipy.stats"}),
-        (["diff", "aspc-table1", "--db", "results.db"], {"torch", "scipy.stats"}),
+        (["audit", "--all"], {"torch", "sqlalchemy", "numpy", "rich"}),
+        (["table", "aspc-table1", "--db", "results.db"], {"torch", "scipy.stats", "matplotlib"}),
+        (["report", "aspc-table1", "--db", "results.db"], {"torch", "scipy.stats", "pandas"}),
+        (["stats", "aspc-table1", "--pairs", "--db", "results.db"], {"torch", "scipy.stats", "pandas"}),
+        (["diff", "aspc-table1", "--db", "results.db"], {"torch", "scipy.stats", "matplotlib"}),
+        (
+            ["drift", "aspc-table1", "--db", "results.db", "--baseline", "results.db"],
+            {"torch", "scipy.stats"},
+        ),
         (["status", "aspc-table1", "--db", "results.db"], {"torch", "scipy.stats"}),
         (["retry", "aspc-table1", "--restart", "--db", "results.db"], {"torch", "h5py"}),
         (["data", "ls"], {"torch", "minari"}),
@@ -93,4 +117,4 @@ def test_version(cli):
 
 def test_the_module_runs_too(program):
     done = program("ls")
-    assert (done.returncode, done.stdout) == (0, "aspc-table1\n")
+    assert (done.returncode, done.stdout.split()) == (0, Specs().ids("tables"))

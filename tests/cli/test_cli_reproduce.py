@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -54,7 +56,10 @@ def test_trains_prints_and_trains_nothing_twice(program, cli, tiny, elsewhere):
     assert "| maze2d-umaze-v1 |" in done.stdout
     assert "N/C" in done.stdout
     assert "verdicts: N/C 1 (1 cell)" in done.stderr
-    assert "harness diff aspc-table1 --preset tiny" in done.stderr
+    again = next(
+        line for line in done.stderr.splitlines() if line.startswith("  harness ") and "diff" in line
+    )
+    assert cli(*shlex.split(again)[1:]).code == 0
     assert (elsewhere / "tiny.db").exists()
     plan = json.loads(cli("--specs", tiny, "plan", "aspc-table1", "--preset", "tiny", "--json").out)
     assert (plan["to_train"], plan["cells"][0]["done"], plan["populations"]) == (0, 2, 0)
@@ -79,6 +84,21 @@ def test_trains_prints_and_trains_nothing_twice(program, cli, tiny, elsewhere):
     assert failed.code == 5
     assert "seed 2 at step 7: FloatingPointError: diverged" in failed.err
     assert "| maze2d-umaze-v1 |" in failed.out
+
+
+def test_failed_runs_are_exit_code_5_and_the_way_on_works_as_printed(cli, tiny):
+    specs = Specs([tiny])
+    resolved = resolve(specs, "aspc-table1", preset="tiny")
+    runs = [run for cell in resolved.cells for run in cell.runs]
+    with Store.open("other.db", create=True) as store:
+        store.register(runs)
+        for key in store.claim([run.key for run in runs]):
+            store.fail(key, 7, "it diverged")
+    result = cli("--specs", tiny, "reproduce", "aspc-table1", "--preset", "tiny", "--db", "other.db", "-q")
+    assert result.code == 5
+    listed, queued = re.findall("`(harness [^`]*)`", result.err)
+    assert "it diverged" in cli(*shlex.split(listed)[1:]).out
+    assert "2 failed runs queued again" in cli(*shlex.split(queued)[1:]).err
 
 
 def test_runs_that_somebody_else_trains_are_incomplete(cli, tiny):

@@ -4,6 +4,7 @@ import pytest
 
 from harness.analysis.comparison import ComparedCell, ComparedGroup, ComparedRow, Comparison, SeedScore
 from harness.analysis.intervals import interval
+from harness.analysis.leading import leading
 from harness.analysis.verdicts import Case, average, estimate, verdicts
 from harness.specs import PublishedCell, models
 
@@ -78,8 +79,18 @@ def example(*, incomparable=(), label=None, text=""):
         Case(estimated(*key), theirs(printed(*key)), len(SCORES.get(key, ())), 4, incomparable)
         for key in keys
     ]
+    leaders = [
+        flag
+        for start in range(0, len(cases), len(columns))
+        for flag in leading(
+            [case.reproduced if case.have == 4 else None for case in cases[start : start + len(columns)]],
+            0.05,
+        )
+    ]
     cells = {}
-    for (row, column), case, verdict in zip(keys, cases, verdicts(cases, table.verdict, label), strict=True):
+    for leads, (row, column), case, verdict in zip(
+        leaders, keys, cases, verdicts(cases, table.verdict, label), strict=True
+    ):
         scores = SCORES.get((row, column), ())
         cells[row, column] = ComparedCell(
             row=row,
@@ -94,6 +105,7 @@ def example(*, incomparable=(), label=None, text=""):
             unavailable=f"no implementation{text}" if column == "iql" else None,
             verdict=verdict,
             notes=("1 failed",) if (row, column) == ("hopper-expert-v2", "td3_bc") else (),
+            leading=leads,
         )
 
     def averages(row, label_text, members):

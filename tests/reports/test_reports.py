@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from harness.errors import UnknownNameError
+from harness.errors import HarnessError, UnknownNameError
 from harness.reports import DIFF_FORMATS, FORMATS, console, escaping, render, render_diff, wording
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -132,11 +132,53 @@ def test_p_values(value, text):
     assert wording.p_value(value) == text
 
 
-def test_best_is_bold_and_needs_all_seeds(example):
-    first, second = example().groups[0].rows
-    assert wording.best(first) == {"aspc"}
-    # td3_bc's 110 rests on 2 of 4 seeds: no contender, and one column alone is not the best of anything
-    assert wording.best(second) == frozenset()
+def test_bold_is_decided_once(example):
+    comparison = example()
+    leading = {(cell.row, cell.column) for cell in comparison.cells if cell.leading}
+    # td3_bc's 110 on hopper-expert rests on 2 of 4 seeds, and one column alone is not the best of anything
+    assert leading == {("hopper-medium-v2", "aspc")}
+    assert render(comparison, "markdown").count("**92.8 ± 2.0**") == 1
+    assert r"\textbf{92.8} & $\pm$\,\textbf{2.0} & {\tiny OK}" in render(comparison, "latex")
+    assert r"\bfseries 92.8 +- 2.0 & {\tiny OK}" in render(comparison, "latex", siunitx=True)
+    in_csv = csv.DictReader(io.StringIO(render(comparison, "csv")))
+    assert {(line["row"], line["column"]) for line in in_csv if line["leading"] == "True"} == leading
+    document = json.loads(render(comparison, "json"))
+    flags = [
+        (cell["row"], cell["column"])
+        for group in document["groups"]
+        for row in group["rows"]
+        for cell in row["cells"]
+        if cell["leading"]
+    ]
+    assert flags == sorted(leading)
+    for text in (render(comparison, "markdown"), render(comparison, "latex"), str(document["notes"])):
+        assert "Holm over the row" in text
+
+
+@pytest.mark.parametrize("siunitx", [False, True])
+def test_the_papers_numbers_beside_ours(example, siunitx):
+    text = render(example(), "latex", siunitx=siunitx, with_published=True, digits=2)
+    ours = r"\bfseries 92.77 +- 2.03" if siunitx else r"\textbf{92.77} & $\pm$\,\textbf{2.03}"
+    theirs = "92.70 +- 2.20" if siunitx else r"\textcolor{gray}{92.70} & \textcolor{gray}{$\pm$\,2.20}"
+    assert rf"{ours} & {{\tiny OK}} & {theirs} & " in text
+    assert "**92.77 ± 2.03** OK \\[92.70 ± 2.20\\]" in render(
+        example(), "markdown", with_published=True, digits=2
+    )
+
+
+@pytest.mark.parametrize(
+    ("form", "option"),
+    [
+        ("markdown", {"siunitx": True}),
+        ("markdown", {"standalone": True}),
+        ("csv", {"digits": 1}),
+        ("json", {"with_published": True}),
+    ],
+)
+def test_options_without_a_meaning_are_refused(example, form, option):
+    name = "--" + next(iter(option)).replace("_", "-")
+    with pytest.raises(HarnessError, match=f"{name} has no meaning for {form}; it is for .*latex"):
+        render(example(), form, **option)
 
 
 # -- escaping ----------------------------------------------------------------------------------------------
@@ -144,7 +186,7 @@ def test_best_is_bold_and_needs_all_seeds(example):
 NASTY = st.text(st.sampled_from("\\{}$&#_%~^<>|[]*`\"'-=+@\n\r\tab é–±"), max_size=30)
 COMMANDS = re.compile(
     r"\\textbackslash\{\}|\\textasciitilde\{\}|\\textasciicircum\{\}|\\textless\{\}|\\textgreater\{\}"
-    r"|\\textbar\{\}|\\ensuremath\{\\pm\}|\\[{}$&#_%]|\{\[\}|\{\]\}|\{\*\}|-\{\}"
+    r"|\\textbar\{\}|\\textendash\{\}|\\ensuremath\{\\pm\}|\\[{}$&#_%]|\{\[\}|\{\]\}|\{\*\}|-\{\}"
 )
 
 
@@ -156,7 +198,7 @@ def test_latex_leaves_no_special(text):
 @given(NASTY)
 def test_latex_loses_nothing(text):
     """As many visible characters come out as went in, runs of white space counting as one."""
-    visible = COMMANDS.sub("x", escaping.latex(text)).replace("--", "-")
+    visible = COMMANDS.sub("x", escaping.latex(text))
     assert len(visible) == len(re.sub(r"\s+", " ", text))
 
 
@@ -172,13 +214,15 @@ def test_markdown_tables_keep_their_columns(example, text):
         assert not re.search(r"(?<!\\)`|<(?!br)|[\x00-\x09]", document)
 
 
-@given(NASTY)
-def test_latex_tables_keep_their_columns(example, text):
-    document = render(example(text=text), "latex")
+@given(NASTY, st.booleans(), st.booleans())
+def test_latex_tables_keep_their_columns(example, text, siunitx, with_published):
+    document = render(example(text=text), "latex", siunitx=siunitx, with_published=with_published)
+    each = 2 + with_published if siunitx else 3 + 2 * with_published
     body = document.split("\\toprule\n")[1].split("\\bottomrule")[0]
     for line in body.splitlines():
-        if line != "\\midrule":
-            assert len(re.findall(r"(?<!\\)&", line)) == 3
+        if not line.startswith(("\\midrule", "\\cmidrule", "\\addlinespace")):
+            spanned = sum(int(width) - 1 for width in re.findall(r"\\multicolumn\{(\d+)\}", line))
+            assert len(re.findall(r"(?<!\\)&", line)) + spanned == 3 * each
             assert line.endswith(" \\\\")
     bare = re.sub(r"\\[{}]", "", document)
     assert bare.count("{") == bare.count("}")
@@ -204,3 +248,25 @@ def test_csv_formula_in_a_label(example):
 
 def test_console_text_is_no_markup(example):
     assert "[red]" in rendered(example(text="[red]"), "diff.txt")
+
+
+def test_imported_numbers_carry_a_dagger_and_a_legend(example):
+    plain = example()
+    groups = tuple(
+        replace(
+            group,
+            rows=tuple(
+                replace(row, cells=tuple(replace(cell, imported=True) for cell in row.cells))
+                for row in group.rows
+            ),
+        )
+        for group in plain.groups
+    )
+    imported = replace(plain, groups=groups)
+    for style in ("markdown", "latex"):
+        ours, theirs = render(imported, style), render(plain, style)
+        dagger = r"\textdagger" if style == "latex" else "†"
+        assert dagger not in theirs
+        assert ours.count(dagger) > 2
+        assert "imported from a file of scores" in ours
+    assert "†" in render_diff(imported, "markdown")

@@ -1,0 +1,168 @@
+r"""The paper's layout in LaTeX: booktabs rules, numbers aligned at the decimal point or at ``\pm``.
+
+Each column of the table is several of LaTeX's: our number (mean and deviation; with siunitx one S column),
+the verdict's mark, and, where asked for, the paper's number in grey.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import jinja2
+
+from harness.reports import escaping, wording
+from harness.reports.templating import Raw, environment
+
+if TYPE_CHECKING:
+    from harness.analysis.comparison import ComparedCell, Comparison
+
+
+_UNDER = ("Bold", "The paper's numbers", "Protocol", "Data", "Provenance", "Spec")  # not moved with the rest
+
+
+def latex_table(
+    comparison: Comparison,
+    *,
+    standalone: bool = False,
+    siunitx: bool = False,
+    with_published: bool = False,
+    digits: int = 1,
+) -> str:
+    r"""The paper's layout as a ``table`` environment or as a whole document.
+
+    Args:
+        comparison: the table.
+        standalone: a whole document; else the notes that would overfill a page are a second float.
+        siunitx: numbers in the S columns of siunitx, version 3.
+        with_published: the paper's number in grey beside each of ours, not only where we have none.
+        digits: decimals of all scores.
+    """
+    columns = _Columns(comparison, siunitx, with_published, digits)
+    notes = wording.table_notes(
+        comparison,
+        style="in grey" if with_published else "in grey brackets",
+        with_published=with_published,
+    )
+    return (
+        _templates()
+        .get_template("table.tex.j2")
+        .render(
+            comparison=comparison,
+            columns=columns,
+            warning=wording.warning(comparison),
+            under=[note for note in notes if note.title in _UNDER],
+            notes=[
+                *wording.without_scores(comparison),
+                *(note for note in notes if note.title not in _UNDER),
+            ],
+            standalone=standalone,
+        )
+    )
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """How a column of the table becomes several of LaTeX's, and its cells their entries."""
+
+    comparison: Comparison
+    siunitx: bool
+    with_published: bool
+    digits: int
+
+    @property
+    def of_number(self) -> int:
+        return 1 if self.siunitx else 2
+
+    @property
+    def of_ours(self) -> int:
+        return self.of_number + 1
+
+    @property
+    def each(self) -> int:
+        """LaTeX's columns for one of the table's."""
+        return self.of_ours + (self.of_number if self.with_published else 0)
+
+    @property
+    def all(self) -> int:
+        """LaTeX's columns of the whole table."""
+        return 1 + self.each * len(self.comparison.columns)
+
+    def specification(self) -> Raw:
+        """Of one column of the table."""
+        number, grey = r"r@{\,}l", ""
+        if self.siunitx:
+            form = self._table_format()
+            number, grey = f"S[{form}]", f"S[{form}, color=gray]"
+        return Raw(rf"{number}@{{\;}}l" + ((grey or number) if self.with_published else ""))
+
+    def rules(self) -> Raw:
+        """A short rule under each heading."""
+        starts = range(2, self.all, self.each)
+        return Raw(" ".join(rf"\cmidrule(lr){{{start}-{start + self.each - 1}}}" for start in starts))
+
+    def cell(self, cell: ComparedCell) -> Raw:
+        """Our number with its mark, and the paper's."""
+        return Raw(" & ".join([self._ours(cell), *([self._theirs(cell)] if self.with_published else [])]))
+
+    def _ours(self, cell: ComparedCell) -> str:
+        mark = rf"{{\tiny {text}}}" if (text := escaping.latex(wording.mark(cell))) else ""
+        if cell.mean is not None:
+            return f"{self._number(cell.mean, cell.std, bold=cell.leading)} & {mark}".rstrip()
+        # why a dataset's cell has no number is said in the notes: here it would widen the column
+        said = {other.unavailable for other in self.comparison.cells}
+        parts = ["" if cell.unavailable in said else escaping.latex(cell.unavailable or ""), mark]
+        if cell.published and not self.with_published:
+            shown = escaping.latex(f"[{wording.published(cell, self.digits)}]")
+            parts.append(_grey(shown.replace("-", "$-$")))
+        return _spanning(self.of_ours, " ".join(part for part in parts if part) or _grey("--"))
+
+    def _theirs(self, cell: ComparedCell) -> str:
+        if cell.published is None:
+            return _spanning(self.of_number, _grey("--"))
+        number = self._number(cell.published.mean, cell.published.std)
+        return number if self.siunitx else " & ".join(map(_grey, number.split(" & ")))
+
+    def _number(self, mean: float, std: float | None, *, bold: bool = False) -> str:
+        """The entries of a number: mean and deviation, or both in one for siunitx."""
+        shown = [wording.number(part, digits=self.digits) for part in (mean, std) if part is not None]
+        if self.siunitx:
+            return (r"\bfseries " if bold else "") + " +- ".join(shown)
+        strong = [rf"\textbf{{{part}}}" if bold else part for part in shown]
+        return strong[0].replace("-", "$-$") + " & " + (rf"$\pm$\,{strong[1]}" if std is not None else "")
+
+    def _table_format(self) -> str:
+        """Room for the widest numbers of the table."""
+        cells = (*self.comparison.cells, *self.comparison.averages)
+        numbers = [(cell.mean, cell.std) for cell in cells if cell.mean is not None]
+        if self.with_published:
+            numbers += [(cell.published.mean, cell.published.std) for cell in cells if cell.published]
+        means = [wording.number(mean, digits=self.digits) for mean, _ in numbers]
+        stds = [wording.number(std, digits=self.digits) for _, std in numbers if std is not None]
+        sign = "-" if any(mean.startswith("-") for mean in means) else ""
+        whole = max((len(mean.lstrip("-").partition(".")[0]) for mean in means), default=1)
+        # siunitx counts the deviation's digits in units of the last place
+        spread = max((len(std.replace(".", "")) for std in stds), default=0)
+        return f"table-format={sign}{whole}.{self.digits}" + (f"({spread})" if spread else "")
+
+
+def _grey(text: str) -> str:
+    return rf"\textcolor{{gray}}{{{text}}}" if text else ""
+
+
+def _spanning(columns: int, text: str) -> str:
+    return rf"\multicolumn{{{columns}}}{{c}}{{{text}}}"
+
+
+def _label(text: str) -> Raw:
+    r"""For ``\label``, which takes no escapes: anything but letters, digits, ``.``, ``+`` and ``-`` goes."""
+    return Raw("".join(c if c.isascii() and (c.isalnum() or c in ".+-") else "-" for c in text))
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    # braces belong to LaTeX
+    templates = environment(escaping.latex, block=("<%", "%>"), variable=("<<", ">>"))
+    templates.filters["label"] = _label
+    return templates

@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from harness.reports.figures import illustrations, save
+from harness.reports.history import RunHistory
+
+NASTY = "$\\frac{1}{$ _ <script>\n\x1b[31m"
+
+
+def run(seed, score, curve=(), metrics=None, **more):
+    given = {
+        "wall_seconds": None,
+        "environment": {},
+        "failure": "",
+        "status": "finished",
+        "origin": "trained",
+    }
+    return RunHistory(f"{seed}", seed, score=score, curve=tuple(curve), metrics=metrics or {}, **given | more)
+
+
+def drawn(comparison, histories):
+    return {item.name: item.figure for item in illustrations(comparison, histories)}
+
+
+def full(example, text=""):
+    """The example with four seeds everywhere, and their histories."""
+    comparison = example(text=text)
+    rng = np.random.default_rng(0)
+    histories = {}
+
+    def whole(cell):
+        scores = rng.normal(50, 5, 4).tolist()
+        items = (
+            [replace(cell.scores[0], seed=seed, score=score) for seed, score in enumerate(scores)]
+            if cell.scores
+            else ()
+        )
+        histories[cell.row, cell.column] = tuple(
+            run(
+                seed,
+                score,
+                [(500, score / 2), (1000, score)],
+                {"alpha": ((500, 1.0), (1000, 2.0))},
+                wall_seconds=60.0,
+            )
+            for seed, score in enumerate(scores)
+        )
+        return items and replace(cell, scores=tuple(items), mean=sum(scores) / 4, n=4)
+
+    template = comparison.cells[0].scores[0]
+    groups = []
+    for group in comparison.groups:
+        rows = []
+        for row in group.rows:
+            cells = tuple(whole(replace(cell, scores=(template,))) for cell in row.cells)
+            rows.append(replace(row, cells=cells))
+        groups.append(replace(group, rows=tuple(rows)))
+    return replace(comparison, groups=tuple(groups)), histories
+
+
+def test_without_data_nothing_is_drawn(example):
+    comparison = example()
+    empty = replace(
+        comparison,
+        groups=tuple(
+            replace(
+                group,
+                rows=tuple(
+                    replace(
+                        row,
+                        cells=tuple(
+                            replace(cell, mean=None, n=0, scores=(), interval=None) for cell in row.cells
+                        ),
+                    )
+                    for row in group.rows
+                ),
+            )
+            for group in comparison.groups
+        ),
+    )
+    figures = drawn(empty, {})
+    assert set(figures.values()) == {None}
+    assert set(figures) == {
+        "published",
+        "radar",
+        "curves",
+        "aggregates",
+        "profiles",
+        "improvement",
+        "runtime",
+    }
+
+
+def test_with_all_data_everything_is_drawn(example):
+    figures = drawn(*full(example))
+    assert [name for name, figure in figures.items() if figure is None] == []
+    assert "metric-alpha" in figures
+
+
+def test_saved_twice_they_are_the_same_bytes(example, tmp_path):
+    for turn in ("a", "b"):
+        for name, figure in drawn(*full(example)).items():
+            for ending in ("svg", "pdf"):
+                save(figure, tmp_path / f"{turn}-{name}.{ending}")
+    files = sorted(tmp_path.glob("a-*"))
+    assert len(files) == 16
+    for path in files:
+        content = path.read_bytes()
+        assert content == path.with_name(f"b{path.name[1:]}").read_bytes()
+        assert b"<dc:date>" not in content
+        assert b"CreationDate" not in content
+
+
+def test_names_are_no_mathematics_and_stay_in_legends(example, tmp_path):
+    comparison, histories = full(example, NASTY)
+    columns = [column.model_copy(update={"label": f"_{column.label}"}) for column in comparison.columns]
+    comparison = replace(comparison, columns=tuple(columns))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name, figure in drawn(comparison, histories).items():
+            save(figure, tmp_path / f"{name}.svg")
+            figure.savefig(tmp_path / f"{name}.png")
+            assert figure.get_size_inches()[0] == pytest.approx(3.3)
+            if name == "curves":
+                assert [text.get_text()[:7] for text in figure.legends[0].get_texts()] == [
+                    " _ASPC$",
+                    " _TD3+B",
+                    " _IQL",
+                ]
+
+
+def test_a_metric_cannot_name_a_file_elsewhere(example):
+    histories = {("hopper-medium-v2", "aspc"): (run(0, 1.0, metrics={"../../x": ((1, 1.0), (2, 1.0))}),)}
+    (name,) = [name for name in drawn(example(), histories) if name.startswith("metric")]
+    assert re.fullmatch(r"metric-------x-[0-9a-f]{8}", name)
+
+
+def test_bands_are_standard_errors_of_the_mean_over_cells(example):
+    def curve(last):
+        return [(500, 0.0), (1000, last)]
+
+    histories = {
+        ("hopper-medium-v2", "aspc"): (run(0, 10.0, curve(10.0)), run(1, 14.0, curve(14.0))),
+        ("hopper-expert-v2", "aspc"): (run(0, 30.0, curve(30.0)), run(1, 40.0, [*curve(40.0), (1500, 1e9)])),
+        # failed: its curve is no part of any mean
+        ("hopper-expert-v2", "td3_bc"): (run(0, None, curve(1e6), status="failed"),),
+    }
+    (axes,) = drawn(example(), histories)["curves"].axes
+    (line,) = axes.lines
+    assert line.get_xydata().tolist() == [[500, 0], [1000, 23.5]]
+    error = math.sqrt(8 / 2 + 50 / 2) / 2
+    heights = axes.collections[0].get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == pytest.approx((0, 23.5 + error))
+
+
+def test_scatter_holds_every_comparable_cell_once(example):
+    comparison = example()
+    both = [cell for cell in comparison.cells if cell.mean is not None and cell.published]
+    (axes,) = drawn(comparison, {})["published"].axes
+    points = [
+        tuple(point)
+        for found in axes.collections
+        for point in found.get_offsets()
+        if found.get_label()[0] != "_"
+    ]
+    assert sorted(points) == sorted((cell.published.mean, cell.mean) for cell in both)
+    assert drawn(example(incomparable=("generated data",)), {})["published"] is None
+
+
+def test_numbers_on_other_data_are_labelled_in_every_figure(example):
+    comparison, histories = full(example)
+    verdict = replace(comparison.cells[0].verdict, reasons=("generated data", "smoke protocol"))
+    groups = tuple(
+        replace(
+            group,
+            rows=tuple(
+                replace(row, cells=tuple(replace(cell, verdict=verdict) for cell in row.cells))
+                for row in group.rows
+            ),
+        )
+        for group in comparison.groups
+    )
+    figures = drawn(replace(comparison, groups=groups), histories)
+    assert figures.pop("published") is None
+    for figure in figures.values():
+        assert figure.get_suptitle() == "N/C: generated data; smoke protocol"
+
+
+def test_radar_scales_each_spoke_from_lowest_to_highest(example):
+    comparison, histories = full(example)
+    (axes,) = drawn(comparison, histories)["radar"].axes
+    values = np.array([line.get_ydata()[:-1] for line in axes.lines])
+    assert values.shape == (3, 3)
+    np.testing.assert_allclose(values.min(axis=0), 0)
+    np.testing.assert_allclose(values.max(axis=0), 1)
+
+
+def test_runtime_is_per_device_and_of_runs_trained_here(example):
+    def seconds(value, **more):
+        return run(0, 1.0, wall_seconds=value, **more)
+
+    runs = (
+        seconds(100.0, environment={"device": "GPU"}),
+        seconds(300.0, environment={"device": "GPU"}),
+        seconds(50.0),
+        seconds(9.0, status="failed"),
+        seconds(9.0, origin="imported"),
+    )
+    figure = drawn(example(), {("hopper-medium-v2", "aspc"): runs})["runtime"]
+    axes = figure.axes[0]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["ASPC (2)", "ASPC (1)"]
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([200 / 60, 50 / 60])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["GPU", "device not recorded"]

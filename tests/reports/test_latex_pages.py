@@ -1,0 +1,217 @@
+"""The LaTeX table through a real pdflatex: what a reader sees on the page."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shutil
+import subprocess
+import unicodedata
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from harness.analysis.comparison import compare
+from harness.planning.cells import resolve
+from harness.planning.imports import import_rows
+from harness.reports import render, wording
+from harness.results import transfer
+from harness.results.store import Store
+from harness.specs import Specs
+
+TABLE = "aspc-table1"
+EVIL = (r"\input{/etc/passwd}", "50% & more_$")
+MARGIN = 15 / 25.4 * 72  # the document's, in points
+STYLES = [
+    {},
+    {"siunitx": True},
+    {"with_published": True},
+    {"siunitx": True, "with_published": True, "digits": 2},
+]
+PROGRAMS = ("pdflatex", "pdftotext", "pdftoppm", "kpsewhich")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def typesetting():
+    """Left out, with a reason, where the programs or packages are missing; HARNESS_REQUIRE_LATEX=1 fails."""
+    missing = [program for program in PROGRAMS if shutil.which(program) is None]
+    if not missing:
+        missing = [
+            name
+            for name in (
+                "booktabs.sty",
+                "siunitx.sty",
+                "adjustbox.sty",
+                "xcolor.sty",
+                "float.sty",
+                "ptmr8t.tfm",
+            )
+            if subprocess.run(["kpsewhich", name], capture_output=True, check=False).returncode
+        ]
+    if missing:
+        reason = f"LaTeX tables are not typeset here: {', '.join(missing)} missing"
+        (pytest.fail if os.environ.get("HARNESS_REQUIRE_LATEX") == "1" else pytest.skip)(reason)
+
+
+def compared(folder, keep=lambda dataset, column, seed: True):
+    """Table 1 with scores drawn around the printed numbers, where ``keep`` says so."""
+    specs = Specs()
+    resolved = resolve(specs, TABLE)
+    published = specs.published(resolved.table)
+    random = np.random.default_rng(3)
+    path = folder / "scores.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["dataset", "algorithm", "seed", "step", "score"])
+        for cell in resolved.cells:
+            key = (cell.dataset.id, cell.column.id)
+            printed = published[key]
+            for seed in resolved.protocol.seeds:
+                score = random.normal(printed.mean, printed.std or 1.0)
+                if keep(*key, seed):
+                    writer.writerow([*key, seed, resolved.protocol.steps, round(score, 2)])
+    with Store.open(folder / "results.db", create=True) as store:
+        transfer.import_scores(store, import_rows(resolved, transfer.read_scores_csv(path), path), path)
+        return compare(resolved, specs, store)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return compared(tmp_path_factory.mktemp("whole"))
+
+
+def typeset(folder, document, body=""):
+    """Pages of text as laid out, and pdflatex's log."""
+    (folder / "page.tex").write_text(document, encoding="utf-8")
+    (folder / "body.tex").write_text(body, encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "page.tex"]
+    for _ in range(2):  # the second time with the references of the first
+        done = subprocess.run(command, cwd=folder, capture_output=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stdout.decode(errors="replace")[-2000:]
+    text = subprocess.run(
+        ["pdftotext", "-layout", "page.pdf", "-"], cwd=folder, capture_output=True, text=True, check=True
+    ).stdout
+    return text, (folder / "page.log").read_text(errors="replace")
+
+
+def squeezed(text):
+    composed = unicodedata.normalize("NFC", re.sub(r"\s", "", text))
+    return composed.replace("\N{MINUS SIGN}", "-").replace("\N{EN DASH}", "-")
+
+
+def expected(row, style):
+    """What the line of a row shows, without spaces."""
+    digits = style.get("digits", 1)
+    shown = [row.label]
+    for cell in row.cells:
+        shown += [wording.reproduced(cell, digits), wording.mark(cell)]
+        if style.get("with_published"):
+            shown.append(wording.published(cell, digits))
+    return squeezed("".join(shown))
+
+
+def rows(comparison):
+    for group in comparison.groups:
+        yield from group.rows
+        if group.average:
+            yield group.average
+    yield comparison.total
+
+
+def ink(folder, dots_per_inch=60):
+    """(left, top, right, bottom) of white around what is printed on every page, in points; pages of PGM."""
+    subprocess.run(
+        ["pdftoppm", "-gray", "-r", str(dots_per_inch), "page.pdf", "page"], cwd=folder, check=True
+    )
+    for path in sorted(folder.glob("page-*.pgm")):
+        header = re.match(rb"P5\s+(\d+)\s+(\d+)\s+255\s", path.read_bytes())
+        width, height = int(header[1]), int(header[2])
+        grey = np.frombuffer(path.read_bytes(), np.uint8, offset=header.end()).reshape(height, width)
+        down, across = np.nonzero(grey < 200)
+        edges = across.min(), down.min(), width - 1 - across.max(), height - 1 - down.max()
+        yield tuple(edge * 72 / dots_per_inch for edge in edges)
+
+
+def too_wide_or_high(log):
+    return re.findall(r"Overfull.*|.*too large.*", log)
+
+
+@pytest.mark.parametrize("style", STYLES, ids=lambda style: "+".join(style) or "plain")
+def test_the_whole_table_on_a_page(whole, tmp_path, style):
+    text, log = typeset(tmp_path, render(whole, "latex", standalone=True, **style))
+    first = text.split("\f")[0]
+    lines = {squeezed(line) for line in first.splitlines()}
+    for row in rows(whole):
+        assert expected(row, style) in lines
+    for group in whole.groups:
+        assert group.label in lines
+    assert "??" not in text
+    for said in ("d4rl-1m", "lineage d4rl", "git commits", "aspc-table1, version 1", "Holm", "ddof 1"):
+        assert said in " ".join(text.split())
+    assert too_wide_or_high(log) == []
+    margins = list(ink(tmp_path))
+    assert margins
+    assert min(edge for page in margins for edge in page) > MARGIN - 3
+
+
+def test_bold_is_what_the_model_says(whole, tmp_path):
+    source = render(whole, "latex", standalone=True, siunitx=True)
+    typeset(tmp_path, source)
+    cells = (*whole.cells, *whole.averages)
+    assert source.count(r"\bfseries") == sum(cell.leading for cell in cells) > len(list(rows(whole)))
+    fonts = subprocess.run(["pdffonts", "page.pdf"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "NimbusRomNo9L-Medi" in fonts.stdout
+    assert "Type 3" not in fonts.stdout  # bitmaps
+
+
+@pytest.mark.parametrize("style", STYLES, ids=lambda style: "+".join(style) or "plain")
+def test_partly_measured(tmp_path, style):
+    """Missing seeds, missing cells, one seed alone, columns that cannot be run."""
+
+    def keep(dataset, column, seed):
+        return column in ("td3_bc", "aspc") and (not dataset.startswith("hopper") or seed < 1)
+
+    comparison = compared(tmp_path, keep)
+    text, log = typeset(tmp_path, render(comparison, "latex", standalone=True, **style))
+    flat = " ".join(text.split())
+    assert "MISSING 1/4" in flat
+    assert "no implementation: " in flat
+    assert ("[29.5 ± 1.5]" in flat) != bool(style.get("with_published"))
+    assert too_wide_or_high(log) == []
+
+
+@pytest.mark.parametrize("siunitx", [False, True])
+def test_labels_are_text(whole, tmp_path, siunitx):
+    labels = (*EVIL, *(column.label for column in whole.columns[2:]))
+    columns = tuple(
+        column.model_copy(update={"label": label})
+        for column, label in zip(whole.columns, labels, strict=True)
+    )
+    document = render(replace(whole, columns=columns), "latex", standalone=True, siunitx=siunitx)
+    text, log = typeset(tmp_path, document)
+    for label in EVIL:
+        assert squeezed(label) in squeezed(text)
+    assert "root:" not in text
+    assert "passwd" not in log
+    assert too_wide_or_high(log) == []
+
+
+def test_letters_of_all_kinds(whole, tmp_path):
+    title = "\u03b1 \u03b2 \u03c3 \u2264 \u2265 \u2248 \u2192 \u2212 × · é ß ø ł ő č “q” — – ± § 中"
+    comparison = replace(whole, table=whole.table.model_copy(update={"title": title}))
+    text, _ = typeset(tmp_path, render(comparison, "latex", standalone=True))
+    assert squeezed(title).replace("中", "U+4E2D") in squeezed(text)
+
+
+@pytest.mark.parametrize("style", STYLES, ids=lambda style: "+".join(style) or "plain")
+def test_fits_a_narrow_page_of_someones_paper(whole, tmp_path, style):
+    body = render(whole, "latex", **style)
+    needed = re.search(r"% needs (\\usepackage\{.*?\})", body)[1]
+    document = rf"\documentclass{{article}}{needed}\begin{{document}}Text.\input{{body}}\end{{document}}"
+    text, log = typeset(tmp_path, document, body)
+    assert "walker2d-full-replay-v2" in text
+    assert "Notes to Table 1." in text
+    assert "??" not in text
+    assert too_wide_or_high(log) == []
