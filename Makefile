@@ -33,6 +33,8 @@ format: $(VENV)/.installed-dev ## bring the code into its one format
 benchmark: $(VENV)/.installed-dev ## measure speed
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/aggregates.py
+	$(BIN)/python benchmarks/coverage.py
 
 clean: ## delete the virtual environment and caches; results stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist build

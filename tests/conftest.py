@@ -1,5 +1,50 @@
 """Shared by all tests: one thread a process, so that parallel tests on few cores do not fight."""
 
 import os
+import random
+
+import pytest
+
+from harness.planning.cells import resolve
+from harness.results.records import EvaluationRecord
+from harness.results.store import Store
+from harness.specs import Specs
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def trained():
+    """Writes a database of made-up runs of a table, finished as training finishes them.
+
+    Scores are near 50 and the same in every call; ``shift`` (points, by column id) moves them, ``only`` (of
+    row, column id and seed) chooses the runs.
+    """
+
+    def write(path, *, specs=None, shift=None, only=None, fingerprint=None, content="c" * 64, **options):
+        specs = specs or Specs()
+        resolved = resolve(specs, "aspc-table1", **({"preset": "smoke"} | options))
+        steps = resolved.protocol.steps
+        with Store.open(path, create=True) as store:
+            for cell in resolved.cells:
+                reference, name = cell.dataset.reference, cell.column.id
+                runs = [r for r in cell.runs if only is None or only(cell.dataset.id, name, r.seed)]
+                keys = [run.key for run in runs]
+                store.register(runs)
+                assert store.claim(keys) == keys
+                environment = {
+                    "git_commit": "a" * 40,
+                    "torch": "2.12",
+                    "mujoco": "3.17",
+                    **(fingerprint or {}),
+                }
+                store.record_environment(keys, environment, "made up")
+                store.record_dataset(cell.runs[0].configuration["dataset"], content, 10)
+                for run in runs:
+                    score = 50 + random.Random(run.key).gauss(0, 1) + (shift or {}).get(name, 0.0)
+                    raw = reference.minimum + score / 100 * (reference.maximum - reference.minimum)
+                    store.record_evaluations([EvaluationRecord(run.key, steps, [raw] * 3, [10] * 3)])
+                store.finish(keys, 60.0, 30.0)
+        return path
+
+    return write

@@ -11,10 +11,13 @@ ROOT = Path(__file__).parents[1]
 ALGORITHMS = sorted((ROOT / "algorithms").glob("*.py"))
 WITHOUT_TORCH = (
     "harness.analysis.comparison",
+    "harness.analysis.drift",
     "harness.cli",
     "harness.planning.cells",
     "harness.planning.status",
     "harness.reports",
+    "harness.reports.acceptance",
+    "harness.reports.browse",
     "harness.results.store",
     "harness.results.transfer",
     "harness.specs",

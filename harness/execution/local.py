@@ -24,7 +24,7 @@ from harness.planning.cells import ResolvedTable
 from harness.planning.populations import PlannedRun, Population, populations, split_by
 from harness.results.leases import LEASE_SECONDS, LeaseLostError
 from harness.results.provenance import fingerprint
-from harness.results.records import EvaluationRecord
+from harness.results.records import CHANGED, EvaluationRecord
 from harness.results.store import RunState, Store
 from harness.specs import Environment
 from harness.training import checkpoints
@@ -163,8 +163,9 @@ def _resumable(
         loaded: dict[str, Checkpoint] = {}
         parts: defaultdict[str | None, list[str]] = defaultdict(list)
         for key in population.keys:
-            # the file may be newer than the database: a kill can fall between writing the one and the other
-            name = states[key].checkpoint or checkpoint_name(population.keys)
+            # the file may be newer than the database: a kill can fall between writing the one and the other;
+            # a run of no population was never begun, or is retried from the start, whatever files there are
+            name = states[key].checkpoint or f"{states[key].population}.pt"
             if name not in loaded and (settings.checkpoints / name).exists():
                 loaded[name] = checkpoints.load(settings.checkpoints / name)
             parts[name if name in loaded and key in loaded[name].keys else None].append(key)
@@ -273,7 +274,8 @@ class _Execution:
         groups: defaultdict[tuple[tuple[str, str], ...], list[str]] = defaultdict(list)
         for key, state in states.items():
             begun = earlier.get(state.environment_id or -1, {}) if _has_begun(state) else {}
-            if begun and begun["algorithm_source"] != now["algorithm_source"]:
+            sources = {begun.get("algorithm_source"), self._checkpoint and self._checkpoint.source}
+            if sources - {None, now["algorithm_source"]}:
                 raise DataError(
                     f"run {key[:12]} ({state.algorithm}, {state.dataset}, seed {state.seed}) was begun by "
                     f"other code of {state.algorithm} (commit {begun.get('git_commit', 'unknown')}); check "
@@ -375,8 +377,8 @@ def _both(begun: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
     """`now`, with 'old → new' where a run was begun under something else."""
     joined = {}
     for name, value in now.items():
-        last = begun.get(name, value).split(" → ")
-        joined[name] = " → ".join(last if last[-1] == value else [*last, value])
+        last = begun.get(name, value).split(CHANGED)
+        joined[name] = CHANGED.join(last if last[-1] == value else [*last, value])
     return joined
 
 

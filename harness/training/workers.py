@@ -8,6 +8,7 @@ import signal
 import traceback
 from collections import deque
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -16,11 +17,11 @@ from harness.results.records import EvaluationRecord
 from harness.training.rollout import Evaluation
 
 _CONTEXT = multiprocessing.get_context("spawn")  # a fork would take the parent's threads and CUDA along
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # they may reach the whole group; the parent decides
 
 
 def _serve(connection: Connection) -> None:
     """Body of a worker: evaluate what comes until the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     import torch
 
     from harness import environments
@@ -50,7 +51,13 @@ class _Worker:
     def __init__(self) -> None:
         self.connection, theirs = _CONTEXT.Pipe()
         self.process = _CONTEXT.Process(target=_serve, args=(theirs,), daemon=True)
-        self.process.start()
+        resource_tracker.ensure_running()  # when it starts it unblocks the signals again
+        # a child inherits what its parent's thread blocks, so none dies of a signal while it starts either
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         self.task: Evaluation | None = None
 
@@ -60,7 +67,7 @@ class _Worker:
 
     def stop(self) -> None:
         self.connection.close()
-        self.process.terminate()
+        self.process.kill()
         self.process.join()
 
 
@@ -128,15 +135,18 @@ class EvaluationPool:
             if worker.task is None and self._queue:
                 task, attempt = self._queue.popleft()
                 self._attempt[task.key, task.step] = attempt
-                worker.start(task)
+                try:
+                    worker.start(task)
+                except (BrokenPipeError, ConnectionResetError):  # it died while it had nothing to do
+                    self._replace(worker)
 
     def _replace(self, worker: _Worker) -> None:
         """A worker died (killed for memory, crashed in the simulator): put its task to a new one."""
         task = worker.task
         assert task is not None  # noqa: S101 - only busy workers are looked at
         attempt = self._attempt[task.key, task.step]
-        exit_code = worker.process.exitcode
         worker.stop()
+        exit_code = worker.process.exitcode
         self._workers[self._workers.index(worker)] = _Worker()
         if attempt == self._ATTEMPTS:
             raise HarnessError(

@@ -121,6 +121,40 @@ def test_other_code_does_not_go_on_with_begun_runs(train, store, monkeypatch):
     assert set(statuses(store)) == {"interrupted", "queued"}
 
 
+@pytest.fixture
+def resumed(monkeypatch):
+    """Run key -> whether its training began from a checkpoint."""
+    trainer, found = local.Trainer, {}
+
+    def spy(task, recorder, pool, path, options, checkpoint):
+        found.update({run.key: checkpoint is not None for run in task.runs})
+        return trainer(task, recorder, pool, path, options, checkpoint)
+
+    monkeypatch.setattr(local, "Trainer", spy)
+    return found
+
+
+def test_checkpoints_of_a_database_that_is_gone_are_left_alone(train, store, tmp_path, resumed):
+    """The new database knows neither what was evaluated before nor by which code."""
+    asked = iter([False] * 151)
+    assert train(store, stop=lambda: next(asked, True))[0].interrupted
+    assert list((tmp_path / "checkpoints").glob("*.pt"))
+    with Store.open(tmp_path / "new.db", create=True) as new:
+        assert train(new)[0].finished == 4
+    assert list(resumed.values()) == [False] * 4
+
+
+def test_a_retried_run_begins_anew_and_the_others_go_on(train, store, resumed):
+    asked = iter([False] * 151)
+    train(store, stop=lambda: next(asked, True))
+    begun = [key for key, state in store.runs().items() if state.checkpoint]
+    store.claim(begun[:1])
+    store.fail(begun[0], 150, "it diverged")
+    store.retry(begun[:1])
+    assert train(store)[0].finished == 4
+    assert [key for key, on in resumed.items() if on] == begun[1:]
+
+
 def test_a_run_resumed_elsewhere_says_both(train, store, monkeypatch):
     asked = iter([False] * 151)
     train(store, stop=lambda: next(asked, True))

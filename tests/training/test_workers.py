@@ -59,6 +59,27 @@ def test_a_killed_worker_is_replaced_and_its_work_done(evaluation):
     assert record.key == evaluation.key
 
 
+def test_a_worker_that_died_with_nothing_to_do_is_replaced(evaluation):
+    with EvaluationPool(1) as pool:
+        pool._workers[0].process.kill()
+        pool._workers[0].process.join()
+        pool.submit(evaluation)
+        [record] = collect(pool, 1)
+    assert record.key == evaluation.key
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_to_the_whole_group_are_the_parents_business(evaluation, number):
+    with EvaluationPool(1) as pool:
+        worker = pool._workers[0].process
+        os.kill(worker.pid, number)  # while it starts, too
+        pool.submit(evaluation)
+        os.kill(worker.pid, number)
+        collect(pool, 1)
+        assert pool._workers[0].process is worker
+        assert worker.is_alive()
+
+
 def test_a_worker_that_keeps_dying_is_an_error(evaluation):
     def kill_for_ever(pool):
         pool.submit(evaluation)
