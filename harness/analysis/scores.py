@@ -31,7 +31,7 @@ class Evaluated(Protocol):
 
 def normalise(value: float, reference: models.ReferenceScores) -> float:
     """The normalised score of a raw return: 0 is the reference minimum, 100 the maximum (D4RL, 2020)."""
-    return 100.0 * (value - reference.minimum) / (reference.maximum - reference.minimum)
+    return reference.normalise(value)
 
 
 def run_return(evaluations: Sequence[Evaluated], protocol: models.Protocol) -> float | None:

@@ -331,10 +331,8 @@ class _Execution:
         latest: defaultdict[str, list[float]] = defaultdict(list)
         for record in records:
             run = self._runs[record.key]
-            reference = run.cell.dataset.reference
             mean = sum(record.returns) / len(record.returns)
-            score = 100 * (mean - reference.minimum) / (reference.maximum - reference.minimum)
-            latest[run.cell.dataset.id].append(score)
+            latest[run.cell.dataset.id].append(run.cell.dataset.reference.normalise(mean))
         if self._bar:
             self._bar.scores({name: sum(values) / len(values) for name, values in latest.items()})
 

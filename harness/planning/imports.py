@@ -39,7 +39,7 @@ def import_rows(resolved: ResolvedTable, scores: Sequence[ScoreRow], path: Path)
             ImportRow(
                 score=score,
                 record=run_record(cell.runs[0].configuration, score.seed),
-                mean_return=reference.minimum + score.score / 100 * (reference.maximum - reference.minimum),
+                mean_return=reference.raw(score.score),
             )
         )
     return joined

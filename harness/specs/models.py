@@ -71,6 +71,14 @@ class ReferenceScores(Model):
             raise ValueError(f"minimum {self.minimum} must be below maximum {self.maximum}")
         return self
 
+    def normalise(self, value: float) -> float:
+        """The normalised score of a raw return: 0 is the minimum, 100 the maximum (D4RL, 2020)."""
+        return 100.0 * (value - self.minimum) / (self.maximum - self.minimum)
+
+    def raw(self, score: float) -> float:
+        """The raw return of a normalised score."""
+        return self.minimum + score / 100 * (self.maximum - self.minimum)
+
 
 class Environment(Model):
     """Where policies are evaluated: a Gymnasium id, or one of this project's own (``harness/...``)."""
