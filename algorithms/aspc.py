@@ -6,25 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name everyone uses
-from torch import Tensor, nn
+from torch import Tensor
 
+from algorithms.adaptive_scale import AdaptiveScale, AdaptiveScaleHyperparameters, outer_derivative
 from algorithms.base import Batch, batch_mean, per_member, register, static
-from algorithms.optimisers import Adam
 from algorithms.td3_bc import TD3, TD3Hyperparameters, constrained_loss, mean_magnitude
 
 
 @dataclass(frozen=True, kw_only=True)
-class ASPCHyperparameters(TD3Hyperparameters):
+class ASPCHyperparameters(TD3Hyperparameters, AdaptiveScaleHyperparameters):
     """Hyperparameters of ASPC."""
 
     initial_alpha: float = per_member(above=0)  # α₀
-    alpha_interval: int = static(minimum=1)  # k, policy updates per update of α
-    alpha_learning_rate: float = static(minimum=0)  # at k = 10; the authors' code scales it by k / 10
-    # what is left of it after alpha_decay_steps
-    alpha_learning_rate_final: float = static(above=0, maximum=1)
-    alpha_decay_steps: int = static(minimum=1)  # critic updates
-    ema: float = per_member(minimum=0, maximum=1)  # ρ, weight of the old value
     loss: str = static(choices=("L1", "L1+L2", "L1+L3", "L1+L2+L3"))
     reward_centering: bool = static()  # train on r - E[r]
 
@@ -39,25 +32,13 @@ class ASPC(TD3):
     """
 
     Hyperparameters = ASPCHyperparameters
-    value_average: Tensor  # e
     reward_offset: Tensor
 
     def build(self) -> None:
-        """As TD3, and ξ with its optimiser."""
+        """As TD3, and α = softplus(ξ) with its optimiser."""
         super().build()
-        # ξ = ln(exp(α₀) - 1) in a form that large α₀ do not overflow, and in float64: α then starts at α₀
-        # exactly, and small steps are not lost
-        alpha = self.hyper.initial_alpha.double()
-        self.xi = nn.Parameter(alpha + torch.log(-torch.expm1(-alpha)))
-        self.alpha_rate = self.hyper.alpha_learning_rate * self.hyper.alpha_interval / 10
-        # float32, because CUDA's fused Adam reads a learning rate as nothing else
-        rate = torch.tensor(self.alpha_rate, dtype=torch.float32, device=self.device)
-        self.alpha_optimiser = Adam([self.xi], rate)
-        updates = int(
-            self.hyper.alpha_decay_steps / (self.hyper.policy_frequency * self.hyper.alpha_interval)
-        )
-        self.alpha_rate_decay = self.hyper.alpha_learning_rate_final ** (1 / max(updates, 1))
-        self.register_buffer("value_average", self.initial.constant((1,), 0.0).detach())  # e
+        self.scale = AdaptiveScale(self.hyper.initial_alpha)
+        self.scale_optimiser = self.scale.optimiser(self.hyper, self.hyper.policy_frequency)
         self.register_buffer("reward_offset", self._reward_offset())
 
     def _reward_offset(self) -> Tensor:
@@ -66,8 +47,8 @@ class ASPC(TD3):
 
     @property
     def alpha(self) -> Tensor:
-        """α = softplus(ξ), a constant to every loss: ``(M, 1)``."""
-        return F.softplus(self.xi.detach()).to(self.dtype)
+        """α, a constant to every loss: ``(M, 1)``."""
+        return self.scale.value
 
     def phase(self, step: int) -> str:
         """As TD3; every `alpha_interval`-th policy update is followed by one of α."""
@@ -112,37 +93,27 @@ class ASPC(TD3):
             the first two factors held constant. (The paper takes the supremum over the dataset, the code over
             the batch.)
         """
-        value_average = (1 - self.hyper.ema) * batch_mean(new_q) + self.hyper.ema * self.value_average
+        value_average = self.scale.averaged(self.hyper.ema, batch_mean(new_q))
         l1 = constrained_loss(self.alpha, new_q, new_action, batch)
-        l2 = (value_average - self.value_average) ** 2
+        l2 = (value_average - self.scale.value_average) ** 2
         old_error = ((old_action - batch.action) ** 2).mean(-1)
         new_error = ((new_action - batch.action) ** 2).mean(-1)
         change = (old_error - new_error).abs().amax(1, keepdim=True)
         l3 = l2.detach() * old_error.amax(1, keepdim=True) * change
         terms = {"L1": l1, "L2": l2, "L3": l3}
-        return sum(terms[name] for name in self.hyper.loss.split("+")), value_average.detach()
+        chosen = torch.stack([terms[name] for name in self.hyper.loss.split("+")])
+        return chosen.sum(0), value_average.detach()
 
     def update_alpha(self, batch: Batch, old_action: Tensor, n: Tensor, h: Sequence[Tensor]) -> Tensor:
-        """Outer step: dL_out/dξ in closed form, Adam on ξ, decay of its rate. Returns L_out, ``(M, 1)``.
+        """Outer step: dL_out/dα in closed form, Adam on ξ, decay of its rate. Returns L_out, ``(M, 1)``.
 
-        α enters L_in linearly, so ∂²L_in/∂α∂θ = -h / n, and with G = ∇L_out(θ') and J the derivative of
-        Adam's direction by its gradient (`Adam.jacobian`), for the inner learning rate η:
-
-            dL_out/dξ = σ(ξ) · (η / n) · Σ_j G_j J_j h_j
+        α enters L_in linearly: ∂²L_in/∂α∂θ = -h / n.
         """
-        optimiser = self.actor_optimiser
         new_action = self.actor(batch.observation)
         new_q = self.critic.first(batch.observation, new_action)
         loss, value_average = self.outer_loss(batch, old_action, new_action, new_q)
-        gradients = torch.autograd.grad(loss.sum(), optimiser.parameters)
-        products = [
-            (g * optimiser.jacobian(p) * h_p).flatten(1).sum(1, keepdim=True)
-            for p, g, h_p in zip(optimiser.parameters, gradients, h, strict=True)
-        ]
-        d_alpha = self.hyper.actor_learning_rate / n * torch.stack(products).sum(0)
-        self.alpha_optimiser.apply([torch.sigmoid(self.xi.detach()) * d_alpha])
-        # from the number of updates, since tens of thousands of products would add up float32's roundings
-        updates = self.alpha_optimiser.state[self.xi]["step"].double()
-        self.alpha_optimiser.param_groups[0]["lr"].copy_(self.alpha_rate * self.alpha_rate_decay**updates)
-        self.value_average.copy_(value_average)
+        inner = self.actor_optimiser
+        gradients = torch.autograd.grad(loss.sum(), inner.parameters)
+        d_alpha = outer_derivative(inner, self.hyper.actor_learning_rate, gradients, h) / -n
+        self.scale.update(self.scale_optimiser, d_alpha, value_average)
         return loss.detach()

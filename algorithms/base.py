@@ -65,6 +65,10 @@ class Hyperparameters:
     batch_size: int = static(minimum=1)
     normalize_observations: bool = static()
     observation_epsilon: float = static(above=0)
+    # r ← reward_scale · r · (1000 / (largest - smallest return) if normalize_rewards) + reward_shift
+    normalize_rewards: bool = static()
+    reward_scale: float = static(above=0)
+    reward_shift: float = static()
 
     @classmethod
     def static_names(cls) -> frozenset[str]:
@@ -148,6 +152,24 @@ class Batch(NamedTuple):
     reward: Tensor  # (M, B)
     next_observation: Tensor  # (M, B, S)
     terminal: Tensor  # (M, B), 1 where the episode ended by itself, never at a timeout
+    next_action: Tensor  # (M, B, A), what the data did at next_observation; without meaning where terminal
+
+
+class Noise(NamedTuple):
+    """Random numbers that every update of every member gets: their shape, and what they are drawn from."""
+
+    shape: tuple[int, ...]
+    distribution: str = "normal"  # or "uniform", on [0, 1)
+
+
+def normal(*shape: int) -> Noise:
+    """Standard normal numbers of this shape."""
+    return Noise(shape)
+
+
+def uniform(*shape: int) -> Noise:
+    """Numbers of this shape, uniform on [0, 1)."""
+    return Noise(shape, "uniform")
 
 
 @dataclass(frozen=True)
@@ -157,7 +179,7 @@ class Member:
     Attributes:
         key: the run's key; all of the member's random numbers come from it.
         hyperparameters: complete, by name.
-        reward_mean: mean reward of the member's dataset.
+        reward_mean: mean reward of the member's dataset, as the replay holds it.
     """
 
     key: str
@@ -210,7 +232,7 @@ class Algorithm(nn.Module, ABC):
 
     Attributes:
         hyper: static hyperparameters as plain values, the others as ``(M, 1)`` tensors.
-        noise: name -> shape per member of the standard normal noise that one update needs.
+        noise: name -> the random numbers that one update of one member needs.
         policy: names of the submodules that acting needs.
     """
 
@@ -237,7 +259,7 @@ class Algorithm(nn.Module, ABC):
         each = [self.Hyperparameters.of(m.hyperparameters) for m in members]
         self.hyper: Any = _gather(each, self.device, dtype)
         self.initial = Initial([m.key for m in members], self.device, dtype)
-        self.noise: dict[str, tuple[int, ...]] = {}
+        self.noise: dict[str, Noise] = {}
         self.build()
 
     @abstractmethod
@@ -254,7 +276,7 @@ class Algorithm(nn.Module, ABC):
 
         Args:
             batch: the minibatch.
-            noise: for each name in `self.noise`, standard normal numbers of shape ``(M, *shape)``.
+            noise: for each name in `self.noise`, its numbers, of shape ``(M, *shape)``.
             phase: `self.phase(step)`.
 
         Returns:
@@ -352,19 +374,19 @@ def algorithm_class(algorithm_id: str) -> type[Algorithm]:
 
 def algorithm_ids() -> list[str]:
     """Names of all algorithms: the files of this folder that are not scaffolding."""
-    scaffolding = {"__init__", "base", "networks", "optimisers"}
+    scaffolding = {"__init__", "adaptive_scale", "base", "networks", "optimisers"}
     return sorted(p.stem for p in Path(__file__).parent.glob("*.py") if p.stem not in scaffolding)
 
 
 def source_hash(algorithm_id: str) -> str:
-    """SHA-256 (hex) over the source files that decide what an algorithm computes."""
-    bases = (cls.__module__ for cls in algorithm_class(algorithm_id).__mro__)
-    modules = {name for name in bases if name.startswith("algorithms.")} | {
-        "algorithms.networks",
-        "algorithms.optimisers",
-    }
+    """SHA-256 (hex) over the source files that decide what an algorithm computes: its own and its imports."""
+    folder = Path(__file__).parent
+    names, found = {algorithm_id}, set[str]()
+    while names:
+        found |= names
+        sources = [(folder / f"{name}.py").read_text(encoding="utf-8") for name in names]
+        names = {n for s in sources for n in re.findall(r"^from algorithms\.(\w+) import", s, re.M)} - found
     digest = hashlib.sha256()
-    for name in sorted(modules):
-        path = Path(__file__).with_name(name.rpartition(".")[2] + ".py")
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    for name in sorted(found):
+        digest.update(name.encode() + b"\0" + (folder / f"{name}.py").read_bytes())
     return digest.hexdigest()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from algorithms.base import Algorithm, Batch, Hyperparameters, batch_mean, layer_sizes, register, static
-from algorithms.networks import DeterministicActor
+from algorithms.networks import DeterministicActor, Layers
 from algorithms.optimisers import Adam
 
 
@@ -28,7 +28,7 @@ class BC(Algorithm):
 
     def build(self) -> None:
         """One actor."""
-        self.actor = DeterministicActor(self.initial, self.sizes, self.hyper.actor_hidden_sizes)
+        self.actor = DeterministicActor(self.initial, self.sizes, Layers(self.hyper.actor_hidden_sizes))
         self.actor_optimiser = Adam(self.actor.parameters(), self.hyper.learning_rate)
 
     def actor_loss(self, batch: Batch) -> Tensor:

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 Net = TypeVar("Net", bound=nn.Module)
+
+
+Schedule = Callable[[Tensor], Tensor]
+
+
+def exponential_decay(final: float, steps: int) -> Schedule:
+    """A factor that shrinks by the same ratio at every step, to `final` after `steps`."""
+    ratio: float = final ** (1 / steps)
+    return lambda count: ratio**count
+
+
+def cosine_decay(steps: int) -> Schedule:
+    """A factor from 1 to 0 along half a cosine over `steps`, and 0 after."""
+    return lambda count: (1 + torch.cos(math.pi * (count / steps).clamp(max=1))) / 2
 
 
 class Adam(torch.optim.Adam):
@@ -19,17 +34,23 @@ class Adam(torch.optim.Adam):
 
     Args:
         parameters: of all members.
-        learning_rate: shared by the members; a tensor can be changed in place by a schedule.
+        learning_rate: shared by the members.
+        schedule: number of steps done -> factor of the learning rate at the next one.
     """
 
     beta1, beta2, eps = 0.9, 0.999, 1e-8
 
-    def __init__(self, parameters: Iterable[nn.Parameter], learning_rate: float | Tensor) -> None:
-        self.parameters = list(parameters)
-        cuda = self.parameters[0].is_cuda
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], learning_rate: float, schedule: Schedule | None = None
+    ) -> None:
+        self.parameters, self._initial, self._schedule = list(parameters), learning_rate, schedule
+        device = self.parameters[0].device
+        cuda = device.type == "cuda"
+        # a scheduled rate is float32, because CUDA's fused Adam reads a tensor of nothing else
+        rate = torch.tensor(learning_rate, dtype=torch.float32, device=device) if schedule else learning_rate
         super().__init__(
             self.parameters,
-            lr=learning_rate,
+            lr=rate,
             betas=(self.beta1, self.beta2),
             eps=self.eps,
             fused=True,
@@ -57,6 +78,21 @@ class Adam(torch.optim.Adam):
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
         self.step()
+        if self._schedule:
+            # from the number of steps, since tens of thousands of products would add up float32's roundings
+            self.param_groups[0]["lr"].copy_(self._initial * self._schedule(self.steps))
+
+    @property
+    def steps(self) -> Tensor:
+        """Number of steps done, a float64 scalar."""
+        count: Tensor = self.state[self.parameters[0]]["step"].double()
+        return count
+
+    @property
+    def learning_rate(self) -> float | Tensor:
+        """The rate of the next step; a tensor that the step changes in place if there is a schedule."""
+        rate: float | Tensor = self.param_groups[0]["lr"]
+        return rate
 
     @torch.no_grad()
     def jacobian(self, parameter: nn.Parameter) -> Tensor:

@@ -14,11 +14,12 @@ from algorithms.base import (
     Hyperparameters,
     batch_mean,
     layer_sizes,
+    normal,
     per_member,
     register,
     static,
 )
-from algorithms.networks import DeterministicActor, TwinCritic
+from algorithms.networks import CRITICS, DeterministicActor, Layers, TwinCritic
 from algorithms.optimisers import Adam, soft_update, target_of
 
 
@@ -52,12 +53,12 @@ class TD3(Algorithm):
 
     def build(self) -> None:
         """Actor, twin critics and the targets of both."""
-        self.actor = DeterministicActor(self.initial, self.sizes, self.hyper.actor_hidden_sizes)
-        self.critic = TwinCritic(self.initial, self.sizes, self.hyper.critic)
+        self.actor = DeterministicActor(self.initial, self.sizes, Layers(self.hyper.actor_hidden_sizes))
+        self.critic = TwinCritic(self.initial, self.sizes, CRITICS[self.hyper.critic])
         self.target_actor, self.target_critic = target_of(self.actor), target_of(self.critic)
         self.actor_optimiser = Adam(self.actor.parameters(), self.hyper.actor_learning_rate)
         self.critic_optimiser = Adam(self.critic.parameters(), self.hyper.critic_learning_rate)
-        self.noise = {"target_action": (self.hyper.batch_size, self.sizes.action)}
+        self.noise = {"target_action": normal(self.hyper.batch_size, self.sizes.action)}
 
     def phase(self, step: int) -> str:
         """Every step trains the critics; every `policy_frequency`-th also the policy and the targets."""

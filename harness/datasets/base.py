@@ -26,8 +26,9 @@ class Transitions:
         rewards: (N,) float32.
         next_observations: (N, S) float32.
         terminals: (N,) bool, true where the next state has no value; time limits are not terminals.
+        next_actions: (N, A) float32, what was done next; without meaning where the episode ended.
         identity: What names the data: see `harness.datasets.identity`.
-        content_hash: SHA-256 of the five arrays, in hexadecimal.
+        content_hash: SHA-256 of the six arrays, in hexadecimal.
     """
 
     observations: NDArray[np.float32]
@@ -35,6 +36,7 @@ class Transitions:
     rewards: NDArray[np.float32]
     next_observations: NDArray[np.float32]
     terminals: NDArray[np.bool_]
+    next_actions: NDArray[np.float32]
     identity: dict[str, Any]
     content_hash: str
 
@@ -43,7 +45,7 @@ class Transitions:
 
 
 def transitions(arrays: Arrays, dataset: Dataset, identity: dict[str, Any], where: str) -> Transitions:
-    """Check five arrays against the spec and hash them.
+    """Check six arrays against the spec and hash them.
 
     Args:
         arrays: The fields of `Transitions` by name, of any float (``terminals``: bool) type.
@@ -63,6 +65,7 @@ def transitions(arrays: Arrays, dataset: Dataset, identity: dict[str, Any], wher
         "rewards": (count,),
         "next_observations": (count, dataset.observation_size),
         "terminals": (count,),
+        "next_actions": (count, dataset.action_size),
     }
     for name, shape in shapes.items():
         if arrays[name].shape != shape:

@@ -54,7 +54,8 @@ def load(dataset: Dataset, source: MinariSource, identity: dict[str, Any]) -> Tr
     """Turn each episode of T steps and T + 1 observations into T transitions.
 
     D4RL must drop the step at which an episode was cut, because its files lack the observation after it.
-    Minari has that observation, so every step is kept. Terminations become terminals, truncations do not. Of
+    Minari has that observation, so every step is kept; nothing was done after the last,
+    whose own action stands in for the next. Terminations become terminals, truncations do not. Of
     the dictionaries that goal environments observe, only ``observation`` is used, [x, y, vx, vy] for the
     point mazes; ``desired_goal`` is dropped, and the frame is Gymnasium-Robotics', centred on the maze.
 
@@ -85,6 +86,7 @@ def load(dataset: Dataset, source: MinariSource, identity: dict[str, Any]) -> Tr
         "rewards": np.concatenate([episode.rewards for episode in episodes]),
         "next_observations": np.concatenate([observed[1:] for observed in observations]),
         "terminals": np.concatenate([episode.terminations for episode in episodes]),
+        "next_actions": np.concatenate([_next(np.asarray(episode.actions)) for episode in episodes]),
     }
     return transitions(arrays, dataset, identity, where)
 
@@ -95,6 +97,10 @@ def missing(dataset: Dataset, source: MinariSource) -> str:
         f"{dataset.id} (minari) is missing: looked at {path(source)}; "
         f"run `harness data pull {dataset.id} --data minari`"
     )
+
+
+def _next(actions: NDArray[Any]) -> NDArray[Any]:
+    return np.concatenate([actions[1:], actions[-1:]])
 
 
 def _flat(observations: Any, where: str) -> NDArray[Any]:

@@ -13,9 +13,9 @@ from harness.datasets.base import Arrays
 def qlearning(rows: Arrays, max_episode_steps: int | None) -> dict[str, NDArray[Any]]:
     """Turn N consecutive rows into transitions.
 
-    Row i becomes the transition to the observation of row i + 1. The last row has no successor and is
-    dropped; so is a row at which an episode was cut (``timeouts``), because the next row belongs to another
-    episode. Terminal rows stay, with the next episode's first observation as theirs: it is never used, since
+    Row i becomes the transition to the observation and the action of row i + 1. The last row has no successor
+    and is dropped; so is a row at which an episode was cut (``timeouts``), because the next row belongs to
+    another episode. Terminal rows stay, with the next episode's first observation as theirs: it is never used, since
     nothing is bootstrapped there.
 
     Args:
@@ -38,12 +38,14 @@ def qlearning(rows: Arrays, max_episode_steps: int | None) -> dict[str, NDArray[
         raise ValueError("rows without timeouts need max_episode_steps")
     keep = ~timeouts
     observations = np.asarray(rows["observations"], dtype=np.float32)
+    actions = np.asarray(rows["actions"], dtype=np.float32)
     return {
         "observations": observations[:-1][keep],
-        "actions": np.asarray(rows["actions"], dtype=np.float32)[:-1][keep],
+        "actions": actions[:-1][keep],
         "rewards": np.asarray(rows["rewards"], dtype=np.float32)[:-1][keep],
         "next_observations": observations[1:][keep],
         "terminals": terminals[keep],
+        "next_actions": actions[1:][keep],
     }
 
 

@@ -19,6 +19,7 @@ from harness.training import checkpoints
 from harness.training.checkpoints import Checkpoint, PendingEvaluation
 from harness.training.engine import Engine, capture_cuda
 from harness.training.replay import BLOCK, Draws, Replay
+from harness.training.rewards import RewardTransform
 from harness.training.rollout import Evaluation
 from harness.training.workers import EvaluationFailedError, EvaluationPool
 
@@ -99,21 +100,25 @@ def build(
     task: Task, device: str = "cpu", dtype: torch.dtype = torch.float32
 ) -> tuple[Algorithm, Replay, Draws]:
     """The algorithm, its data and its random numbers, at step 0."""
-    members = [
-        Member(run.key, run.configuration["hyperparameters"], float(data.rewards.mean(dtype="float64")))
-        for run, data in zip(task.runs, task.data, strict=True)
-    ]
-    sizes = Sizes(task.data[0].observations.shape[1], task.data[0].actions.shape[1])
-    algorithm = algorithm_class(task.algorithm)(members, sizes, device, dtype)
-    hyper = algorithm.hyper
+    cls = algorithm_class(task.algorithm)
+    # what the replay applies is static: the same for all members
+    shared = cls.Hyperparameters.of(task.runs[0].hyperparameters)
+    rewards = RewardTransform(shared.normalize_rewards, shared.reward_scale, shared.reward_shift)
     replay = Replay(
         task.data,
-        normalize=hyper.normalize_observations,
-        epsilon=hyper.observation_epsilon,
+        normalize=shared.normalize_observations,
+        epsilon=shared.observation_epsilon,
+        rewards=rewards,
         device=device,
         dtype=dtype,
     )
-    draws = Draws([m.key for m in members], replay, hyper.batch_size, algorithm.noise)
+    members = [
+        Member(run.key, run.hyperparameters, mean)
+        for run, mean in zip(task.runs, replay.reward_mean, strict=True)
+    ]
+    sizes = Sizes(task.data[0].observations.shape[1], task.data[0].actions.shape[1])
+    algorithm = cls(members, sizes, device, dtype)
+    draws = Draws([m.key for m in members], replay, shared.batch_size, algorithm.noise)
     return algorithm, replay, draws
 
 
@@ -219,7 +224,7 @@ class Trainer:
             key=run.key,
             step=step,
             algorithm=task.algorithm,
-            hyperparameters=dict(run.configuration["hyperparameters"]),
+            hyperparameters=run.hyperparameters,
             sizes=self._algorithm.sizes,
             policy={name: tensor.numpy() for name, tensor in policy.items()},
             mean=self._replay.mean[member],

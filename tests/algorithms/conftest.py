@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from algorithms import Algorithm, Batch, Member, Sizes, algorithm_class, generator
+from algorithms import Algorithm, Batch, Member, Noise, Sizes, algorithm_class, generator
 from harness.specs import Specs
+from reference import Program, program
 
 SIZES = Sizes(observation=3, action=2)
 BATCH = 6
@@ -29,7 +30,13 @@ def _member_data(key: str, step: int, size: int, dtype: torch.dtype) -> dict[str
         "reward": normal(size) + 1,
         "next_observation": observation + 0.1 * normal(size, SIZES.observation),
         "terminal": (normal(size) > 1).to(dtype),
+        "next_action": normal(size, SIZES.action).tanh(),
     }
+
+
+def _noise(noise: Noise, source: torch.Generator) -> Tensor:
+    draw = torch.randn if noise.distribution == "normal" else torch.rand
+    return draw(*noise.shape, generator=source, dtype=torch.float64)
 
 
 class Population:
@@ -44,13 +51,8 @@ class Population:
         keys, dtype = [m.key for m in algorithm.members], algorithm.dtype
         data = [_member_data(key, step, algorithm.hyper.batch_size, dtype) for key in keys]
         noise = {
-            name: torch.stack(
-                [
-                    torch.randn(*shape, generator=generator(key, name, step), dtype=torch.float64)
-                    for key in keys
-                ]
-            ).to(dtype)
-            for name, shape in algorithm.noise.items()
+            name: torch.stack([_noise(each, generator(key, name, step)) for key in keys]).to(dtype)
+            for name, each in algorithm.noise.items()
         }
         return Batch(*(torch.stack([d[name] for d in data]) for name in Batch._fields)), noise
 
@@ -65,6 +67,22 @@ class Population:
         return {name: tensor.clone() for name, tensor in self.algorithm.training_state().items()}
 
 
+def _assert_equal(name: str, one: nn.Module | Tensor, other: Any) -> None:
+    values = {"": (one, other)}
+    if isinstance(one, nn.Module):
+        pairs = zip(one.named_parameters(), other.parameters(), strict=True)
+        values = {parameter: (p, q) for (parameter, p), q in pairs}
+    for parameter, (p, q) in values.items():
+        torch.testing.assert_close(
+            p,
+            q,
+            rtol=0,
+            atol=1e-10,
+            check_dtype=False,
+            msg=lambda m, n=f"{name} {parameter}": f"{n} {m}",
+        )
+
+
 class Lab:
     """Makes members and populations with the shipped defaults, small batches, and narrow policies."""
 
@@ -72,8 +90,9 @@ class Lab:
 
     def defaults(self, algorithm_id: str, **changes: object) -> dict[str, Any]:
         declared = self.specs.algorithm(algorithm_id).hyperparameters
-        small = {"batch_size": BATCH, "actor_hidden_sizes": "16-16"}
-        return {name: h.value for name, h in declared.items()} | small | changes
+        fields = algorithm_class(algorithm_id).Hyperparameters.__dataclass_fields__
+        small = {name: "16-16" for name, field in fields.items() if "pattern" in field.metadata}
+        return {name: h.value for name, h in declared.items()} | small | {"batch_size": BATCH} | changes
 
     def per_member(self, algorithm_id: str) -> list[str]:
         """Names of the hyperparameters that may differ between members."""
@@ -99,6 +118,26 @@ class Lab:
         **changes: object,
     ) -> Population:
         return Population(algorithm_id, self.members(algorithm_id, keys, each, **changes), dtype=dtype)
+
+    def compare(
+        self, algorithm_id: str, steps: int = 46, **changes: object
+    ) -> tuple[Algorithm, list[Program]]:
+        """Train members with keys a and b and their plain programs; everything must agree to 1e-10."""
+        population = self.population(algorithm_id, "ab", **changes)
+        algorithm = population.algorithm
+        programs = [
+            program(algorithm_id)(algorithm, member.hyperparameters, index, member.reward_mean)
+            for index, member in enumerate(algorithm.members)
+        ]
+        for step in range(1, steps + 1):
+            batch, noise = population.inputs(step)
+            for index, plain in enumerate(programs):
+                plain.update(step, Batch(*(t[index] for t in batch)), {k: v[index] for k, v in noise.items()})
+        population.train(steps)
+        for index, plain in enumerate(programs):
+            for name, ours, theirs in plain.pairs(algorithm, index):
+                _assert_equal(name, ours, theirs)
+        return algorithm, programs
 
     def of(self, algorithm_id: str, members: Sequence[Member], **options: Any) -> Population:
         return Population(algorithm_id, members, **({"dtype": torch.float64} | options))

@@ -25,8 +25,8 @@ def test_alpha_begins_at_its_initial_value(lab):
 
 def test_the_rate_of_alpha_falls_to_a_hundredth_in_fifty_thousand_updates(lab):
     population = lab.population("aspc")
-    optimiser = population.algorithm.alpha_optimiser
-    rate, updates = optimiser.param_groups[0]["lr"], optimiser.state[population.algorithm.xi]["step"]
+    optimiser = population.algorithm.scale_optimiser
+    rate, updates = optimiser.param_groups[0]["lr"], optimiser.state[population.algorithm.scale.xi]["step"]
     assert rate.item() == pytest.approx(2e-3, rel=1e-7)
     population.train(OUTER - 1)
     assert rate.item() == pytest.approx(2e-3, rel=1e-7)
@@ -52,16 +52,16 @@ def test_adam_on_xi_honours_the_rate(lab, interval, rate, dtype):
     population = lab.population("aspc", alpha_interval=interval, policy_frequency=1, dtype=dtype)
     algorithm = population.algorithm
     population.train(interval - 1)
-    before = algorithm.xi.item()
+    before = algorithm.scale.xi.item()
     population.train(1)
-    gradient = algorithm.xi.grad.item()
+    gradient = algorithm.scale.xi.grad.item()
     assert gradient != 0
     moved = -rate * gradient / (abs(gradient) + 1e-8)  # Adam's first step
-    assert algorithm.xi.item() - before == pytest.approx(moved, rel=1e-6)
-    algorithm.alpha_optimiser.param_groups[0]["lr"].zero_()
-    before = algorithm.xi.item()
-    algorithm.alpha_optimiser.apply([torch.ones_like(algorithm.xi)])
-    assert algorithm.xi.item() == before
+    assert algorithm.scale.xi.item() - before == pytest.approx(moved, rel=1e-6)
+    algorithm.scale_optimiser.learning_rate.zero_()
+    before = algorithm.scale.xi.item()
+    algorithm.scale_optimiser.apply([torch.ones_like(algorithm.scale.xi)])
+    assert algorithm.scale.xi.item() == before
 
 
 class OuterStep:
@@ -72,14 +72,14 @@ class OuterStep:
         algorithm = population.algorithm
         with torch.no_grad():
             for layer, unit in kill:  # a unit that is never active has weights that no gradient ever reaches
-                algorithm.actor.layers[layer].bias[..., unit] = -1e6
+                algorithm.actor.network.layers[layer].bias[..., unit] = -1e6
         population.train(OUTER - 1)
         before = population.state()
         self.algorithm, self.hyper = algorithm, algorithm.members[0].hyperparameters
         self.batch, noise = population.inputs(OUTER)
         algorithm.update(self.batch, noise, algorithm.phase(OUTER))
-        self.gradient = algorithm.xi.grad.item()
-        self.xi, self.e = before["xi"].clone(), before["value_average"].item()
+        self.gradient = algorithm.scale.xi.grad.item()
+        self.xi, self.e = before["scale.xi"].clone(), before["scale.value_average"].item()
         self.names = [name for name, _ in algorithm.actor.named_parameters()]
         self.theta = [before[f"actor.{name}"] for name in self.names]
         moments = [f"actor_optimiser/{i}" for i in range(len(self.names))]
@@ -143,7 +143,7 @@ def test_the_outer_gradient_is_that_of_finite_differences_and_of_torch_func(lab,
 def test_dead_units_add_nothing_to_the_outer_gradient_and_no_nan(lab):
     step = OuterStep(lab, kill=[(0, 3), (1, 0), (1, 5)])
     algorithm = step.algorithm
-    weight = algorithm.actor.layers[0].weight
+    weight = algorithm.actor.network.layers[0].weight
     dead = torch.zeros_like(weight, dtype=torch.bool)
     dead[..., 3] = True
     moments = algorithm.actor_optimiser.state[weight]["exp_avg_sq"]
@@ -161,13 +161,13 @@ def test_the_outer_gradient_reaches_the_updated_policy_alone(lab):
     algorithm = population.algorithm
     population.train(OUTER)
     batch, _ = population.inputs(OUTER + 1)
-    e = algorithm.value_average.clone()
+    e = algorithm.scale.value_average.clone()
     old_action = algorithm.act(batch.observation).detach().requires_grad_()
     new_action = (old_action.detach() * 0.9).requires_grad_()
     new_q = torch.linspace(-1, 2, algorithm.hyper.batch_size).double().unsqueeze(0).requires_grad_()
     loss, new_e = algorithm.outer_loss(batch, old_action, new_action, new_q)
     assert not new_e.requires_grad
-    assert torch.equal(algorithm.value_average, e)
+    assert torch.equal(algorithm.scale.value_average, e)
     # with n, α, e, max b and L3's L2 constant, this is all that Q' and the actions may feel
     by_q, by_action = torch.autograd.grad(loss.sum(), [new_q, new_action], retain_graph=True)
     size, change = new_q.numel(), new_e - e
@@ -179,7 +179,7 @@ def test_the_outer_gradient_reaches_the_updated_policy_alone(lab):
     wanted = 2 * (new_action - batch.action) / new_action.numel()
     wanted[0, largest] += (factor * (new_action - batch.action)[0, largest]).squeeze(0)
     torch.testing.assert_close(by_action, wanted.detach())
-    assert algorithm.xi not in _leaves(loss)
+    assert algorithm.scale.xi not in _leaves(loss)
 
 
 def _leaves(tensor):
@@ -207,8 +207,8 @@ def test_the_outer_step_leaves_the_critics_and_their_gradients_alone(lab):
         for one, other in pairs:
             assert torch.equal(one, other), network
             assert one.grad is other.grad is None or torch.equal(one.grad, other.grad), network
-    assert with_outer.algorithm.xi.grad is not None
-    assert without.algorithm.xi.grad is None
+    assert with_outer.algorithm.scale.xi.grad is not None
+    assert without.algorithm.scale.xi.grad is None
 
 
 def test_with_alpha_at_rest_aspc_is_td3_bc_bit_for_bit(lab):
@@ -217,7 +217,7 @@ def test_with_alpha_at_rest_aspc_is_td3_bc_bit_for_bit(lab):
     adaptive.train(100)
     fixed.train(100)
     ours, theirs = adaptive.state(), fixed.state()
-    assert adaptive.algorithm.value_average.abs().min() > 0  # the outer steps did take place
+    assert adaptive.algorithm.scale.value_average.abs().min() > 0  # the outer steps did take place
     assert len(theirs) > 60
     for name, tensor in theirs.items():
         assert torch.equal(ours[name], tensor), name

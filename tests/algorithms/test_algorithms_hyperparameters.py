@@ -98,7 +98,9 @@ def test_members_must_share_what_shapes_the_program(lab, algorithm_id):
         elif isinstance(value, bool):
             other = not value
         else:
-            other = "8" if isinstance(value, str) else value * 2 if isinstance(value, int) else value / 2
+            other = (
+                "8" if isinstance(value, str) else value * 2 if isinstance(value, int) else value / 2 + 0.1
+            )
         with pytest.raises(ValueError, match=f"share {name},"):
             lab.population(algorithm_id, "ab", [{name: value}, {name: other}])
 

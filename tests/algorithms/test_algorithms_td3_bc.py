@@ -26,9 +26,10 @@ def test_the_value_term_has_the_size_of_alpha_whatever_the_scale_of_q(lab):
     algorithm = population.algorithm
     batch, _ = population.inputs(1)
     with torch.no_grad():
-        algorithm.critic.output.weight.zero_()
+        output = algorithm.critic.network.layers[-1]
+        output.weight.zero_()
         for level in (-1e-3, 1e4):
-            algorithm.critic.output.bias.fill_(level)
+            output.bias.fill_(level)
             action = algorithm.act(batch.observation)
             constraint = ((action - batch.action) ** 2).mean()
             value = algorithm.actor_loss(batch) - constraint
@@ -61,7 +62,7 @@ def test_target_smoothing_is_scaled_and_clipped_for_each_member(lab):
         algorithm.target_critic.forward = critic
         algorithm.target_value(batch, noise["target_action"])
         algorithm.target_value(batch, torch.full_like(noise["target_action"], 100.0))
-        algorithm.target_actor.layers[-1].bias.fill_(-100.0)  # π̄ = -1
+        algorithm.target_actor.network.layers[-1].bias.fill_(-100.0)  # π̄ = -1
         algorithm.target_value(batch, torch.full_like(noise["target_action"], -100.0))
     raw = noise["target_action"]
     expected = torch.stack([(raw[0] * 0.2).clamp(-0.5, 0.5), (raw[1] * 0.1).clamp(-0.05, 0.05)])
@@ -111,7 +112,7 @@ def _spread(tensor, bound):
 def test_first_weights_of_the_policy_and_the_vanilla_critic_are_pytorchs(lab):
     algorithm = lab.population("td3_bc", critic="vanilla", actor_hidden_sizes="256-256").algorithm
     for network, inputs in ((algorithm.actor, 3), (algorithm.critic, 5)):
-        layers = [*network.layers] if hasattr(network, "layers") else [*network.hidden, network.output]
+        layers = network.network.layers
         assert len(layers) == 3
         for layer, size in zip(layers, (inputs, 256, 256), strict=True):
             _spread(layer.weight.detach(), size**-0.5)
@@ -122,16 +123,17 @@ def test_first_weights_of_the_policy_and_the_vanilla_critic_are_pytorchs(lab):
 def test_first_weights_of_the_robust_critic(lab):
     algorithm = lab.population("td3_bc", critic="robust").algorithm
     critic = algorithm.critic
-    assert [layer.weight.shape[-2:] for layer in critic.hidden] == [(5, 256), (256, 256), (256, 256)]
-    for layer, size in zip(critic.hidden, (5, 256, 256), strict=True):
+    *hidden, output = critic.network.layers
+    assert [layer.weight.shape[-2:] for layer in hidden] == [(5, 256), (256, 256), (256, 256)]
+    for layer, size in zip(hidden, (5, 256, 256), strict=True):
         _spread(layer.weight.detach(), size**-0.5)
         assert (layer.bias == 0.1).all()
-    _spread(critic.output.weight.detach(), 3e-3)
-    assert 0 < critic.output.bias.abs().max() <= 3e-3
-    for norm in critic.norms:
+    _spread(output.weight.detach(), 3e-3)
+    assert 0 < output.bias.abs().max() <= 3e-3
+    for norm in critic.network.norms:
         assert (norm.weight == 1).all()
         assert (norm.bias == 0).all()
-    assert not torch.equal(critic.hidden[0].weight[:, 0], critic.hidden[0].weight[:, 1])
+    assert not torch.equal(hidden[0].weight[:, 0], hidden[0].weight[:, 1])
     for target, online in ((algorithm.target_critic, critic), (algorithm.target_actor, algorithm.actor)):
         for slow, fast in zip(target.parameters(), online.parameters(), strict=True):
             assert torch.equal(slow, fast)
@@ -153,9 +155,9 @@ def test_what_uses_rewards_beats_cloning_on_a_point_that_is_to_be_pulled_to_zero
         source = torch.Generator().manual_seed(0)
         for step in range(1, 501):
             s, a, s2 = (torch.rand(1, 64, 1, generator=source) * 2 - 1 for _ in range(3))
-            batch = Batch(s, a, -((s + a) ** 2).squeeze(-1), s2, torch.zeros(1, 64))
+            batch = Batch(s, a, -((s + a) ** 2).squeeze(-1), s2, torch.zeros(1, 64), a)
             noise = {
-                name: torch.randn(1, *shape, generator=source) for name, shape in algorithm.noise.items()
+                name: torch.randn(1, *each.shape, generator=source) for name, each in algorithm.noise.items()
             }
             algorithm.update(batch, noise, algorithm.phase(step))
         s = torch.linspace(-1, 1, 101).view(1, -1, 1)

@@ -59,6 +59,7 @@ def arrays(count=5):
         "rewards": random.standard_normal(count),
         "next_observations": random.standard_normal((count, 11)),
         "terminals": np.zeros(count, bool),
+        "next_actions": random.standard_normal((count, 3)),
     }
 
 
@@ -91,7 +92,7 @@ def test_the_hash_is_the_same_tomorrow(full):
     assert [got.observations.dtype, got.terminals.dtype] == [np.float32, np.bool_]
 
 
-HASH_OF_ZEROS = "47b174b76374857dcb6d94283c95089fab6672bee95b2e800b9cc6f5fa2e4ccf"
+HASH_OF_ZEROS = "f78379a70346545f1978c56c3d3eec4240a589120e3742a1c7f5b6df9f645de2"
 
 
 @pytest.mark.parametrize(

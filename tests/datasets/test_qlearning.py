@@ -13,7 +13,8 @@ from harness.datasets.qlearning import qlearning
 
 def loop(rows: dict[str, np.ndarray], limit: int | None) -> dict[str, list]:
     out: dict[str, list] = {
-        name: [] for name in ("observations", "actions", "rewards", "next_observations", "terminals")
+        name: []
+        for name in ("observations", "actions", "rewards", "next_observations", "terminals", "next_actions")
     }
     counter = 0
     for i in range(len(rows["rewards"]) - 1):
@@ -29,6 +30,7 @@ def loop(rows: dict[str, np.ndarray], limit: int | None) -> dict[str, list]:
         out["actions"].append(rows["actions"][i])
         out["rewards"].append(rows["rewards"][i])
         out["terminals"].append(done)
+        out["next_actions"].append(rows["actions"][i + 1])
         counter += 1
     return out
 
@@ -51,7 +53,9 @@ def check(rows: dict[str, np.ndarray], limit: int | None) -> None:
     assert got.keys() == expected.keys()
     for name, array in got.items():
         assert array.dtype == (bool if name == "terminals" else np.float32)
-        width = {"observations": (3,), "next_observations": (3,), "actions": (2,)}.get(name, ())
+        width = {"observations": (3,), "next_observations": (3,), "actions": (2,), "next_actions": (2,)}.get(
+            name, ()
+        )
         wanted = np.array(expected[name]).reshape(-1, *width).astype(array.dtype)
         np.testing.assert_array_equal(array, wanted, err_msg=name)
 

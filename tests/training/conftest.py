@@ -21,6 +21,7 @@ def transitions(seed: int, rows: int = 400, observation: int = 11, action: int =
         "rewards": rng.normal(size=rows).astype(np.float32),
         "next_observations": rng.normal(2.0, 3.0, (rows, observation)).astype(np.float32),
         "terminals": rng.random(rows) < 0.1,
+        "next_actions": rng.uniform(-1, 1, (rows, action)).astype(np.float32),
     }
     content = hashlib.sha256(b"".join(a.tobytes() for a in arrays.values())).hexdigest()
     return Transitions(**arrays, identity={"id": f"synthetic-{seed}"}, content_hash=content)

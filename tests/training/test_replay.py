@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from algorithms.base import normal, uniform
 from harness.training.replay import BLOCK, Draws, Replay
 
 
@@ -19,6 +20,7 @@ def test_normalises_by_the_datasets_own_statistics(make_data):
     np.testing.assert_array_equal(batch.action[0], data.actions)
     np.testing.assert_array_equal(batch.reward[0], data.rewards)
     np.testing.assert_array_equal(batch.terminal[0], data.terminals)
+    np.testing.assert_array_equal(batch.next_action[0], data.next_actions)
 
 
 def test_without_normalisation_rows_are_the_data(make_data):
@@ -54,10 +56,10 @@ def test_members_draw_from_their_own_dataset(make_data):
 def test_draws_depend_on_nothing_but_the_member(make_data, others, index):
     data = make_data(0, rows=50)
     keys = [*others, "zz"]
-    alone = Draws(["zz"], Replay([data], normalize=False, epsilon=1), 4, {"n": (4, 2)}).block(index)
-    beside = Draws(keys, Replay([data] * len(keys), normalize=False, epsilon=1), 4, {"n": (4, 2)}).block(
-        index
-    )
+    alone = Draws(["zz"], Replay([data], normalize=False, epsilon=1), 4, {"n": normal(4, 2)}).block(index)
+    beside = Draws(
+        keys, Replay([data] * len(keys), normalize=False, epsilon=1), 4, {"n": normal(4, 2)}
+    ).block(index)
     assert torch.equal(alone.rows[:, 0], beside.rows[:, -1])
     assert torch.equal(alone.noise["n"][:, 0], beside.noise["n"][:, -1])
 
@@ -65,7 +67,10 @@ def test_draws_depend_on_nothing_but_the_member(make_data, others, index):
 def test_blocks_streams_and_members_differ_and_look_random(make_data):
     data = make_data(0, rows=50)
     draws = Draws(
-        ["a", "b"], Replay([data] * 2, normalize=False, epsilon=1), 64, {"x": (64, 2), "y": (64, 2)}
+        ["a", "b"],
+        Replay([data] * 2, normalize=False, epsilon=1),
+        64,
+        {"x": normal(64, 2), "y": uniform(64, 2)},
     )
     first, second = draws.block(0), draws.block(1)
     assert not torch.equal(first.rows, second.rows)
