@@ -23,7 +23,9 @@ def make(environment: Environment) -> Env[Any, Any]:
     """Make an evaluation environment.
 
     Ids are Gymnasium's (``Hopper-v4``: the physics of D4RL's v2 scores) or this project's own:
-    ``harness/maze2d-umaze``, ``-medium`` and ``-large`` (`harness.environments.maze2d`).
+    ``harness/maze2d-umaze``, ``-medium`` and ``-large`` (`harness.environments.maze2d`), ``harness/antmaze-``
+    with the same three (`harness.environments.antmaze`), and ``harness/adroit-pen``, ``-door``, ``-hammer``
+    and ``-relocate`` (`harness.environments.adroit`).
 
     Args:
         environment: The id and the time limit, in steps.
@@ -63,13 +65,20 @@ def _register_own(name: str) -> None:
 
     from harness.environments.maze2d import MAZES
 
-    known = {f"{_OWN}maze2d-{size}": layout for size, layout in MAZES.items()}
-    if name not in known:
-        raise HarnessError(f"environment {name!r} does not exist; this project has {', '.join(known)}")
+    known: dict[str, tuple[str, dict[str, Any]]] = {
+        **{f"maze2d-{size}": ("maze2d:Maze2D", {"layout": layout}) for size, layout in MAZES.items()},
+        **{f"antmaze-{size}": ("antmaze:AntMaze", {"size": size}) for size in MAZES},
+        **{
+            f"adroit-{task}": ("adroit:Hand", {"task": task})
+            for task in ("pen", "door", "hammer", "relocate")
+        },
+    }
+    entry = known.get(name.removeprefix(_OWN))
+    if entry is None:
+        names = ", ".join(_OWN + own for own in known)
+        raise HarnessError(f"environment {name!r} does not exist; this project has {names}")
     if name not in gymnasium.registry:
-        gymnasium.register(
-            name, entry_point="harness.environments.maze2d:Maze2D", kwargs={"layout": known[name]}
-        )
+        gymnasium.register(name, entry_point=f"harness.environments.{entry[0]}", kwargs=entry[1])
 
 
 @contextlib.contextmanager

@@ -11,10 +11,27 @@ import pytest
 
 from harness import environments
 from harness.errors import HarnessError
+from harness.specs import Specs
 from harness.specs.models import Environment
 
 MUJOCO = [("HalfCheetah-v4", 17, 6), ("Hopper-v4", 11, 3), ("Walker2d-v4", 17, 6)]
 MAZES = [("harness/maze2d-umaze", 300), ("harness/maze2d-medium", 600), ("harness/maze2d-large", 800)]
+ANTMAZES = [f"harness/antmaze-{size}" for size in ("umaze", "medium", "large")]
+HANDS = [
+    ("harness/adroit-pen", 45, 24),
+    ("harness/adroit-door", 39, 28),
+    ("harness/adroit-hammer", 46, 26),
+    ("harness/adroit-relocate", 39, 30),
+]
+LIMITS = {
+    "umaze": 700,
+    "medium": 1000,
+    "large": 1000,
+    "pen": 100,
+    "door": 200,
+    "hammer": 200,
+    "relocate": 200,
+}
 
 
 def make(name: str, steps: int) -> gymnasium.Env:
@@ -22,7 +39,12 @@ def make(name: str, steps: int) -> gymnasium.Env:
 
 
 @pytest.mark.parametrize(
-    ("name", "sizes"), [*((n, (s, a)) for n, s, a in MUJOCO), *((n, (4, 2)) for n, _ in MAZES)]
+    ("name", "sizes"),
+    [
+        *((n, (s, a)) for n, s, a in [*MUJOCO, *HANDS]),
+        *((n, (4, 2)) for n, _ in MAZES),
+        *((n, (29, 8)) for n in ANTMAZES),
+    ],
 )
 def test_spaces_are_flat_boxes(name, sizes):
     env = make(name, 100)
@@ -35,7 +57,36 @@ def test_spaces_are_flat_boxes(name, sizes):
     assert (terminated, truncated) == (False, False)
 
 
-@pytest.mark.parametrize(("name", "steps"), [*MAZES, ("HalfCheetah-v4", 40)])
+def test_every_dataset_has_an_environment_of_its_sizes():
+    specs = Specs()
+    datasets = [specs.dataset(name) for name in specs.ids("datasets")]
+    assert len(datasets) == 39
+    sizes = {}
+    for dataset in datasets:
+        if dataset.environment not in sizes:
+            env = environments.make(dataset.environment)
+            sizes[dataset.environment] = env.observation_space.shape + env.action_space.shape
+        assert sizes[dataset.environment] == (dataset.observation_size, dataset.action_size), dataset.id
+    assert len(sizes) == 13
+
+
+def test_antmaze_and_adroit_have_d4rls_time_limits_and_are_not_comparable():
+    specs = Specs()
+    for dataset in map(specs.dataset, specs.ids("datasets")):
+        if dataset.domain in ("antmaze", "adroit"):
+            kind, rest, *_ = dataset.id.split("-")
+            prefix = "antmaze" if kind == "antmaze" else "adroit"
+            what = rest if kind == "antmaze" else kind
+            assert dataset.environment.id == f"harness/{prefix}-{what}"
+            assert dataset.environment.max_episode_steps == LIMITS[what]
+            assert not dataset.environment.comparable
+            assert "not shown" in dataset.environment.note
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [*MAZES, ("HalfCheetah-v4", 40), ("harness/antmaze-large", 60), ("harness/adroit-door", 30)],
+)
 def test_episodes_are_cut_at_the_time_limit(name, steps):
     env = make(name, steps)
     for _ in range(2):
@@ -48,7 +99,9 @@ def test_episodes_are_cut_at_the_time_limit(name, steps):
         assert len(cut) == steps
 
 
-@pytest.mark.parametrize("name", ["Hopper-v4", "harness/maze2d-medium"])
+@pytest.mark.parametrize(
+    "name", ["Hopper-v4", "harness/maze2d-medium", "harness/antmaze-medium", *(name for name, *_ in HANDS)]
+)
 def test_a_seed_fixes_the_episode(name):
     def episode(seed: int) -> np.ndarray:
         env = make(name, 20)
@@ -62,7 +115,17 @@ def test_a_seed_fixes_the_episode(name):
     assert (episode(3)[0] != episode(4)[0]).any()
 
 
-@pytest.mark.parametrize("name", ["Nowhere-v4", "harness/maze2d-open", "nobody/Hopper-v4", "Hopper-v99"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Nowhere-v4",
+        "harness/maze2d-open",
+        "harness/antmaze",
+        "harness/Hand",
+        "nobody/Hopper-v4",
+        "Hopper-v99",
+    ],
+)
 def test_an_environment_that_does_not_exist(name):
     with pytest.raises(HarnessError, match=name):
         make(name, 10)
@@ -73,7 +136,9 @@ def test_an_environment_without_a_flat_observation():
         make("FrozenLake-v1", 10)
 
 
-@pytest.mark.parametrize("name", ["Hopper-v4", "harness/maze2d-umaze"])
+@pytest.mark.parametrize(
+    "name", ["Hopper-v4", "harness/maze2d-umaze", "harness/antmaze-umaze", "harness/adroit-pen"]
+)
 def test_making_is_silent_and_leaves_no_file(name, tmp_path):
     program = (
         "from harness import environments; from harness.specs.models import Environment; "
