@@ -19,6 +19,7 @@ class ASPCHyperparameters(TD3Hyperparameters, AdaptiveScaleHyperparameters):
 
     initial_alpha: float = per_member(above=0)  # α₀
     loss: str = static(choices=("L1", "L1+L2", "L1+L3", "L1+L2+L3"))
+    l3_variant: int = static(choices=(1, 2, 3, 4, 5))
     reward_centering: bool = static()  # train on r - E[r]
 
 
@@ -29,6 +30,10 @@ class ASPC(TD3):
     The inner step moves the policy θ → θ'(α) by Adam on TD3+BC's loss; every k-th time the outer step moves
     α = softplus(ξ) down the gradient of an outer loss of θ'. The paper writes the inner step as plain
     gradient descent; the authors' code differentiates through Adam, and so does this.
+
+    Reconstructed:
+        ``l3_variant`` 1, 2, 3 and 5, the other columns of the paper's Table 13, see `third_loss`. Their
+        equations are not legible in the paper's text, and the authors' code has 4 alone.
     """
 
     Hyperparameters = ASPCHyperparameters
@@ -89,20 +94,39 @@ class ASPC(TD3):
         L1 = -α E[q'] / E|q'| + E[(π' - a)²]
         L2 = Δ²,  Δ = change of e = ρ e + (1 - ρ) E[q'] since the last update of α. (The paper's text has the
             change of E[Q] over the inner step; the average is what the authors' code has.)
-        L3 = L2 · max b · max |b - b'|,  b and b' the samples' squared errors before and after the inner step,
-            the first two factors held constant. (The paper takes the supremum over the dataset, the code over
-            the batch.)
+        L3 = L2 · max b · max |b - b'|, or a variant, see `third_loss`
         """
         value_average = self.scale.averaged(self.hyper.ema, batch_mean(new_q))
         l1 = constrained_loss(self.alpha, new_q, new_action, batch)
         l2 = (value_average - self.scale.value_average) ** 2
         old_error = ((old_action - batch.action) ** 2).mean(-1)
         new_error = ((new_action - batch.action) ** 2).mean(-1)
-        change = (old_error - new_error).abs().amax(1, keepdim=True)
-        l3 = l2.detach() * old_error.amax(1, keepdim=True) * change
+        l3 = self.third_loss(l2.detach(), old_error, (old_error - new_error).abs())
         terms = {"L1": l1, "L2": l2, "L3": l3}
         chosen = torch.stack([terms[name] for name in self.hyper.loss.split("+")])
         return chosen.sum(0), value_average.detach()
+
+    def third_loss(self, l2: Tensor, error: Tensor, change: Tensor) -> Tensor:
+        """L3 in the variant of the paper's Table 13 that is asked for: ``(M, 1)``.
+
+        1: max |Δb|
+        2: (max b)² · max |Δb|.  Also a reading of the text: (max |Δb|)³.
+        3: L2 · max |Δb|
+        4: L2 · max b · max |Δb|.  The paper takes the supremum over the dataset, the code over the batch.
+        5: L2 · mean b · mean |Δb|.  Also a reading of the text: |mean Δb|.
+
+        Args:
+            l2: L2, held constant, ``(M, 1)``.
+            error: b, the samples' squared errors before the inner step, held constant, ``(M, B)``.
+            change: |Δb| = |b - b'|, b' those after it, ``(M, B)``.
+        """
+        variant = self.hyper.l3_variant
+        if variant == 5:
+            return l2 * batch_mean(error) * batch_mean(change)
+        largest_error, largest_change = error.amax(1, keepdim=True), change.amax(1, keepdim=True)
+        ones = torch.ones_like(l2)
+        factor: Tensor = {1: ones, 2: largest_error**2, 3: l2, 4: l2 * largest_error}[variant]
+        return factor * largest_change
 
     def update_alpha(self, batch: Batch, old_action: Tensor, n: Tensor, h: Sequence[Tensor]) -> Tensor:
         """Outer step: dL_out/dα in closed form, Adam on ξ, decay of its rate. Returns L_out, ``(M, 1)``.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone uses
@@ -218,3 +220,143 @@ class TwinCritic(nn.Module):
         """The first critic alone: ``(M, B)``."""
         value: Tensor = self.network(torch.cat([observation, action], -1), 0).squeeze(-1)
         return value
+
+
+class GaussianActor(DeterministicActor):
+    """N(μ(s), diag σ²): μ an MLP and tanh, one learnt σ for all states; samples are not squashed.
+
+    Calling it gives μ, ``(M, B, S) -> (M, B, A)`` in [-1, 1]. ln σ begins at 0 and counts as in [-20, 2].
+    """
+
+    def __init__(self, initial: Initial, sizes: Sizes, layers: Layers) -> None:
+        super().__init__(initial, sizes, layers)
+        self.log_std = initial.constant((1, sizes.action), 0.0)
+
+    def log_likelihood(self, mean: Tensor, action: Tensor) -> Tensor:
+        """Sum of ln π(a_j|s) over action dimensions, where `mean` is μ(s): ``(M, B, A) -> (M, B)``."""
+        log_std = self.log_std.clamp(-20, 2)
+        deviation = (action - mean) * torch.exp(-log_std)
+        return -(deviation**2 / 2 + log_std + math.log(2 * math.pi) / 2).sum(-1)
+
+
+class CVAE(nn.Module):
+    """A variational autoencoder of actions given observations (Fujimoto et al., 2019).
+
+    The encoder takes (s, a) to the mean and the logarithm of the standard deviation of a latent vector z, the
+    decoder (s, z) to an action in [-1, 1]. z is twice as long as an action.
+    """
+
+    def __init__(self, initial: Initial, sizes: Sizes, layers: Layers) -> None:
+        super().__init__()
+        self.latent = 2 * sizes.action
+        self.encoder = MLP(initial, sizes.observation + sizes.action, 2 * self.latent, layers)
+        self.decoder = MLP(initial, sizes.observation + self.latent, sizes.action, layers)
+
+    def encode(self, observation: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log standard deviation of z, the latter clamped to [-4, 15]: twice ``(M, B, 2A)``."""
+        mean, log_std = self.encoder(torch.cat([observation, action], -1)).chunk(2, -1)
+        return mean, log_std.clamp(-4, 15)
+
+    def decode(self, observation: Tensor, latent: Tensor) -> Tensor:
+        """``(M, B, S), (M, B, 2A) -> (M, B, A)``."""
+        return torch.tanh(self.decoder(torch.cat([observation, latent], -1)))
+
+    def forward(self, observation: Tensor, action: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The action after encoding and decoding, z = mean + std · noise, and mean and log std of z."""
+        mean, log_std = self.encode(observation, action)
+        return self.decode(observation, mean + log_std.exp() * noise), mean, log_std
+
+
+class TanhGaussian(NamedTuple):
+    """The distribution of tanh(x), x ~ N(mean, exp(log_std)²), whose dimensions are independent."""
+
+    mean: Tensor  # (M, B, A)
+    log_std: Tensor  # (M, B, A)
+
+    def sample(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Actions a = tanh(mean + std ε) and their log-densities, summed over action dimensions.
+
+        The logarithm of tanh's derivative, ln(1 - tanh² x), is computed as 2 (ln 2 - x - softplus(-2x)), as
+        PyTorch's TanhTransform does and so CORL; it stays exact where tanh x rounds to ±1.
+
+        Args:
+            noise: standard normal ε, ``(M, B, A)``, or ``(M, B, N, A)`` for N actions each.
+
+        Returns:
+            ``(M, B, A)`` and ``(M, B)``, or ``(M, B, N, A)`` and ``(M, B, N)``.
+        """
+        mean, log_std = (t.unsqueeze(2) if noise.dim() == 4 else t for t in self)
+        x = mean + log_std.exp() * noise
+        log_normal = -(noise**2) / 2 - log_std - math.log(2 * math.pi) / 2
+        log_slope = 2 * (math.log(2) - x - F.softplus(-2 * x))
+        return torch.tanh(x), (log_normal - log_slope).sum(-1)
+
+    def detach(self) -> TanhGaussian:
+        """The same, constant."""
+        return TanhGaussian(self.mean.detach(), self.log_std.detach())
+
+
+class TanhGaussianActor(nn.Module):
+    """A policy tanh(N(μ(s), σ(s)²)), μ and ln σ from one MLP.
+
+    ln σ = clamp(m · output + c, -20, 2), m and c learnt scalars, or 1 and 0.
+
+    Args:
+        initial: draws the first parameters.
+        sizes: of observations and actions.
+        layers: of the MLP.
+        log_std_multiplier: m at the start; None: m and c are not learnt.
+        log_std_offset: c at the start.
+    """
+
+    def __init__(
+        self,
+        initial: Initial,
+        sizes: Sizes,
+        layers: Layers,
+        *,
+        log_std_multiplier: float | None = None,
+        log_std_offset: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.network = MLP(initial, sizes.observation, 2 * sizes.action, layers)
+        self.scaled = log_std_multiplier is not None
+        if log_std_multiplier is not None:
+            self.log_std_multiplier = initial.constant((1, 1), log_std_multiplier)
+            self.log_std_offset = initial.constant((1, 1), log_std_offset)
+
+    def forward(self, observation: Tensor) -> TanhGaussian:
+        """The distributions of actions: ``(M, B, S) -> (M, B, A)`` twice."""
+        mean, log_std = self.network(observation).chunk(2, -1)
+        if self.scaled:
+            log_std = self.log_std_multiplier * log_std + self.log_std_offset
+        return TanhGaussian(mean, log_std.clamp(-20, 2))
+
+
+class Critic(nn.Module):
+    """One Q function per member."""
+
+    def __init__(self, initial: Initial, sizes: Sizes, layers: Layers) -> None:
+        super().__init__()
+        self.network = MLP(initial, sizes.observation + sizes.action, 1, layers)
+
+    def forward(self, observation: Tensor, action: Tensor) -> Tensor:
+        """Q(s, a), for one action or N actions of each observation.
+
+        Args:
+            observation: ``(M, B, S)``.
+            action: ``(M, B, A)`` or ``(M, B, N, A)``.
+
+        Returns:
+            ``(M, B)`` or ``(M, B, N)``.
+        """
+        if action.dim() == 4:
+            observation = observation.unsqueeze(2).expand(-1, -1, action.shape[2], -1)
+        pairs = torch.cat([observation, action], -1).flatten(1, -2)
+        value: Tensor = self.network(pairs).view(action.shape[:-1])
+        return value
+
+
+def xavier_bound(inputs: int, outputs: int, gain: float) -> float:
+    """The bound of a uniform first weight by Glorot and Bengio (2010): gain √(6 / (inputs + outputs))."""
+    return float(gain * (6 / (inputs + outputs)) ** 0.5)

@@ -24,8 +24,8 @@ from algorithms.optimisers import Adam, soft_update, target_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class TD3Hyperparameters(Hyperparameters):
-    """What TD3+BC and its descendants share."""
+class TD3CoreHyperparameters(Hyperparameters):
+    """What all descendants of TD3 share, whatever their critics."""
 
     discount: float = per_member(minimum=0, maximum=1)  # γ
     soft_update: float = static(minimum=0, maximum=1)  # τ
@@ -35,6 +35,12 @@ class TD3Hyperparameters(Hyperparameters):
     actor_learning_rate: float = static(minimum=0)
     critic_learning_rate: float = static(minimum=0)
     actor_hidden_sizes: str = layer_sizes()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TD3Hyperparameters(TD3CoreHyperparameters):
+    """What TD3+BC and the descendants that choose between its critics share."""
+
     critic: str = static(choices=("vanilla", "robust"))
 
 
@@ -42,7 +48,10 @@ class TD3Hyperparameters(Hyperparameters):
 class TD3BCHyperparameters(TD3Hyperparameters):
     """Hyperparameters of TD3+BC."""
 
-    alpha: float = per_member(minimum=0)  # α
+    alpha: float = per_member(minimum=0)  # α, at the start if it moves
+    alpha_schedule: str = static(choices=("constant", "linear"))
+    final_alpha: float = per_member(minimum=0)  # where the linear schedule ends
+    alpha_schedule_steps: int = static(minimum=1)  # T, critic updates until it is there
 
 
 class TD3(Algorithm):
@@ -53,29 +62,46 @@ class TD3(Algorithm):
 
     def build(self) -> None:
         """Actor, twin critics and the targets of both."""
-        self.actor = DeterministicActor(self.initial, self.sizes, Layers(self.hyper.actor_hidden_sizes))
-        self.critic = TwinCritic(self.initial, self.sizes, CRITICS[self.hyper.critic])
+        self.actor = DeterministicActor(self.initial, self.sizes, self.actor_layers())
+        self.critic = TwinCritic(self.initial, self.sizes, self.critic_layers())
         self.target_actor, self.target_critic = target_of(self.actor), target_of(self.critic)
         self.actor_optimiser = Adam(self.actor.parameters(), self.hyper.actor_learning_rate)
         self.critic_optimiser = Adam(self.critic.parameters(), self.hyper.critic_learning_rate)
         self.noise = {"target_action": normal(self.hyper.batch_size, self.sizes.action)}
+
+    def actor_layers(self) -> Layers:
+        """What the policy is made of."""
+        return Layers(self.hyper.actor_hidden_sizes)
+
+    def critic_layers(self) -> Layers:
+        """What each critic is made of."""
+        return CRITICS[self.hyper.critic]
 
     def phase(self, step: int) -> str:
         """Every step trains the critics; every `policy_frequency`-th also the policy and the targets."""
         return "critic and actor" if step % self.hyper.policy_frequency == 0 else "critic"
 
     @torch.no_grad()
+    def target_action(self, batch: Batch, noise: Tensor) -> Tensor:
+        """The action a' = clip(π̄(s') + ε, -1, 1), ε ~ clip(N(0, σ²), -c, c): ``(M, B, A)``."""
+        clip = self.hyper.noise_clip.unsqueeze(-1)
+        smoothing = torch.clamp(noise * self.hyper.policy_noise.unsqueeze(-1), -clip, clip)
+        action: Tensor = (self.target_actor(batch.next_observation) + smoothing).clamp(-1, 1)
+        return action
+
+    @torch.no_grad()
+    def backup(self, batch: Batch, critic: TwinCritic, next_action: Tensor) -> Tensor:
+        """What `critic` makes of a transition, r + γ (1 - d) min_k Q_k(s', a'): ``(M, B)``."""
+        next_value = critic(batch.next_observation, next_action).amin(1)
+        value: Tensor = batch.reward + self.hyper.discount * (1 - batch.terminal) * next_value
+        return value
+
     def target_value(self, batch: Batch, noise: Tensor) -> Tensor:
         """What the critics aim at: ``(M, B)``.
 
         y = r + γ (1 - d) min_k Q̄_k(s', clip(π̄(s') + ε, -1, 1)),  ε ~ clip(N(0, σ²), -c, c)
         """
-        clip = self.hyper.noise_clip.unsqueeze(-1)
-        smoothing = torch.clamp(noise * self.hyper.policy_noise.unsqueeze(-1), -clip, clip)
-        next_action = (self.target_actor(batch.next_observation) + smoothing).clamp(-1, 1)
-        next_value = self.target_critic(batch.next_observation, next_action).amin(1)
-        target: Tensor = batch.reward + self.hyper.discount * (1 - batch.terminal) * next_value
-        return target
+        return self.backup(batch, self.target_critic, self.target_action(batch, noise))
 
     def critic_loss(self, batch: Batch, target: Tensor) -> Tensor:
         """E[(Q₁(s, a) - y)²] + E[(Q₂(s, a) - y)²]: ``(M, 1)``."""
@@ -83,8 +109,11 @@ class TD3(Algorithm):
         return 2 * batch_mean(error**2)  # the mean over two critics is half of the sum
 
     def update_critic(self, batch: Batch, noise: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """One step of both critics."""
-        target = self.target_value(batch, noise["target_action"])
+        """One step of both critics towards their target y."""
+        return self.fit_critic(batch, self.target_value(batch, noise["target_action"]))
+
+    def fit_critic(self, batch: Batch, target: Tensor) -> dict[str, Tensor]:
+        """One step of both critics towards `target`, ``(M, B)``."""
         loss = self.critic_loss(batch, target)
         self.critic_optimiser.descend(loss)
         return {"critic_loss": loss.detach(), "target_value": batch_mean(target)}
@@ -106,20 +135,39 @@ class TD3BC(TD3):
     """TD3+BC (Fujimoto and Gu, 2021, arXiv:2106.06860).
 
     ``critic: vanilla`` is the authors' critic; ``robust`` is the one behind the ASPC paper's TD3+BC* columns.
+
+    Reconstructed:
+        ``alpha_schedule: linear`` is the linear column of the ASPC paper's Table 2, where α moves linearly
+        from its initial to ASPC's last value. The initial value is not legible in the paper's text; 2.5, from
+        which ASPC itself starts, is assumed. No code of it is published.
     """
 
     Hyperparameters = TD3BCHyperparameters
+
+    @property
+    def alpha(self) -> Tensor:
+        """α of the next policy update, at critic step t: ``(M, 1)``.
+
+        linear: α(t) = α + (final α - α) min(t / T, 1)
+        """
+        if self.hyper.alpha_schedule == "constant":
+            constant: Tensor = self.hyper.alpha
+            return constant
+        t = (self.actor_optimiser.steps + 1) * self.hyper.policy_frequency
+        fraction = (t / self.hyper.alpha_schedule_steps).clamp(max=1).to(self.dtype)
+        return torch.lerp(self.hyper.alpha, self.hyper.final_alpha, fraction)
 
     def actor_loss(self, batch: Batch) -> Tensor:
         """-λ E[Q₁(s, π(s))] + E[(π(s) - a)²], λ = α / E|Q₁(s, π(s))| held constant (eq. 5): ``(M, 1)``."""
         action = self.actor(batch.observation)
         q = self.critic.first(batch.observation, action)
-        return constrained_loss(self.hyper.alpha, q, action, batch)
+        return constrained_loss(self.alpha, q, action, batch)
 
     def update(self, batch: Batch, noise: Mapping[str, Tensor], phase: str) -> dict[str, Tensor]:
         """Critics; then, every second step, policy and targets on the same batch with the updated critic."""
         metrics = self.update_critic(batch, noise)
         if phase == "critic and actor":
+            metrics["alpha"] = self.alpha
             loss = self.actor_loss(batch)
             self.actor_optimiser.descend(loss)
             self.update_targets()

@@ -65,7 +65,17 @@ class Program(td3_bc.Program):
         b, new_b = ((pi - a) ** 2).mean(1).detach(), ((new_pi - a) ** 2).mean(1)
         l1 = -alpha.detach() * q.mean() / q.abs().mean().detach() + F.mse_loss(new_pi, a)
         l2 = (e - self.e) ** 2
-        l3 = l2.detach() * b.max() * (b - new_b).abs().max()
+        change = (b - new_b).abs()
+        if self.h["l3_variant"] == 1:
+            l3 = change.max()
+        elif self.h["l3_variant"] == 2:
+            l3 = b.max() * b.max() * change.max()
+        elif self.h["l3_variant"] == 3:
+            l3 = l2.detach() * change.max()
+        elif self.h["l3_variant"] == 4:
+            l3 = l2.detach() * b.max() * change.max()
+        else:
+            l3 = l2.detach() * b.mean() * change.mean()
         terms = {"L1": l1, "L2": l2, "L3": l3}
         outer = sum(terms[name] for name in self.h["loss"].split("+"))
         (self.xi.grad,) = torch.autograd.grad(outer, [self.xi])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -41,29 +41,54 @@ class Program(base.Program):
         value: Tensor = critic(torch.cat([s, a], 1)).squeeze(1)
         return value
 
-    def update(self, step: int, batch: Batch, noise: Mapping[str, Tensor]) -> None:
-        """Critics, and every second step policy and targets."""
+    def next_action(self, batch: Batch, noise: Mapping[str, Tensor]) -> Tensor:
+        """The target policy's, smoothed."""
         h = self.h
-        s, a = batch.observation, batch.action
-        with torch.no_grad():
-            smoothing = (noise["target_action"] * h["policy_noise"]).clamp(-h["noise_clip"], h["noise_clip"])
-            a2 = (self.target_actor(batch.next_observation) + smoothing).clamp(-1, 1)
-            q2 = torch.min(*[self.q(critic, batch.next_observation, a2) for critic in self.target_critics])
-            y = self.reward(batch) + (1 - batch.terminal) * h["discount"] * q2
+        smoothing = (noise["target_action"] * h["policy_noise"]).clamp(-h["noise_clip"], h["noise_clip"])
+        action: Tensor = (self.target_actor(batch.next_observation) + smoothing).clamp(-1, 1)
+        return action
+
+    def backup(self, batch: Batch, critics: Sequence[nn.Module], a2: Tensor) -> Tensor:
+        """What y is with these critics: r + γ (1 - d) min Q(s', a')."""
+        q2 = torch.min(*[self.q(critic, batch.next_observation, a2) for critic in critics])
+        value: Tensor = self.reward(batch) + (1 - batch.terminal) * self.h["discount"] * q2
+        return value
+
+    def update_critics(self, s: Tensor, a: Tensor, y: Tensor) -> None:
+        """One step of each."""
         for critic, optimiser in zip(self.critics, self.critic_optimisers, strict=True):
             base.descend(F.mse_loss(self.q(critic, s, a), y), optimiser)
-        if step % h["policy_frequency"] == 0:
+
+    def update_targets(self) -> None:
+        """All three."""
+        base.follow(
+            self.h["soft_update"], [self.target_actor, *self.target_critics], [self.actor, *self.critics]
+        )
+
+    def update(self, step: int, batch: Batch, noise: Mapping[str, Tensor]) -> None:
+        """Critics, and every second step policy and targets."""
+        s, a = batch.observation, batch.action
+        with torch.no_grad():
+            y = self.backup(batch, self.target_critics, self.next_action(batch, noise))
+        self.update_critics(s, a, y)
+        if step % self.h["policy_frequency"] == 0:
             self.update_policy(step, s, a)
-            base.follow(
-                h["soft_update"], [self.target_actor, *self.target_critics], [self.actor, *self.critics]
-            )
+            self.update_targets()
 
     def update_policy(self, step: int, s: Tensor, a: Tensor) -> None:
         """One step of the policy."""
         pi = self.actor(s)
         q = self.q(self.critics[0], s, pi)
-        loss = -self.h["alpha"] / q.abs().mean().detach() * q.mean() + F.mse_loss(pi, a)
+        loss = -self.alpha(step) / q.abs().mean().detach() * q.mean() + F.mse_loss(pi, a)
         base.descend(loss, self.optimiser)
+
+    def alpha(self, step: int) -> float:
+        """α at critic step `step`."""
+        first, last = float(self.h["alpha"]), float(self.h["final_alpha"])
+        if self.h["alpha_schedule"] == "constant":
+            return first
+        total = self.h["alpha_schedule_steps"]
+        return first + (last - first) * step / total if step < total else last
 
     def pairs(self, algorithm: Any, member: int) -> Iterator[tuple[str, nn.Module | Tensor, Any]]:
         """All networks."""

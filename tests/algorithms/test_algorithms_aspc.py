@@ -10,6 +10,7 @@ import torch.nn.functional as F  # noqa: N812
 
 OUTER = 20  # the first step that updates α
 VISIBLE = {"ema": 0.1, "actor_learning_rate": 1e-3}  # makes L2 and L3 weigh in
+VARIANTS = (1, 2, 3, 4, 5)  # of L3
 
 
 def test_alpha_begins_at_its_initial_value(lab):
@@ -126,18 +127,47 @@ class OuterStep:
         scale = self.constant("alpha", F.softplus(xi)).squeeze() / self.constant("n'", q.abs().mean())
         l1 = -scale * q.mean() + ((new_pi - self.batch.action) ** 2).mean()
         l2 = ((1 - self.hyper["ema"]) * (q.mean() - self.e)) ** 2
-        l3 = self.constant("L2", l2) * self.constant("b", error.max()) * (error - new_error).abs().max()
+        change, scale = (error - new_error).abs(), self.constant("L2", l2)
+        l3 = [
+            change.max(),
+            self.constant("b²", error.max() ** 2) * change.max(),
+            scale * change.max(),
+            scale * self.constant("b", error.max()) * change.max(),
+            scale * self.constant("mean b", error.mean()) * change.mean(),
+        ][self.hyper["l3_variant"] - 1]
         return sum({"L1": l1, "L2": l2, "L3": l3}[name] for name in self.hyper["loss"].split("+"))
 
 
-@pytest.mark.parametrize("loss", ["L1", "L1+L2", "L1+L3", "L1+L2+L3"])
-def test_the_outer_gradient_is_that_of_finite_differences_and_of_torch_func(lab, loss):
-    step = OuterStep(lab, loss=loss)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"loss": loss} for loss in ("L1", "L1+L2", "L1+L3", "L1+L2+L3")),
+        *({"loss": "L1+L2+L3", "l3_variant": variant} for variant in VARIANTS if variant != 4),
+    ],
+    ids=lambda changes: "-".join(map(str, changes.values())),
+)
+def test_the_outer_gradient_is_that_of_finite_differences_and_of_torch_func(lab, changes):
+    step = OuterStep(lab, **changes)
     h = 1e-4
     differences = (step.outer(step.xi + h) - step.outer(step.xi - h)).item() / (2 * h)
     assert step.gradient == pytest.approx(differences, rel=1e-4)
     automatic = torch.func.grad(step.outer)(step.xi).item()
     assert step.gradient == pytest.approx(automatic, rel=1e-9)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_each_variant_of_l3_is_that_of_the_plain_program(lab, variant):
+    large = {"actor_learning_rate": 0.01, "alpha_learning_rate": 0.5, "ema": 0.1, "discount": 0.9}
+    lab.compare("aspc", l3_variant=variant, **large)
+
+
+@pytest.mark.parametrize(("variant", "expected"), [(1, 3.0), (2, 48.0), (3, 6.0), (4, 24.0), (5, 10.0)])
+def test_each_variant_of_l3_in_numbers(lab, variant, expected):
+    """L2 = 2, b = (4, 1) and |Δb| = (1, 3): another sample has the largest change than the largest error."""
+    algorithm = lab.population("aspc", l3_variant=variant).algorithm
+    numbers = ([[2.0]], [[4.0, 1.0]], [[1.0, 3.0]])
+    l3 = algorithm.third_loss(*(torch.tensor(each).double() for each in numbers))
+    assert l3.tolist() == [[expected]]
 
 
 def test_dead_units_add_nothing_to_the_outer_gradient_and_no_nan(lab):
@@ -211,14 +241,15 @@ def test_the_outer_step_leaves_the_critics_and_their_gradients_alone(lab):
     assert without.algorithm.scale.xi.grad is None
 
 
-def test_with_alpha_at_rest_aspc_is_td3_bc_bit_for_bit(lab):
-    adaptive = lab.population("aspc", "ab", dtype=torch.float32, alpha_learning_rate=0.0)
-    fixed = lab.population("td3_bc", "ab", dtype=torch.float32, critic="robust")
+@pytest.mark.parametrize("critic", ["robust", "vanilla"])
+def test_with_alpha_at_rest_aspc_is_td3_bc_bit_for_bit(lab, critic):
+    adaptive = lab.population("aspc", "ab", dtype=torch.float32, critic=critic, alpha_learning_rate=0.0)
+    fixed = lab.population("td3_bc", "ab", dtype=torch.float32, critic=critic)
     adaptive.train(100)
     fixed.train(100)
     ours, theirs = adaptive.state(), fixed.state()
     assert adaptive.algorithm.scale.value_average.abs().min() > 0  # the outer steps did take place
-    assert len(theirs) > 60
+    assert len(theirs) >= 60
     for name, tensor in theirs.items():
         assert torch.equal(ours[name], tensor), name
 

@@ -101,6 +101,68 @@ def test_policy_and_targets_move_at_even_steps_only(population):
                     torch.testing.assert_close(target, 0.995 * old + 0.005 * online, rtol=0, atol=1e-14)
 
 
+LINEAR = {"alpha_schedule": "linear", "alpha": 2.5, "final_alpha": 0.5, "alpha_schedule_steps": 30}
+
+
+@pytest.mark.parametrize("policy_frequency", [1, 2, 3])
+def test_the_linear_schedule_is_that_of_the_plain_program(lab, policy_frequency):
+    lab.compare("td3_bc", policy_frequency=policy_frequency, **LINEAR)
+
+
+@pytest.mark.parametrize("policy_frequency", [1, 2, 4])
+def test_alpha_moves_along_a_line_of_the_critics_steps_and_stays_at_its_end(lab, policy_frequency):
+    each = [{"alpha": 2.5, "final_alpha": 0.5}, {"alpha": 1.0, "final_alpha": 4.0}]
+    changes = LINEAR | {"policy_frequency": policy_frequency, "alpha_schedule_steps": 20}
+    del changes["alpha"], changes["final_alpha"]
+    population = lab.population("td3_bc", "ab", each, **changes)
+    seen = {step: population.train(1).get("alpha") for step in range(1, 29)}
+    for step, alpha in seen.items():
+        if step % policy_frequency:
+            assert alpha is None
+        else:
+            done = min(step / 20, 1)
+            assert alpha[:, 0].tolist() == pytest.approx([2.5 - 2 * done, 1 + 3 * done], rel=1e-14)
+    assert seen[20].tolist() == seen[24].tolist() == [[0.5], [4.0]]
+
+
+def test_the_policy_is_trained_with_the_alpha_that_is_reported(lab):
+    population = lab.population("td3_bc", "ab", **LINEAR)
+    population.train(9)
+    algorithm = population.algorithm
+    batch, _ = population.inputs(10)
+    action = algorithm.act(batch.observation)
+    q = algorithm.critic.first(batch.observation, action)
+    constraint = ((action - batch.action) ** 2).mean((1, 2))
+    alpha = 2.5 - 2 * 10 / 30
+    expected = constraint - alpha * q.mean(1) / q.abs().mean(1)
+    torch.testing.assert_close(algorithm.actor_loss(batch)[:, 0], expected)
+    assert algorithm.alpha[:, 0].tolist() == pytest.approx([alpha, alpha])
+
+
+def test_the_schedule_goes_on_where_a_saved_run_stopped(lab):
+    straight, resumed = (lab.population("td3_bc", "ab", **LINEAR) for _ in range(2))
+    straight.train(11)
+    resumed.algorithm.load_training_state(straight.state())
+    resumed.step = 11
+    assert torch.equal(straight.train(1)["alpha"], resumed.train(1)["alpha"])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"final_alpha": 7.0, "alpha_schedule_steps": 3},  # a constant α does not look at them
+        {"alpha_schedule": "linear", "final_alpha": 2.5, "alpha_schedule_steps": 30},  # a line that is level
+    ],
+)
+def test_an_alpha_that_does_not_move_is_the_constant_one_bit_for_bit(lab, changes):
+    constant = lab.population("td3_bc", "ab", dtype=torch.float32)
+    other = lab.population("td3_bc", "ab", dtype=torch.float32, **changes)
+    assert constant.train(40)["alpha"].tolist() == other.train(40)["alpha"].tolist() == [[2.5], [2.5]]
+    ours, theirs = constant.state(), other.state()
+    for name, tensor in ours.items():
+        assert torch.equal(theirs[name], tensor), name
+
+
 def _spread(tensor, bound):
     """As U(±bound) would be."""
     assert tensor.abs().max() <= bound
@@ -148,7 +210,7 @@ RETURN_OF_DATA = -2 / 3  # E[-(s + a)²] for s and a uniform in [-1, 1]
 def test_what_uses_rewards_beats_cloning_on_a_point_that_is_to_be_pulled_to_zero(lab):
     """Reward -(s + a)², actions at random: cloning learns the mean action 0, the others a = -s."""
     returns = {}
-    for algorithm_id in ("bc", "td3_bc", "aspc"):
+    for algorithm_id in ("bc", "td3_bc", "aspc", "wpc", "a2pr"):
         hyperparameters = lab.defaults(algorithm_id, batch_size=64, actor_hidden_sizes="64-64")
         hyperparameters |= {} if algorithm_id == "bc" else {"discount": 0.0}
         algorithm = algorithm_class(algorithm_id)([Member("a", hyperparameters)], Sizes(1, 1))
@@ -165,6 +227,6 @@ def test_what_uses_rewards_beats_cloning_on_a_point_that_is_to_be_pulled_to_zero
             returns[algorithm_id] = -((s + algorithm.act(s)) ** 2).mean().item()
     cloned = returns["bc"]
     assert cloned == pytest.approx(-1 / 3, abs=0.05)
-    for algorithm_id in ("td3_bc", "aspc"):
+    for algorithm_id in ("td3_bc", "aspc", "wpc", "a2pr"):
         assert returns[algorithm_id] > cloned + 0.1, returns
         assert returns[algorithm_id] > RETURN_OF_DATA + 0.4, returns

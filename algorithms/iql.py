@@ -1,0 +1,134 @@
+"""IQL: an expectile of Q instead of a maximum, and a policy that copies what turned out well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from algorithms.base import (
+    Algorithm,
+    Batch,
+    Hyperparameters,
+    batch_mean,
+    layer_sizes,
+    per_member,
+    register,
+    static,
+)
+from algorithms.networks import DeterministicActor, GaussianActor, Layers, TwinCritic, ValueFunction
+from algorithms.optimisers import Adam, cosine_decay, soft_update, target_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class IQLSharedHyperparameters(Hyperparameters):
+    """What IQL and IQL+ASPC share."""
+
+    expectile: float = per_member(minimum=0, maximum=1)  # τ_e
+    weight_cap: float = per_member(above=0)
+    discount: float = per_member(minimum=0, maximum=1)  # γ
+    soft_update: float = static(minimum=0, maximum=1)  # τ
+    policy: str = static(choices=("gaussian", "deterministic"))
+    actor_learning_rate: float = static(minimum=0)
+    actor_decay_steps: int = static(minimum=1)  # updates until the actor's rate is 0
+    critic_learning_rate: float = static(minimum=0)
+    value_learning_rate: float = static(minimum=0)
+    actor_hidden_sizes: str = layer_sizes()
+    critic_hidden_sizes: str = layer_sizes()
+    value_hidden_sizes: str = layer_sizes()
+
+
+@dataclass(frozen=True, kw_only=True)
+class IQLHyperparameters(IQLSharedHyperparameters):
+    """Hyperparameters of IQL."""
+
+    beta: float = per_member(minimum=0)  # β, inverse temperature
+
+
+@register("iql")
+class IQL(Algorithm):
+    """IQL (Kostrikov et al., 2021, arXiv:2110.06169).
+
+    Differences from the authors' code:
+        Everything here is as in CORL. The advantage and the target of Q come from V before its step; the
+        authors take both after it. Q's loss is the mean over both critics, not the sum. Weights begin as
+        PyTorch's layers do, not orthogonal; ln σ is clamped at -20, not -5. Observations are normalised, and
+        rewards on two datasets only, not on all of Gym-MuJoCo. The deterministic policy is CORL's addition.
+    """
+
+    Hyperparameters: ClassVar[type[IQLSharedHyperparameters]] = IQLHyperparameters
+
+    def build(self) -> None:
+        """Policy, twin Q with its target, and V, which has none."""
+        h, actor = self.hyper, {"gaussian": GaussianActor, "deterministic": DeterministicActor}
+        self.actor = actor[h.policy](self.initial, self.sizes, Layers(h.actor_hidden_sizes))
+        self.critic = TwinCritic(self.initial, self.sizes, Layers(h.critic_hidden_sizes))
+        self.target_critic = target_of(self.critic)
+        self.value = ValueFunction(self.initial, self.sizes, Layers(h.value_hidden_sizes))
+        self.actor_optimiser = Adam(
+            self.actor.parameters(), h.actor_learning_rate, cosine_decay(h.actor_decay_steps)
+        )
+        self.critic_optimiser = Adam(self.critic.parameters(), h.critic_learning_rate)
+        self.value_optimiser = Adam(self.value.parameters(), h.value_learning_rate)
+
+    @property
+    def beta(self) -> Tensor:
+        """β: ``(M, 1)``."""
+        beta: Tensor = self.hyper.beta
+        return beta
+
+    def value_loss(self, advantage: Tensor) -> Tensor:
+        """E[|τ_e - 1(A < 0)| A²], whose minimum over V is Q's expectile (eqs. 4 and 5): ``(M, 1)``."""
+        expectile = self.hyper.expectile
+        return batch_mean(torch.where(advantage < 0, 1 - expectile, expectile) * advantage**2)
+
+    def critic_loss(self, batch: Batch, next_value: Tensor) -> Tensor:
+        """Half of E[(Q₁(s, a) - y)²] + E[(Q₂(s, a) - y)²], y = r + γ (1 - d) V(s') (eq. 6): ``(M, 1)``."""
+        target = batch.reward + self.hyper.discount * (1 - batch.terminal) * next_value
+        return batch_mean((self.critic(batch.observation, batch.action) - target.unsqueeze(1)) ** 2)
+
+    def update_values(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """One step of V, then of Q, then Q̄ follows.
+
+        Returns:
+            A = min_k Q̄_k(s, a) - V(s) as it was before these steps, ``(M, B)``, and metrics.
+        """
+        with torch.no_grad():
+            next_value = self.value(batch.next_observation)
+            q = self.target_critic(batch.observation, batch.action).amin(1)
+        advantage = q - self.value(batch.observation)
+        value_loss = self.value_loss(advantage)
+        self.value_optimiser.descend(value_loss)
+        critic_loss = self.critic_loss(batch, next_value)
+        self.critic_optimiser.descend(critic_loss)
+        soft_update(self.hyper.soft_update, (self.target_critic, self.critic))
+        return advantage.detach(), {"value_loss": value_loss.detach(), "critic_loss": critic_loss.detach()}
+
+    def weight(self, advantage: Tensor) -> Tensor:
+        """The weight w = min(exp(β A), cap): ``(M, B)``."""
+        return torch.minimum(torch.exp(self.beta * advantage), self.hyper.weight_cap)
+
+    def imitation_loss(self, mean: Tensor, batch: Batch) -> Tensor:
+        """l_BC of each sample: ``(M, B)``, where `mean` is μ(s).
+
+        -ln π(a|s) of the Gaussian policy, Σ_j (μ(s) - a)_j² of the deterministic one.
+        """
+        if isinstance(self.actor, GaussianActor):
+            return -self.actor.log_likelihood(mean, batch.action)
+        return ((mean - batch.action) ** 2).sum(-1)
+
+    def update(self, batch: Batch, noise: Mapping[str, Tensor], phase: str) -> dict[str, Tensor]:
+        """V, Q, and the policy by advantage-weighted regression E[w l_BC] (eq. 7)."""
+        advantage, metrics = self.update_values(batch)
+        imitation = self.imitation_loss(self.actor(batch.observation), batch)
+        loss = batch_mean(self.weight(advantage) * imitation)
+        self.actor_optimiser.descend(loss)
+        return metrics | {"actor_loss": loss.detach()}
+
+    def act(self, observation: Tensor) -> Tensor:
+        """μ(s), which its tanh keeps in [-1, 1]."""
+        action: Tensor = self.actor(observation)
+        return action

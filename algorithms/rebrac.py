@@ -1,0 +1,96 @@
+"""ReBRAC: TD3 whose policy and whose critics' targets are both held near the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from algorithms.base import Batch, batch_mean, layer_sizes, per_member, register, static
+from algorithms.networks import Layers
+from algorithms.td3_bc import TD3, TD3CoreHyperparameters, mean_magnitude
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReBRACHyperparameters(TD3CoreHyperparameters):
+    """Hyperparameters of ReBRAC."""
+
+    actor_bc_coefficient: float = per_member(minimum=0)  # β₁
+    critic_bc_coefficient: float = per_member(minimum=0)  # β₂
+    critic_hidden_sizes: str = layer_sizes()
+    norm_epsilon: float = static(above=0)  # of the critics' LayerNorm
+    # whether the targets follow before or after the policy's step
+    target_order: str = static(choices=("before", "after"))
+
+
+@register("rebrac")
+class ReBRAC(TD3):
+    """ReBRAC (Tarasov et al., 2023, arXiv:2305.09836).
+
+    Both penalties sum over the action dimensions, where TD3+BC's constraint averages over them.
+
+    Differences from the authors' code:
+        none by default. What it does and the paper does not say: both critics count in the policy's loss, by
+        their minimum; the policy moves at the first step and every second one after it; and
+        ``target_order: before``, the target policy follows the policy as it was before its step. Where the
+        code's coefficients differ from those in the ASPC paper's Table 12, the code's are the default.
+    """
+
+    Hyperparameters = ReBRACHyperparameters
+
+    def actor_layers(self) -> Layers:
+        """As in EDAC: hidden biases begin at 0.1, the output within 0.001."""
+        return Layers(self.hyper.actor_hidden_sizes, hidden_bias=0.1, output_bound=1e-3)
+
+    def critic_layers(self) -> Layers:
+        """As in EDAC, and LayerNorm after each ReLU."""
+        return Layers(
+            self.hyper.critic_hidden_sizes,
+            layer_norm=True,
+            norm_epsilon=self.hyper.norm_epsilon,
+            hidden_bias=0.1,
+            output_bound=3e-3,
+        )
+
+    def phase(self, step: int) -> str:
+        """As TD3, but counted from 0: the first step trains the policy too."""
+        return super().phase(step - 1)
+
+    def target_value(self, batch: Batch, noise: Tensor) -> Tensor:
+        """What the critics aim at: ``(M, B)``.
+
+        y = r + γ (1 - d) (min_k Q̄_k(s', a') - β₂ Σ_j (a' - â')_j²),  a' the target policy's smoothed action,
+        â' the one of the data
+        """
+        action = self.target_action(batch, noise)
+        penalty = self.hyper.critic_bc_coefficient * squared_distance(action, batch.next_action)
+        value = self.backup(batch, self.target_critic, action)
+        target: Tensor = value - self.hyper.discount * (1 - batch.terminal) * penalty
+        return target
+
+    def actor_loss(self, batch: Batch) -> Tensor:
+        """E[β₁ Σ_j (π(s) - a)_j² - λ min_k Q_k(s, π(s))], λ = 1 / E|min_k Q_k| held constant: ``(M, 1)``."""
+        action = self.actor(batch.observation)
+        q = self.critic(batch.observation, action).amin(1)
+        penalty = batch_mean(squared_distance(action, batch.action))
+        loss: Tensor = self.hyper.actor_bc_coefficient * penalty - batch_mean(q) / mean_magnitude(q)
+        return loss
+
+    def update(self, batch: Batch, noise: Mapping[str, Tensor], phase: str) -> dict[str, Tensor]:
+        """Critics; then, every second step, targets and, on the same batch with the new critics, policy."""
+        metrics = self.update_critic(batch, noise)
+        if phase == "critic and actor":
+            if self.hyper.target_order == "before":
+                self.update_targets()
+            loss = self.actor_loss(batch)
+            self.actor_optimiser.descend(loss)
+            if self.hyper.target_order == "after":
+                self.update_targets()
+            metrics["actor_loss"] = loss.detach()
+        return metrics
+
+
+def squared_distance(one: Tensor, other: Tensor) -> Tensor:
+    """Σ_j (one - other)_j², the sum over action dimensions: ``(M, B, A), (M, B, A) -> (M, B)``."""
+    return ((one - other) ** 2).sum(-1)
