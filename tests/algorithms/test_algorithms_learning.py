@@ -1,10 +1,13 @@
 """Every algorithm learns: on a small plane, from actions at random, to go where cloning cannot go.
 
-A point in [-1, 1]² moves by 0.2 a and earns minus its distance from a goal. The data are episodes of uniformly
-random actions. Their mean is 0, so cloning stays where it is; whoever uses rewards walks to the goal.
+A point in [-1, 1]² moves by 0.2 a and earns minus its distance from a goal. The data are episodes of
+uniformly random actions. Their mean is 0, so cloning stays where it is; whoever uses rewards walks to the
+goal.
 """
 
 from __future__ import annotations
+
+import itertools
 
 import pytest
 import torch
@@ -12,6 +15,9 @@ import torch
 from algorithms import Batch, Member, Sizes, algorithm_class, algorithm_ids
 
 EPISODES, LENGTH, STEPS = 400, 20, 2000
+# CQL's slow policy and strong conservatism, and its 30 actions a state, are made for a million steps
+CQL = {"actor_learning_rate": 3e-3, "critic_learning_rate": 3e-3, "sampled_actions": 3}
+CHANGES = {"cql": CQL | {"cql_alpha": 0.1}, "cql_aspc": CQL | {"initial_alpha": 0.1}}
 GOAL = torch.tensor([0.6, -0.4])
 
 
@@ -30,7 +36,7 @@ def data():
     s = torch.rand(EPISODES, 2, generator=source) * 2 - 1
     actions = torch.rand(LENGTH + 1, EPISODES, 2, generator=source) * 2 - 1
     rows = []
-    for a, a2 in zip(actions[:-1], actions[1:], strict=True):
+    for a, a2 in itertools.pairwise(actions):
         s2 = move(s, a)
         rows.append(Batch(s, a, reward(s2), s2, torch.zeros(EPISODES), a2))
         s = s2
@@ -42,7 +48,7 @@ def train(lab, algorithm_id, columns, seeds=("a", "b")):
     """Mean return of each seed's policy after STEPS steps."""
     hyper = lab.defaults(algorithm_id)
     hyper |= {name: "64-64" for name, value in hyper.items() if value == "16-16"} | {"batch_size": 64}
-    hyper |= {"discount": 0.9} if "discount" in hyper else {}
+    hyper |= ({"discount": 0.9} if "discount" in hyper else {}) | CHANGES.get(algorithm_id, {})
     algorithm = algorithm_class(algorithm_id)([Member(seed, hyper) for seed in seeds], Sizes(2, 2))
     source = torch.Generator().manual_seed(1)
     for step in range(1, STEPS + 1):
