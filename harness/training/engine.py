@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from algorithms import Algorithm
-from harness.training.replay import BLOCK, Block, Draws, Replay
+from harness.training.replay import BLOCK, Block, Draws, Rows
 
 Metrics = dict[str, Tensor]
 
@@ -55,7 +55,7 @@ class Engine:
     """
 
     def __init__(
-        self, algorithm: Algorithm, replay: Replay, draws: Draws, capture: Capture | None = None
+        self, algorithm: Algorithm, replay: Rows, draws: Draws, capture: Capture | None = None
     ) -> None:
         self._algorithm, self._replay, self._draws = algorithm, replay, draws
         self._capture = capture

@@ -17,10 +17,52 @@ BLOCK = 100
 """Steps whose random numbers are drawn at once. Part of what a run is: another value draws other numbers."""
 
 
-class Replay:
-    """Transitions of all members, each distinct dataset held once however many members use it.
+class Rows:
+    """Transitions of all members in one storage, one row each: (s, a, r, s', d, a').
 
-    A transition is one row, (s, a, r, s', d, a'), so that a minibatch is one gather.
+    So a minibatch is one gather.
+
+    Args:
+        rows: that the storage has room for.
+        sizes: of observation and action.
+        device: where the rows are held.
+        dtype: of the rows.
+
+    Attributes:
+        storage: ``(rows, 2 S + 2 A + 2)``.
+        offset, length: ``(M,)``, where each member's rows lie in the storage.
+    """
+
+    offset: list[int]
+    length: list[int]
+
+    def __init__(
+        self, rows: int, sizes: Sequence[int], device: torch.device | str, dtype: torch.dtype
+    ) -> None:
+        self._sizes = list(sizes)
+        self.storage = torch.empty(rows, 2 * sum(sizes) + 2, device=device, dtype=dtype)
+
+    def _columns(self, rows: Tensor) -> tuple[Tensor, ...]:
+        observation, action = self._sizes
+        return torch.split(rows, [observation, action, 1, observation, 1, action], -1)
+
+    def _fill(self, start: int, batch: Sequence[np.ndarray]) -> None:
+        """Write transitions, in the order of `Batch`, from row `start` on."""
+        rows = self.storage[start : start + len(batch[0])]
+        for column, values in zip(self._columns(rows), batch, strict=True):
+            column.copy_(torch.from_numpy(values).view(len(values), -1))
+
+    def batch(self, rows: Tensor) -> Batch:
+        """Gather storage rows ``(M, B)`` into a minibatch."""
+        gathered = self.storage.index_select(0, rows.flatten()).view(*rows.shape, -1)
+        observation, action, reward, next_observation, terminal, next_action = self._columns(gathered)
+        return Batch(
+            observation, action, reward.squeeze(-1), next_observation, terminal.squeeze(-1), next_action
+        )
+
+
+class Replay(Rows):
+    """Datasets of all members, each distinct one held once however many members use it.
 
     Args:
         datasets: one per member; members that share one give the same object or equal content hashes.
@@ -35,7 +77,6 @@ class Replay:
         mean: ``(M, S)``; what evaluation subtracts from observations.
         scale: ``(M, S)``; what evaluation divides by.
         reward_mean: ``(M,)``, of the transformed rewards.
-        offset, length: ``(M,)``, where each member's rows lie in the storage.
     """
 
     def __init__(
@@ -49,50 +90,69 @@ class Replay:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         distinct = {data.content_hash: data for data in datasets}
-        self._sizes = [datasets[0].observations.shape[1], datasets[0].actions.shape[1]]
-        self.storage = torch.empty(
-            sum(len(data.rewards) for data in distinct.values()),
-            2 * sum(self._sizes) + 2,
-            device=device,
-            dtype=dtype,
-        )
+        sizes = [datasets[0].observations.shape[1], datasets[0].actions.shape[1]]
+        super().__init__(sum(len(data) for data in distinct.values()), sizes, device, dtype)
         statistics, places, reward_means, start = {}, {}, {}, 0
         for content, data in distinct.items():
             mean, scale = _statistics(data.observations, normalize, epsilon)
-            stop = start + len(data.rewards)
             reward = rewards(data)
-            self._fill(self.storage[start:stop], data, mean, scale, reward)
-            statistics[content], places[content] = (mean, scale), (start, stop - start)
+            self._fill(
+                start,
+                [
+                    (data.observations - mean) / scale,
+                    data.actions,
+                    reward,
+                    (data.next_observations - mean) / scale,
+                    data.terminals,
+                    data.next_actions,
+                ],
+            )
+            statistics[content], places[content] = (mean, scale), (start, len(data))
             reward_means[content] = float(reward.mean(dtype="float64"))
-            start = stop
+            start += len(data)
         self.mean = np.stack([statistics[data.content_hash][0] for data in datasets])
         self.scale = np.stack([statistics[data.content_hash][1] for data in datasets])
         self.reward_mean = [reward_means[data.content_hash] for data in datasets]
         self.offset = [places[data.content_hash][0] for data in datasets]
         self.length = [places[data.content_hash][1] for data in datasets]
 
-    def _fill(
-        self, rows: Tensor, data: Transitions, mean: np.ndarray, scale: np.ndarray, rewards: np.ndarray
+
+class GrowingReplay(Rows):
+    """Transitions that members gather while they train, each up to `capacity`.
+
+    Args:
+        members: number of members.
+        capacity: rows of each.
+        sizes: of observation and action.
+        device: where the rows are held.
+        dtype: of the rows.
+    """
+
+    def __init__(
+        self,
+        members: int,
+        capacity: int,
+        sizes: Sequence[int],
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
     ) -> None:
-        columns = self._columns(rows)
-        columns[0].copy_(torch.from_numpy((data.observations - mean) / scale))
-        columns[1].copy_(torch.from_numpy(data.actions))
-        columns[2].copy_(torch.from_numpy(rewards).unsqueeze(1))
-        columns[3].copy_(torch.from_numpy((data.next_observations - mean) / scale))
-        columns[4].copy_(torch.from_numpy(data.terminals).unsqueeze(1))
-        columns[5].copy_(torch.from_numpy(data.next_actions))
+        super().__init__(members * capacity, sizes, device, dtype)
+        self.offset = [member * capacity for member in range(members)]
+        self.length = [0] * members
 
-    def _columns(self, rows: Tensor) -> tuple[Tensor, ...]:
-        observation, action = self._sizes
-        return torch.split(rows, [observation, action, 1, observation, 1, action], -1)
+    def append(self, member: int, batch: Sequence[np.ndarray]) -> None:
+        """Add a member's transitions, in the order of `Batch`."""
+        self._fill(self.offset[member] + self.length[member], batch)
+        self.length[member] += len(batch[0])
 
-    def batch(self, rows: Tensor) -> Batch:
-        """Gather storage rows ``(M, B)`` into a minibatch."""
-        gathered = self.storage.index_select(0, rows.flatten()).view(*rows.shape, -1)
-        observation, action, reward, next_observation, terminal, next_action = self._columns(gathered)
-        return Batch(
-            observation, action, reward.squeeze(-1), next_observation, terminal.squeeze(-1), next_action
-        )
+    def rows(self, member: int) -> Tensor:
+        """What a member has gathered: ``(length, 2 S + 2 A + 2)``."""
+        return self.storage[self.offset[member] :][: self.length[member]]
+
+    def restore(self, member: int, rows: Tensor) -> None:
+        """Put back what `rows` gave."""
+        self.length[member] = len(rows)
+        self.rows(member).copy_(rows)
 
 
 def _statistics(observations: np.ndarray, normalize: bool, epsilon: float) -> tuple[np.ndarray, np.ndarray]:
@@ -121,7 +181,7 @@ class Draws:
     def __init__(
         self,
         keys: Sequence[str],
-        replay: Replay,
+        replay: Rows,
         batch_size: int,
         noise: Mapping[str, Noise],
     ) -> None:

@@ -1,0 +1,295 @@
+"""Trains a population that gathers its own data, as rlkit's batch algorithm does it.
+
+Epoch after epoch every member first gathers 1000 transitions with its policy as it stands, in a worker
+process, and then does 1000 updates on all that it has gathered so far. No update is done in the first epoch.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from algorithms import Member, Sizes, algorithm_class, generator, member_slice
+from harness import environments
+from harness.datasets import files
+from harness.errors import DataError
+from harness.specs import Environment
+from harness.training.engine import Engine, capture_cuda
+from harness.training.replay import Draws, GrowingReplay
+from harness.training.rollout import episode_seed, roll_out
+
+EPOCH = 1000
+"""Transitions gathered, and updates done, per epoch."""
+
+FIELDS = ("observations", "actions", "rewards", "next_observations", "terminals", "timeouts")
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Learner:
+    """One member: what acting in its environment needs, in a worker process or here.
+
+    Attributes:
+        key: of its random numbers.
+        algorithm: its id; its class has ``explore``.
+        hyperparameters: complete, by name.
+        sizes: of observation and action.
+        environment: where it acts.
+    """
+
+    key: str
+    algorithm: str
+    hyperparameters: Mapping[str, Any]
+    sizes: Sizes
+    environment: Environment
+
+
+def _policy(
+    learner: Learner, state: Mapping[str, NDArray[Any]]
+) -> Callable[[NDArray[Any], torch.Tensor], Any]:
+    """Observations ``(n, S)`` and noise ``(n, A)`` to actions drawn from the policy."""
+    member = Member(learner.key, learner.hyperparameters)
+    algorithm: Any = algorithm_class(learner.algorithm)([member], learner.sizes)
+    algorithm.load_policy_state({name: torch.from_numpy(array) for name, array in state.items()})
+
+    @torch.no_grad()
+    def act(observations: NDArray[Any], noise: torch.Tensor) -> Any:
+        states = torch.from_numpy(observations.astype(np.float32)).unsqueeze(0)
+        return algorithm.explore(states, noise.unsqueeze(0)).squeeze(0).numpy()
+
+    return act
+
+
+def gather(learner: Learner, state: Mapping[str, NDArray[Any]], epoch: int) -> Arrays:
+    """The transitions of one epoch, in episodes that end by themselves, at the time limit, or with the epoch.
+
+    Returns:
+        The fields of `FIELDS`, each with `EPOCH` rows; an episode that ends at its last step counts as
+        cut, as in D4RL.
+    """
+    act = _policy(learner, state)
+    noise = torch.randn(EPOCH, learner.sizes.action, generator=generator(learner.key, "exploration", epoch))
+    env = environments.make(learner.environment)
+    limit = learner.environment.max_episode_steps
+    rows: list[tuple[Any, ...]] = []
+    observation, _ = env.reset(seed=episode_seed(f"{learner.key}/{epoch}", 0))
+    length = 0
+    for step in range(EPOCH):
+        action = act(np.asarray(observation)[None], noise[step : step + 1])[0]
+        after, reward, terminated, _, _ = env.step(action)
+        length += 1
+        timeout = length == limit or (step == EPOCH - 1 and not terminated)
+        terminal = bool(terminated) and not timeout
+        rows.append((observation, action, float(reward), after, terminal, timeout))
+        observation = after
+        if terminal or timeout:
+            observation, _ = env.reset()
+            length = 0
+    env.close()
+    types = (np.float32, np.float32, np.float32, np.float32, bool, bool)
+    return {
+        name: np.array(column, dtype=kind)
+        for name, column, kind in zip(FIELDS, zip(*rows, strict=True), types, strict=True)
+    }
+
+
+def score(learner: Learner, state: Mapping[str, NDArray[Any]], step: int, episodes: int) -> list[float]:
+    """Returns of whole episodes with actions drawn from the policy."""
+    act = _policy(learner, state)
+    source = generator(learner.key, "scoring", step)
+    envs = [environments.make(learner.environment) for _ in range(episodes)]
+    seeds = [episode_seed(f"{learner.key}/scoring/{step}", i) for i in range(episodes)]
+    returns, _ = roll_out(
+        lambda seen: act(seen, torch.randn(len(seen), learner.sizes.action, generator=source)), envs, seeds
+    )
+    for env in envs:
+        env.close()
+    return returns
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a member's policy earned after so many updates."""
+
+    step: int
+    returns: list[float]
+
+
+class OnlineTrainer:
+    """A population on its way, in a folder that holds all it knows.
+
+    The folder gets ``checkpoint.pt`` with everything that going on needs, ``<key>/<step>.pt`` for every
+    policy that was scored, and ``history.json``: key -> scores.
+
+    Args:
+        learners: the members, of equal algorithm, sizes and static hyperparameters.
+        folder: where to keep all; training goes on from the checkpoint that is there.
+        epochs: how long.
+        score_every: epochs between two scorings.
+        episodes: of one scoring.
+        workers: processes that act.
+        device: 'cpu' or 'cuda'.
+        checkpoint_seconds: at least this much time between checkpoints.
+    """
+
+    def __init__(
+        self,
+        learners: Sequence[Learner],
+        folder: Path,
+        *,
+        epochs: int,
+        score_every: int = 10,
+        episodes: int = 10,
+        workers: int = 1,
+        device: str = "cpu",
+        checkpoint_seconds: float = 600.0,
+    ) -> None:
+        self._learners, self._folder = tuple(learners), folder
+        self._epochs, self._score_every, self._episodes = epochs, score_every, episodes
+        self._workers, self._checkpoint_seconds = workers, checkpoint_seconds
+        first = learners[0]
+        members = [Member(each.key, each.hyperparameters) for each in learners]
+        self._algorithm = algorithm_class(first.algorithm)(members, first.sizes, device)
+        self._replay = GrowingReplay(len(members), epochs * EPOCH, first.sizes, device)
+        self._timeouts: list[list[NDArray[np.bool_]]] = [[] for _ in learners]
+        batch_size = self._algorithm.hyper.batch_size
+        draws = Draws([m.key for m in members], self._replay, batch_size, self._algorithm.noise)
+        capture = capture_cuda if device == "cuda" else None
+        self._engine = Engine(self._algorithm, self._replay, draws, capture)
+        self._epoch = 0
+        self.history: dict[str, list[Scored]] = {each.key: [] for each in learners}
+        if self._checkpoint.exists():
+            self._resume()
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self._folder / "checkpoint.pt"
+
+    def train(
+        self, report: Callable[[int], None] = lambda _: None, stop: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Train to the end, or until `stop` says so; then a checkpoint is there to go on from.
+
+        Args:
+            report: called with the number of epochs done.
+            stop: asked after each epoch.
+
+        Returns:
+            Whether the end was reached.
+        """
+        saved = time.monotonic()
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(self._workers, context, torch.set_num_threads, (1,)) as pool:
+            while self._epoch < self._epochs:
+                self._gather(pool)
+                if self._epoch > 0:
+                    for step in range((self._epoch - 1) * EPOCH + 1, self._epoch * EPOCH + 1):
+                        self._engine.step(step)
+                    self._check_finite()
+                self._epoch += 1
+                if (self._epoch - 1) % self._score_every == 0 or self._epoch == self._epochs:
+                    self._score(pool)
+                report(self._epoch)
+                due = time.monotonic() - saved > self._checkpoint_seconds
+                if due or stop() or self._epoch == self._epochs:
+                    self._save()
+                    saved = time.monotonic()
+                if stop():
+                    return self._epoch == self._epochs
+        return True
+
+    def gathered(self, key: str) -> Arrays:
+        """What the member gathered so far, by the names of `gather`."""
+        member = [each.key for each in self._learners].index(key)
+        batch = self._replay.batch(
+            torch.arange(self._replay.length[member], device=self._replay.storage.device)[None]
+            + self._replay.offset[member]
+        )
+        columns = (batch.observation, batch.action, batch.reward, batch.next_observation, batch.terminal)
+        arrays: Arrays = {
+            name: column[0].cpu().numpy() for name, column in zip(FIELDS[:-1], columns, strict=True)
+        }
+        return arrays | {
+            "terminals": arrays["terminals"].astype(bool),
+            "timeouts": np.concatenate(self._timeouts[member]),
+        }
+
+    def _policies(self) -> list[dict[str, NDArray[Any]]]:
+        state = self._algorithm.policy_state()
+        members = range(len(self._learners))
+        return [{name: t.numpy() for name, t in member_slice(state, [m]).items()} for m in members]
+
+    def _gather(self, pool: ProcessPoolExecutor) -> None:
+        work = [
+            pool.submit(gather, learner, policy, self._epoch)
+            for learner, policy in zip(self._learners, self._policies(), strict=True)
+        ]
+        for member, future in enumerate(work):
+            rows = future.result()
+            # of the next action nothing here makes use
+            columns = [rows[name] for name in FIELDS[:-1]] + [np.zeros_like(rows["actions"])]
+            self._replay.append(member, columns)
+            self._timeouts[member].append(rows["timeouts"])
+
+    def _score(self, pool: ProcessPoolExecutor) -> None:
+        step = (self._epoch - 1) * EPOCH
+        policies = self._policies()
+        work = [
+            pool.submit(score, learner, policy, step, self._episodes)
+            for learner, policy in zip(self._learners, policies, strict=True)
+        ]
+        for learner, policy, future in zip(self._learners, policies, work, strict=True):
+            self.history[learner.key].append(Scored(step, future.result()))
+            place = self._folder / learner.key / f"{step}.pt"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with files.atomic(place) as temporary:
+                torch.save({name: torch.from_numpy(array) for name, array in policy.items()}, temporary)
+        content = {key: [asdict(each) for each in scores] for key, scores in self.history.items()}
+        with files.atomic(self._folder / "history.json") as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+    def _check_finite(self) -> None:
+        for name, values in self._engine.metrics.items():
+            if not values.isfinite().all():
+                raise DataError(f"training diverged: {name} is not finite after {self._epoch} epochs")
+
+    def _save(self) -> None:
+        content = {
+            "keys": [each.key for each in self._learners],
+            "epoch": self._epoch,
+            "state": self._algorithm.training_state(),
+            "rows": [self._replay.rows(member).cpu() for member in range(len(self._learners))],
+            "timeouts": [torch.from_numpy(np.concatenate(each)) for each in self._timeouts],
+            "history": {key: [asdict(each) for each in scores] for key, scores in self.history.items()},
+        }
+        with files.atomic(self._checkpoint) as temporary:
+            torch.save(content, temporary)
+
+    def _resume(self) -> None:
+        try:
+            content = torch.load(self._checkpoint, map_location="cpu", weights_only=True)
+            if content["keys"] != [each.key for each in self._learners]:
+                raise ValueError("it is of other members")
+            self._algorithm.load_training_state(content["state"])
+        except Exception as error:  # a damaged file can fail in any way inside the unpickler
+            raise DataError(
+                f"cannot go on from {self._checkpoint}: {error}; remove it to begin anew"
+            ) from error
+        self._epoch = content["epoch"]
+        for member, (rows, timeouts) in enumerate(zip(content["rows"], content["timeouts"], strict=True)):
+            self._replay.restore(member, rows)
+            self._timeouts[member] = [timeouts.numpy()]
+        self.history = {
+            key: [Scored(**each) for each in scores] for key, scores in content["history"].items()
+        }

@@ -1,0 +1,125 @@
+"""Populations that gather their own data."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from algorithms import Sizes
+from harness.errors import DataError
+from harness.specs import Environment, Specs
+from harness.training.online import EPOCH, FIELDS, Learner, OnlineTrainer, gather, score
+from harness.training.replay import GrowingReplay
+
+HOPPER = Environment(id="Hopper-v4", max_episode_steps=60)
+
+
+def learner(key="a"):
+    values = {name: h.value for name, h in Specs().algorithm("sac").hyperparameters.items()}
+    values |= {"batch_size": 8, "actor_hidden_sizes": "8", "critic_hidden_sizes": "8"}
+    return Learner(key, "sac", values, Sizes(11, 3), HOPPER)
+
+
+def trainer(folder, keys="ab", epochs=3, **options):
+    options = {"score_every": 2, "episodes": 2} | options
+    return OnlineTrainer([learner(key) for key in keys], folder, epochs=epochs, **options)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Two members trained in one go."""
+    online = trainer(tmp_path_factory.mktemp("whole"))
+    assert online.train()
+    return online
+
+
+def assert_same(one, other):
+    for name in FIELDS:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def test_what_was_gathered_are_episodes_in_one_piece(whole):
+    rows = whole.gathered("a")
+    assert {len(array) for array in rows.values()} == {3 * EPOCH}
+    ends = rows["terminals"] | rows["timeouts"]
+    assert not (rows["terminals"] & rows["timeouts"]).any()
+    assert ends[EPOCH - 1 :: EPOCH].all()  # an epoch begins with a reset
+    np.testing.assert_array_equal(
+        rows["observations"][1:][~ends[:-1]], rows["next_observations"][:-1][~ends[:-1]]
+    )
+    assert (rows["observations"][1:][ends[:-1]] != rows["next_observations"][:-1][ends[:-1]]).any(1).all()
+    lengths = np.diff(np.flatnonzero(ends), prepend=-1)
+    assert lengths.max() == HOPPER.max_episode_steps
+    assert rows["terminals"].any()
+    assert np.abs(rows["actions"]).max() <= 1
+
+
+def test_members_and_epochs_differ(whole):
+    a, b = whole.gathered("a"), whole.gathered("b")
+    assert not np.array_equal(a["actions"], b["actions"])
+    assert not np.array_equal(a["actions"][:EPOCH], a["actions"][EPOCH : 2 * EPOCH])
+
+
+def test_going_on_gives_what_one_go_gives(whole, tmp_path):
+    stops = iter([False, False, True, True])
+    first = trainer(tmp_path)
+    assert not first.train(stop=lambda: next(stops))
+    second = trainer(tmp_path)
+    assert second.train()
+    for key in "ab":
+        assert_same(second.gathered(key), whole.gathered(key))
+        assert second.history[key] == whole.history[key]
+
+
+def test_a_member_does_not_feel_the_others(whole, tmp_path):
+    alone = trainer(tmp_path, keys="b", epochs=2, workers=2)
+    alone.train()
+    ours, theirs = alone.gathered("b"), whole.gathered("b")
+    np.testing.assert_array_equal(ours["actions"][:EPOCH], theirs["actions"][:EPOCH])
+    # the products of one and of two members round differently, and a step amplifies that
+    np.testing.assert_allclose(
+        ours["actions"][EPOCH : EPOCH + 5], theirs["actions"][EPOCH : EPOCH + 5], atol=1e-3
+    )
+
+
+def test_policies_and_scores_are_kept(whole):
+    folder = whole._folder
+    history = json.loads((folder / "history.json").read_text())
+    assert [entry["step"] for entry in history["a"]] == [0, 2 * EPOCH]
+    for entry in history["a"]:
+        state = torch.load(folder / "a" / f"{entry['step']}.pt", weights_only=True)
+        arrays = {name: tensor.numpy() for name, tensor in state.items()}
+        assert score(learner(), arrays, entry["step"], 2) == entry["returns"]
+
+
+def test_gathering_depends_on_nothing_but_its_arguments(whole):
+    state = {n: t.numpy() for n, t in torch.load(whole._folder / "a" / "0.pt", weights_only=True).items()}
+    assert_same(gather(learner(), state, 0), {n: a[:EPOCH] for n, a in whole.gathered("a").items()})
+
+
+def test_a_damaged_checkpoint_and_one_of_others_are_refused(tmp_path):
+    online = trainer(tmp_path, keys="a", epochs=1)
+    online.train()
+    with pytest.raises(DataError, match="it is of other members; remove it"):
+        trainer(tmp_path, keys="b", epochs=1)
+    (tmp_path / "checkpoint.pt").write_bytes(b"nonsense")
+    with pytest.raises(DataError, match="cannot go on from"):
+        trainer(tmp_path, keys="a", epochs=1)
+
+
+def test_a_growing_replay_keeps_members_apart():
+    replay = GrowingReplay(2, 10, [2, 1])
+
+    def some(count, value):
+        shapes = [(count, 2), (count, 1), (count,), (count, 2), (count,), (count, 1)]
+        return [np.full(shape, value, np.float32) for shape in shapes]
+
+    replay.append(0, some(3, 1.0))
+    replay.append(1, some(2, 2.0))
+    replay.append(0, some(4, 3.0))
+    assert (replay.offset, replay.length) == ([0, 10], [7, 2])
+    assert replay.rows(0)[:, 0].tolist() == [1.0] * 3 + [3.0] * 4
+    assert replay.batch(torch.tensor([[6], [11]])).reward.tolist() == [[3.0], [2.0]]
