@@ -373,9 +373,11 @@ def _repeated_rows(sheet: Sheet) -> Iterator[Finding]:
 # -- deviations --------------------------------------------------------------------------------------------
 
 
-def _deviations(sheet: Sheet) -> Iterator[tuple[Column, str, Printed, Printed]]:
-    """(column, row, mean, standard deviation) of the cells that have one."""
-    for column in sheet.table.columns:
+def _deviations(
+    sheet: Sheet, columns: Sequence[Column] | None = None
+) -> Iterator[tuple[Column, str, Printed, Printed]]:
+    """(column, row, mean, standard deviation) of the cells that have one, of all columns or of some."""
+    for column in columns or sheet.table.columns:
         for row in sheet.table.datasets:
             mean, std = sheet.mean(row, column.id), sheet.std(row, column.id)
             if mean and std:
@@ -463,8 +465,8 @@ def _grid(sheet: Sheet) -> Iterator[Finding]:
                 continue
             possible = {
                 row: ways(mean, std, n, sheet.episodes)
-                for each, row, mean, std in _deviations(sheet)
-                if each.id == column.id and row in sheet.binary and sheet.cells[row, column.id].n == n
+                for _, row, mean, std in _deviations(sheet, [column])
+                if row in sheet.binary and sheet.cells[row, column.id].n == n
             }
             if possible:
                 yield from _column_grid(sheet, column, n, possible)
@@ -652,7 +654,7 @@ def _may_be_equal(one: Printed, other: Printed) -> bool:
 def _values(specs: Specs, column: Column, dataset: str) -> dict[str, Any]:
     """A column's hyperparameters on a dataset, the defaults included where the algorithm has a spec."""
     values: dict[str, Any] = {}
-    layers = [column.hyperparameters]
+    layers: list[Mapping[str, object]] = [column.hyperparameters]
     layers += [own for pattern, own in column.per_dataset.items() if fnmatchcase(dataset, pattern)]
     if specs.has_algorithm(column.algorithm):
         algorithm = specs.algorithm(column.algorithm)

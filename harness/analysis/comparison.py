@@ -15,11 +15,11 @@ from harness.analysis.leading import leading
 from harness.analysis.printed import CONVENTIONS, Printed
 from harness.analysis.scores import Evaluated, first_counted, run_score
 from harness.analysis.verdicts import Case, Estimate, VerdictKind, VerdictResult, average, estimate, verdicts
-from harness.results.records import CHANGED, imported_key
+from harness.results.records import BEGINNING, CHANGED, value_metric
 
 if TYPE_CHECKING:
     from harness.planning.cells import Cell, ResolvedTable
-    from harness.results.store import RunState, Store
+    from harness.results.store import Metric, RunState, Store
     from harness.specs import Specs, models
     from harness.specs.published import PublishedCell
 
@@ -368,12 +368,14 @@ def measure(
         store: the results.
         published: what the paper printed, by (dataset id, column id).
     """
-    trained = [run.key for cell in resolved.cells for run in cell.runs]
-    states = store.runs([*trained, *map(imported_key, trained)])
+    runs = [run for cell in resolved.cells for run in cell.runs]
+    states = store.runs([*(run.key for run in runs), *(run.imported_key for run in runs)])
     finished = [key for key, state in states.items() if state.status == "finished"]
     evaluations = store.evaluations(finished, since=first_counted(resolved.protocol))
     identifiers = {state.environment_id for state in states.values() if state.environment_id is not None}
     fingerprints = store.environments(sorted(identifiers))
+    reading = [run.key for cell in resolved.cells if cell.sources for run in cell.runs if run.key in states]
+    read = store.metrics(reading, steps=[BEGINNING]) if reading else {}
     cells = {
         (cell.dataset.id, cell.column.id): _measure(
             cell,
@@ -382,6 +384,7 @@ def measure(
             evaluations,
             fingerprints,
             published.get((cell.dataset.id, cell.column.id)),
+            read,
         )
         for cell in resolved.cells
     }
@@ -395,17 +398,18 @@ def _measure(
     evaluations: Mapping[str, Sequence[Evaluated]],
     fingerprints: Mapping[int, Mapping[str, str]],
     published: PublishedCell | None,
+    read: Mapping[str, Sequence[Metric]],
 ) -> Measured:
     by_origin: dict[str, list[SeedScore]] = {"trained": [], "imported": []}
     for run in cell.runs:
-        for key in (run.key, imported_key(run.key)):
+        for key in (run.key, run.imported_key):
             score = run_score(evaluations.get(key, ()), protocol, cell.dataset.reference)
             if score is not None:
                 by_origin[states[key].origin].append(SeedScore(run.seed, score, key))
     trained, imported = by_origin["trained"], by_origin["imported"]
     scores = trained or imported
 
-    keys = [key for run in cell.runs for key in (run.key, imported_key(run.key)) if key in states]
+    keys = [key for run in cell.runs for key in (run.key, run.imported_key) if key in states]
     failed = sum(states[key].status == "failed" for key in keys)
     unscored = sum(states[key].status == "finished" for key in keys) - len(trained) - len(imported)
     notes = [f"{failed} failed"] if failed else []
@@ -413,6 +417,14 @@ def _measure(
         notes.append(f"{unscored} finished without the score that the protocol counts")
     if imported:
         notes.append(f"{len(imported)} imported, left out" if trained else "imported")
+    for name, source in cell.sources.items():
+        values = {
+            metric.value
+            for run in cell.runs
+            for metric in read.get(run.key, ())
+            if metric.name == value_metric(name)
+        }
+        notes += [f"{name} {value:.6g}, from {source.cell.column.id}" for value in sorted(values)]
     used = {states[score.key].environment_id for score in scores}
     known = [fingerprints[i] for i in sorted(i for i in used if i is not None)]
     if differing := _differing(known):

@@ -41,9 +41,14 @@ def ways(mean: Printed, std: Printed, seeds: int, episodes: int) -> frozenset[Ta
     """
     found: set[Taken] = set()
     roots = {convention: std.range(convention) for convention in CONVENTIONS}
-    for total, all_squares in outcomes(seeds, episodes).items():
-        as_mean = mean.fits(Fraction(100 * total, seeds * episodes))
-        for squares in all_squares if as_mean else ():
+    possible = outcomes(seeds, episodes)
+    trials = seeds * episodes
+    # further away than one unit of its last digit nothing prints as this mean
+    lowest = max(math.ceil((mean.value - mean.unit) * trials / 100), 0)
+    highest = min(math.floor((mean.value + mean.unit) * trials / 100), trials)
+    for total in range(lowest, highest + 1):
+        as_mean = mean.fits(Fraction(100 * total, trials))
+        for squares in possible[total] if as_mean else ():
             spread = (squares - Fraction(total * total, seeds)) * Fraction(100, episodes) ** 2
             found |= {
                 (ddof, convention)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
+from functools import cache, cached_property
 from typing import Literal, get_args
 
 Convention = Literal["rounded", "cut off"]
@@ -74,12 +74,17 @@ class Printed:
 
         A number half-way between two may be rounded to either; digits are cut off towards zero.
         """
-        if convention == "rounded":
-            return Range(self.value - self.unit / 2, self.value + self.unit / 2)
+        return self._ranges[convention]
+
+    @cached_property
+    def _ranges(self) -> dict[Convention, Range]:
         low, high = self.value - self.unit, self.value + self.unit
         if self.value:
             low, high = (low, self.value) if self.negative else (self.value, high)
-        return Range(low, high, self.value > 0, self.value < 0)
+        return {
+            "rounded": Range(self.value - self.unit / 2, self.value + self.unit / 2),
+            "cut off": Range(low, high, self.value > 0, self.value < 0),
+        }
 
     def fits(self, value: Fraction) -> tuple[Convention, ...]:
         """The conventions under which a number is printed like this."""

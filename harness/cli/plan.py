@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,12 +22,14 @@ from harness.cli.options import (
     database,
     examples,
     resolved_table,
+    specs_of,
 )
 from harness.cli.output import count, duration, json_out, out, size, table_out
 
 if TYPE_CHECKING:
     from harness.planning.cells import ResolvedTable
-    from harness.planning.plan import Plan
+    from harness.planning.plan import Estimate, Measure, Plan
+    from harness.specs import Specs
 
 
 def add_to(app: typer.Typer) -> None:
@@ -36,6 +38,7 @@ def add_to(app: typer.Typer) -> None:
         "plan",
         epilog=examples(
             "harness plan aspc-table1",
+            "harness plan aspc-table1 --measure",
             "harness plan aspc-table1 --preset smoke",
             "harness plan aspc-table1 --datasets 'hopper-*' --algorithms td3_bc --seeds 0-3 --json",
         ),
@@ -53,12 +56,18 @@ def plan(
     lineage: DataLineage = None,
     data_home: DataHome = None,
     db: Database = None,
+    measure: Annotated[
+        bool,
+        typer.Option(
+            "--measure", help="Time some real steps of each population, on made-up data, for the estimate."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Say what `reproduce` would train.
 
     For each cell the runs done, failed and missing; for all of them the populations, and estimates of time
-    and disk.
+    and disk. Times come from finished runs of the database, device by device, or are measured now.
     """
     resolved = resolved_table(
         ctx,
@@ -70,29 +79,35 @@ def plan(
         steps=steps,
         lineage=lineage,
     )
-    made = make(resolved, database(ctx, db, preset), data_home)
+    made = make(resolved, specs_of(ctx), database(ctx, db, preset), data_home, measure=measure)
     if as_json:
-        json_out(asdict(made) | {"to_train": made.to_train})
+        json_out(asdict(made) | {"to_train": made.to_train, "remarks": made.remarks})
     else:
         print_plan(made)
 
 
-def make(resolved: ResolvedTable, url: str, home: Path | None, device: str = "auto") -> Plan:
+def make(
+    resolved: ResolvedTable, specs: Specs, url: str, home: Path | None, *, measure: bool = False
+) -> Plan:
     """The plan for a database that need not exist yet.
 
     Raises:
+        SpecError: the specs are wrong, or do not fit the code.
         HarnessError: the database cannot be read.
     """
-    from harness.execution.local import settings
     from harness.planning.plan import plan as make_plan
     from harness.results import schema
     from harness.results.store import Store
 
-    capacity = settings(device, Path()).capacity
+    timer: Measure | None = None
+    if measure:
+        from harness.execution.measure import seconds_per_step
+
+        timer = seconds_per_step
     if schema.current_version(schema.Location.parse(url)) is None:
-        return make_plan(resolved, None, home=home, capacity=capacity)
+        return make_plan(resolved, specs, None, home=home, measure=timer)
     with Store.open(url) as store:
-        return make_plan(resolved, store, home=home, capacity=capacity)
+        return make_plan(resolved, specs, store, home=home, measure=timer)
 
 
 def print_plan(plan: Plan) -> None:
@@ -116,19 +131,34 @@ def print_plan(plan: Plan) -> None:
         ],
     )
     out()
-    out(f"to train: {count(plan.to_train, 'run')} in {count(plan.populations, 'population')}")
+    out(f"to train: {plan.total('to_train'):,} of {count(plan.total('wanted'), 'run')}")
+    for also in plan.also:
+        out(f"  also trains {also.column} ({count(also.runs, 'run')}): {', '.join(also.readers)} from it")
     if failed := sum(cell.failed for cell in plan.cells if not cell.unavailable):
         out(f"failed: {count(failed, 'run')}; `harness retry {plan.table}` queues them again")
+    for one in plan.waiting:
+        out(f"waiting: {count(one.runs, 'run')}: {one}")
     for reason, cells in plan.unavailable.items():
         out(f"cannot be trained: {count(cells, 'cell')}: {reason}")
-    if plan.to_train:
-        known = duration(plan.seconds) if plan.seconds else ""
-        unknown = (
-            f"unknown for {', '.join(plan.unknown)}, of which this database has no finished run"
-            if plan.unknown
-            else ""
-        )
-        out(f"time: {', '.join(filter(None, (known, unknown)))}")
+    for estimate in plan.estimates:
+        _print_estimate(estimate)
+    for remark in plan.remarks:
+        out(remark)
+    for seed in plan.extra_seeds:
+        out(f"seed {seed} is not among the table's seeds: its runs are trained and kept, but not shown")
     if plan.absent:
         needed = f", {size(plan.disk)}" if plan.disk else ""
         out(f"data to obtain ({plan.lineage}): {count(len(plan.absent), 'dataset')}{needed}")
+
+
+def _print_estimate(estimate: Estimate) -> None:
+    whose = "this machine's" if estimate.here else "another machine's" if estimate.device else "one"
+    name = f" ({estimate.device})" if estimate.device else ""
+    known = f"{duration(estimate.seconds)} ({estimate.basis})" if estimate.seconds else ""
+    unknown = f"time not known for {', '.join(estimate.unknown)}" if estimate.unknown else ""
+    time = ", ".join(filter(None, (known, unknown))) if estimate.device else "time not measured"
+    out(
+        f"on {whose} {estimate.kind.upper()}{name}: {time}; "
+        f"{count(estimate.populations, 'population')} one after another, each of at most "
+        f"{count(estimate.capacity, 'run')} at once"
+    )

@@ -81,7 +81,7 @@ def reproduce(
     )
     url = database(ctx, db, preset)
     if dry_run:
-        planning.print_plan(planning.make(resolved, url, data_home, device))
+        planning.print_plan(planning.make(resolved, specs_of(ctx), url, data_home))
         return
 
     from harness.analysis.comparison import compare
@@ -99,6 +99,8 @@ def reproduce(
         home=data_home,
         checkpoint_seconds=checkpoint_seconds,
     )
+    for seed in resolved.extra_seeds:
+        note(f"seed {seed} is not among the table's seeds: its runs are trained and kept, but not shown")
     with Store.open(url, create=True) as store:
         reporter = Reporter(quiet=quiet)
         with (
@@ -107,7 +109,7 @@ def reproduce(
                 lambda: reporter.message("stopping: writing a checkpoint… (again: stop at once)")
             ) as stop,
         ):
-            outcome = train_missing(resolved, store, chosen, reporter, stop)
+            outcome = train_missing(resolved, specs_of(ctx), store, chosen, reporter, stop)
         if outcome.interrupted:
             note(f"interrupted, everything is saved; go on with: {shlex.join(['harness', *sys.argv[1:]])}")
             raise typer.Exit(130)

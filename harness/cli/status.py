@@ -55,7 +55,10 @@ def status(
     db: Database = None,
     as_json: Json = False,
 ) -> None:
-    """Count runs; list those that failed or are under way."""
+    """Count runs; list those that failed, wait for others or are under way.
+
+    Of a table also the runs that its unfinished ones read values from.
+    """
     from harness.planning.status import status as read
 
     resolved = (
@@ -92,6 +95,12 @@ def status(
                 ("algorithm", "dataset", "seed", "step", "process"),
                 [(work.algorithm, work.dataset, work.seed, work.step, work.owner) for work in works],
             )
+    if state.waiting:
+        out("\nwaiting for other runs:")
+        table_out(
+            ("column", "dataset", "runs", "why"),
+            [(one.column, one.dataset, one.runs, one.reason) for one in state.waiting],
+        )
     if state.failures:
         out("\nfailed:")
         table_out(
@@ -134,8 +143,8 @@ def retry(
         steps=steps,
         lineage=lineage,
     )
-    keys = trainable_keys(resolved)
     with open_store(ctx, db, preset) as store:
+        keys = trainable_keys(resolved, store)
         if restart:
             number = begin_anew(store, keys, checkpoint_folder(store.location, data_home))
             note(f"{count(number, 'unfinished run')} will begin anew")

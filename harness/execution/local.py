@@ -9,24 +9,27 @@ import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from algorithms import source_hash
+from algorithms import algorithm_class, source_hash
 from harness import datasets
 from harness.datasets import Transitions
 from harness.errors import DataError, HarnessError
 from harness.execution.data import prepare
 from harness.execution.progress import Bar, Reporter
 from harness.planning.cells import ResolvedTable
+from harness.planning.dependencies import all_keys, open_runs, read_values, waiting
+from harness.planning.plan import CAPACITIES
 from harness.planning.populations import PlannedRun, Population, populations, split_by
+from harness.planning.validation import check
 from harness.results.leases import LEASE_SECONDS, LeaseLostError
 from harness.results.provenance import fingerprint
-from harness.results.records import CHANGED, EvaluationRecord
+from harness.results.records import BEGINNING, CHANGED, EvaluationRecord, value_metric
 from harness.results.store import RunState, Store
-from harness.specs import Environment
+from harness.specs import Environment, Specs
 from harness.training import checkpoints
 from harness.training.checkpoints import Checkpoint
 from harness.training.population import Options, Task, Trainer
@@ -83,24 +86,24 @@ def settings(device: str, checkpoint_folder: Path, **changes: object) -> Setting
     cores = os.cpu_count() or 1
     gpu = device == "cuda"
     fields: dict[str, object] = {
-        "capacity": 64 if gpu else 8,
+        "capacity": CAPACITIES["gpu" if gpu else "cpu"],
         "workers": max(1, cores - 2 if gpu else cores // 2),
     }
     return Settings(device=device, checkpoints=checkpoint_folder, **(fields | changes))  # type: ignore[arg-type]
 
 
 def missing_runs(resolved: ResolvedTable, store: Store) -> list[PlannedRun]:
-    """What the table needs less what the database holds: runs neither finished nor failed, in table order."""
-    wanted = [
-        PlannedRun(run, cell) for cell in resolved.cells if cell.unavailable is None for run in cell.runs
-    ]
-    states = store.runs([run.record.key for run in wanted])
-    done = {key for key, state in states.items() if state.status in ("finished", "failed")}
-    return list({run.record.key: run for run in wanted if run.record.key not in done}.values())
+    """What the table needs less what the database holds: runs neither finished nor failed.
+
+    Also those, shown or not, that the table's runs read values from.
+    """
+    states = store.runs(all_keys(resolved))
+    return [PlannedRun(run, cell) for run, cell in open_runs(resolved, states).values()]
 
 
 def train_missing(
     resolved: ResolvedTable,
+    specs: Specs,
     store: Store,
     settings: Settings,
     reporter: Reporter,
@@ -108,20 +111,26 @@ def train_missing(
 ) -> Outcome:
     """Train every missing run that can be trained, committing each score when it is measured.
 
+    Runs that read values from others are trained after these. Where one of these failed, or is trained by
+    another process, they are left, with a message.
+
     Args:
         resolved: the table.
+        specs: those that it was resolved with.
         store: open results database.
         settings: how to train.
         reporter: progress for the user.
         stop: asked between steps; True ends training with a checkpoint.
 
     Raises:
+        SpecError: the specs are wrong or do not fit the code; nothing is trained.
         DataError: datasets are missing and cannot be had; names all of them.
     """
     todo = missing_runs(resolved, store)
     counts: Counter[str] = Counter()
     if not todo:
         return Outcome(0, 0, 0, False)
+    check(resolved, specs)
     prepare(
         {run.cell.dataset.id: run.cell.dataset for run in todo}.values(),
         resolved.lineage,
@@ -130,19 +139,62 @@ def train_missing(
     )
     store.register(run.record for run in todo)
     with EvaluationPool(settings.workers) as pool:
-        for population in populations(todo, settings.capacity):
-            if stop():
-                return _outcome(counts, interrupted=True)
-            claimed = store.claim(population.keys)
-            counts["elsewhere"] += len(population.keys) - len(claimed)
-            try:
-                for part, checkpoint in _resumable(split_by(population, [claimed]), store, settings):
-                    execution = _Execution(resolved, part, checkpoint, store, settings, pool, reporter)
-                    if execution.run(stop, counts):
-                        return _outcome(counts, interrupted=True)
-            finally:
-                store.release(claimed)
+        for rank in sorted({run.cell.rank for run in todo}):
+            ready = _ready([run for run in todo if run.cell.rank == rank], resolved, store, reporter)
+            for population in populations(ready, settings.capacity):
+                if stop():
+                    return _outcome(counts, interrupted=True)
+                claimed = store.claim(population.keys)
+                counts["elsewhere"] += len(population.keys) - len(claimed)
+                try:
+                    fit = _fail_unfit(split_by(population, [claimed]), store, reporter, counts)
+                    for part, checkpoint in _resumable(fit, store, settings):
+                        execution = _Execution(resolved, part, checkpoint, store, settings, pool, reporter)
+                        if execution.run(stop, counts):
+                            return _outcome(counts, interrupted=True)
+                finally:
+                    store.release(claimed)
     return _outcome(counts, interrupted=False)
+
+
+def _ready(
+    runs: Sequence[PlannedRun], resolved: ResolvedTable, store: Store, reporter: Reporter
+) -> list[PlannedRun]:
+    """The runs that can begin, with the values that they read from other runs; the others are reported."""
+    dependent = {run.record.key: run for run in runs if run.cell.sources}
+    if not dependent:
+        return list(runs)
+    values = read_values(store, {key: run.cell for key, run in dependent.items()})
+    left = {key: (run.record, run.cell) for key, run in dependent.items() if key not in values}
+    for one in waiting(left, store.runs(all_keys(resolved))):
+        reporter.message(str(one))
+    return [
+        replace(run, record=replace(run.record, resolved=values.get(run.record.key, {})))
+        for run in runs
+        if run.record.key not in left
+    ]
+
+
+def _fail_unfit(
+    claimed: Sequence[Population], store: Store, reporter: Reporter, counts: Counter[str]
+) -> list[Population]:
+    """Fail the runs that read a value which their algorithm does not take; the others."""
+    fit = []
+    for population in claimed:
+        check = algorithm_class(population.algorithm).Hyperparameters.problems
+        found = {run.record.key: check(run.record.hyperparameters) for run in population.runs}
+        for run in population.runs:
+            if problems := found[run.record.key]:
+                text = "; ".join(f"{name} {problem}" for name, problem in problems.items())
+                store.fail(run.record.key, BEGINNING, text)
+                counts["failed"] += 1
+                reporter.message(f"{_title(run)}: {text}")
+        fit += split_by(population, [[key for key, problems in found.items() if not problems]])
+    return fit
+
+
+def _title(run: PlannedRun) -> str:
+    return f"{run.cell.column.label} on {run.cell.dataset.id}, seed {run.record.seed}"
 
 
 def _outcome(counts: Counter[str], *, interrupted: bool) -> Outcome:
@@ -197,6 +249,7 @@ class _Execution:
         """Train; adds to `counts`; True if interrupted."""
         path = self._settings.checkpoints / checkpoint_name(self._population.keys)
         self._record_environment(path.stem)
+        self._record_values()
         try:
             outcome = self._train(path, stop)
             if outcome.interrupted:
@@ -286,6 +339,15 @@ class _Execution:
         for fields, keys in groups.items():
             self._store.record_environment(keys, dict(fields), population)
 
+    def _record_values(self) -> None:
+        """Write down what the runs read from others; what they began with stays."""
+        values = {
+            key: {value_metric(name): value for name, value in run.record.resolved.items()}
+            for key, run in self._runs.items()
+            if run.record.resolved
+        }
+        self._store.record_metrics(BEGINNING, values)
+
     @contextmanager
     def _heartbeat(self) -> Iterator[threading.Event]:
         """Keep the leases alive from a thread; the event says that they were lost all the same."""
@@ -346,9 +408,7 @@ class _Execution:
         self._store.fail(key, step, text)
         run = self._runs[key]
         reason = text.strip().splitlines()[-1 if text.startswith("Traceback") else 0]
-        self._reporter.message(
-            f"{run.cell.column.label} on {run.cell.dataset.id}, seed {run.record.seed}: {reason}"
-        )
+        self._reporter.message(f"{_title(run)}: {reason}")
 
     def checkpointed(self, keys: Sequence[str], path: Path, step: int) -> None:
         """Commit where the runs can go on from."""

@@ -6,14 +6,15 @@ A run's key needs neither the data nor torch: it is the SHA-256 of the canonical
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
 from harness.errors import SpecError, UnknownNameError
 from harness.results.records import RunRecord, canonical
-from harness.specs import Algorithm, Column, Dataset, Lineage, Preset, Protocol, Specs, Table
+from harness.specs import Column, Dataset, Dependency, Lineage, Preset, Protocol, Specs, Table
+from harness.specs.columns import Written, columns_of, own_settings, settings, source
 from harness.specs.models import ScoreRule
 
 _COUNTED: dict[ScoreRule, str] = {
@@ -21,6 +22,14 @@ _COUNTED: dict[ScoreRule, str] = {
     "mean_last": "mean of the last {k} evaluations",
     "best": "best of the evaluations",
 }
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the value of a hyperparameter comes from: the mean of a metric over a cell's runs."""
+
+    metric: str
+    cell: Cell
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,8 @@ class Cell:
             imported scores find their place.
         unavailable: why the cell cannot be trained ('no implementation', ...), or None.
         incomparable: why its numbers are not comparable with the printed ones; empty if they are.
+        sources: hyperparameter -> where its value comes from, of those that depend on another column. Their
+            cells have a run for every seed of the protocol, whichever seeds were chosen.
     """
 
     dataset: Dataset
@@ -39,6 +50,12 @@ class Cell:
     runs: tuple[RunRecord, ...]
     unavailable: str | None
     incomparable: tuple[str, ...]
+    sources: Mapping[str, Source] = field(default_factory=dict)
+
+    @property
+    def rank(self) -> int:
+        """0 without sources, else one more than the highest of them: cells are trained in this order."""
+        return 1 + max((source.cell.rank for source in self.sources.values()), default=-1)
 
 
 @dataclass(frozen=True)
@@ -56,56 +73,57 @@ class ResolvedTable:
     preset: Preset | None
     cells: tuple[Cell, ...]
 
+    @property
+    def with_sources(self) -> tuple[Cell, ...]:
+        """The cells, each after those that it reads values from, whether the table shows these or not."""
+        return tuple(_with_sources(self.cells))
+
+    @property
+    def extra_seeds(self) -> tuple[int, ...]:
+        """Seeds that were chosen although the protocol does not want them: trained, kept, and never shown."""
+        chosen = dict.fromkeys(run.seed for cell in self.cells for run in cell.runs)
+        return tuple(seed for seed in chosen if seed not in self.protocol.seeds)
+
+
+def _with_sources(cells: Iterable[Cell]) -> Iterator[Cell]:
+    for cell in cells:
+        yield from _with_sources(source.cell for source in cell.sources.values())
+        yield cell
+
 
 def _plain(value: Any) -> Any:
     """The value with 1.0 as 1, so that how a number is written in YAML does not change a key."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    if isinstance(value, str | int):
+        return value
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
 
 
-def run_record(configuration: Mapping[str, Any], seed: int) -> RunRecord:
-    """The run of a configuration and a seed, with its keys."""
+def run_record(configuration: Mapping[str, Any], seed: int, described: str = "") -> RunRecord:
+    """The run of a configuration and a seed, with its keys; see `RunRecord.described`."""
+    return run_records(configuration, (seed,), described)[0]
+
+
+def run_records(
+    configuration: Mapping[str, Any], seeds: Iterable[int], described: str = ""
+) -> tuple[RunRecord, ...]:
+    """The runs of a configuration, one for each seed, with their keys."""
     configuration = _plain(configuration)
     text = canonical(configuration)
-    return RunRecord(
-        key=hashlib.sha256(f"{text}#{seed}".encode()).hexdigest(),
-        configuration_key=hashlib.sha256(text.encode()).hexdigest(),
-        configuration=configuration,
-        seed=seed,
+    configuration_key = hashlib.sha256(text.encode()).hexdigest()
+    return tuple(
+        RunRecord(
+            key=hashlib.sha256(f"{text}#{seed}".encode()).hexdigest(),
+            configuration_key=configuration_key,
+            configuration=configuration,
+            seed=seed,
+            described=described,
+        )
+        for seed in seeds
     )
-
-
-def hyperparameters(algorithm: Algorithm, column: Column, dataset_id: str) -> dict[str, Any]:
-    """All of an algorithm's hyperparameters for one cell; later sources win.
-
-    In order: the algorithm's defaults, its per-dataset values, the column's, the column's per-dataset ones.
-
-    Raises:
-        SpecError: the column sets something that the algorithm does not have.
-    """
-    values: dict[str, Any] = {name: h.value for name, h in algorithm.hyperparameters.items()}
-    for overrides in (
-        *_matching(algorithm.per_dataset, dataset_id),
-        column.hyperparameters,
-        *_matching(column.per_dataset, dataset_id),
-    ):
-        for name in overrides:
-            if name not in values:
-                raise SpecError(
-                    f"column {column.id!r} sets {name!r}, which is no hyperparameter of {algorithm.id}; "
-                    f"known: {', '.join(values)}"
-                )
-        values.update(overrides)
-    return values
-
-
-def _matching(per_dataset: Mapping[str, Mapping[str, Any]], dataset_id: str) -> list[Mapping[str, Any]]:
-    return [overrides for pattern, overrides in per_dataset.items() if fnmatchcase(dataset_id, pattern)]
 
 
 def resolve(
@@ -143,11 +161,12 @@ def resolve(
     protocol = _protocol(specs.protocol(table.protocol), chosen, steps, score)
     lineage = lineage or (chosen.lineage if chosen else None) or table.lineage
     incomparable = _incomparable(table, specs.protocol(table.protocol), protocol, lineage, chosen)
+    all_columns = columns_of(table, chosen)
     table = _restrict(table, chosen, datasets, columns)
+    context = _Context(specs, all_columns, lineage, protocol, incomparable)
+    wanted = protocol.seeds if seeds is None else tuple(seeds)
     cells = tuple(
-        _cell(
-            specs, _sized(specs.dataset(dataset_id), chosen), column, lineage, protocol, seeds, incomparable
-        )
+        context.cell(_sized(specs.dataset(dataset_id), chosen), all_columns[column.id], wanted)
         for dataset_id in table.datasets
         for column in table.columns
     )
@@ -244,33 +263,84 @@ def _glob(kind: str, pattern: str | None, names: Sequence[str]) -> list[str]:
     return kept
 
 
-def _cell(
-    specs: Specs,
-    dataset: Dataset,
-    column: Column,
-    lineage: Lineage,
-    protocol: Protocol,
-    seeds: Sequence[int] | None,
-    incomparable: tuple[str, ...],
-) -> Cell:
-    algorithm = specs.algorithm(column.algorithm) if specs.has_algorithm(column.algorithm) else None
-    environment = dataset.environment
-    configuration = {
-        "algorithm": column.algorithm,
-        "hyperparameters": hyperparameters(algorithm, column, dataset.id) if algorithm else None,
-        "dataset": dataset.identity(lineage),
-        "environment": environment and environment.model_dump(include={"id", "max_episode_steps"}),
-        "protocol": protocol.model_dump(include={"steps", "evaluate_every", "episodes"}),
+@dataclass(frozen=True)
+class _Context:
+    """What all cells of a table share; `columns` are those that a column may depend on."""
+
+    specs: Specs
+    columns: Mapping[str, Written]
+    lineage: Lineage
+    protocol: Protocol
+    incomparable: tuple[str, ...]
+
+    def cell(
+        self, dataset: Dataset, written: Written, seeds: Sequence[int], trail: tuple[str, ...] = ()
+    ) -> Cell:
+        """The cell; `trail` has the ids of the columns that depend on it, directly or not."""
+        column, environment = written.column, dataset.environment
+        known = self.specs.has_algorithm(column.algorithm)
+        entries = settings(self.specs, written, dataset.id) if known else own_settings(written, dataset.id)
+        trail = (*trail, column.id)
+        sources = {}
+        for name, entry in entries.items():
+            if isinstance(entry.value, Dependency):
+                metric, below = source(self.specs, self.columns, entry, trail)
+                sources[name] = Source(metric, self.cell(dataset, below, self.protocol.seeds, trail))
+        values = {
+            name: _dependency(sources[name]) if name in sources else entry.value
+            for name, entry in entries.items()
+        }
+        configuration = {
+            "algorithm": column.algorithm,
+            "hyperparameters": values if known else None,
+            "dataset": dataset.identity(self.lineage),
+            "environment": environment and environment.model_dump(include={"id", "max_episode_steps"}),
+            "protocol": self.protocol.model_dump(include={"steps", "evaluate_every", "episodes"}),
+        }
+        # Scores from a file are scores of what the column says, whatever our defaults are, or will be once
+        # somebody implements it, and were measured in an environment that we do not know.
+        described = canonical(
+            _plain(
+                {
+                    "algorithm": column.algorithm,
+                    "settings": {
+                        name: entry.value.model_dump() if isinstance(entry.value, Dependency) else entry.value
+                        for name, entry in own_settings(written, dataset.id).items()
+                    },
+                    **{name: configuration[name] for name in ("dataset", "protocol")},
+                }
+            )
+        )
+        incomparable = self.incomparable
+        if environment and not environment.comparable:
+            incomparable = (*incomparable, f"environment {environment.id}")
+        return Cell(
+            dataset,
+            column,
+            run_records(configuration, seeds, described),
+            self._unavailable(dataset, column, sources),
+            incomparable,
+            sources,
+        )
+
+    def _unavailable(self, dataset: Dataset, column: Column, sources: Mapping[str, Source]) -> str | None:
+        if not self.specs.has_algorithm(column.algorithm):
+            return "no implementation"
+        if dataset.source(self.lineage) is None:
+            return f"no {self.lineage} data"
+        if dataset.environment is None:
+            return "no environment"
+        for each in sources.values():
+            if each.cell.unavailable:
+                return f"{each.cell.unavailable} of {each.cell.column.id}, on which it depends"
+        return None
+
+
+def _dependency(source: Source) -> dict[str, Any]:
+    """What stands in a configuration for a value that is not measured yet."""
+    runs = source.cell.runs
+    return {
+        "mean_of": source.metric,
+        "configuration": runs[0].configuration_key,
+        "seeds": sorted(run.seed for run in runs),
     }
-    unavailable = None
-    if algorithm is None:
-        unavailable = "no implementation"
-    elif dataset.source(lineage) is None:
-        unavailable = f"no {lineage} data"
-    elif environment is None:
-        unavailable = "no environment"
-    if environment and not environment.comparable:
-        incomparable = (*incomparable, f"environment {environment.id}")
-    wanted = protocol.seeds if seeds is None else seeds
-    runs = tuple(run_record(configuration, seed) for seed in wanted)
-    return Cell(dataset, column, runs, unavailable, incomparable)

@@ -13,7 +13,8 @@ from harness.results.transfer import ImportRow, ScoreRow
 def import_rows(resolved: ResolvedTable, scores: Sequence[ScoreRow], path: Path) -> list[ImportRow]:
     """What each score of a file is a score of, and the raw mean return that it stands for.
 
-    Seeds that the table does not ask for are kept too; it finds them once it asks.
+    Seeds that the table does not ask for are kept too; it finds them once it asks. A score stays with its
+    column when the algorithm is implemented or its defaults change; it goes with what the column itself sets.
 
     Args:
         resolved: the table, whose column ids the file names as ``algorithm``.
@@ -38,7 +39,7 @@ def import_rows(resolved: ResolvedTable, scores: Sequence[ScoreRow], path: Path)
         joined.append(
             ImportRow(
                 score=score,
-                record=run_record(cell.runs[0].configuration, score.seed),
+                record=run_record(cell.runs[0].configuration, score.seed, cell.runs[0].described),
                 mean_return=reference.raw(score.score),
             )
         )

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from harness import datasets
 from harness.planning.cells import Cell, ResolvedTable
-from harness.results.records import RunRecord, imported_key
+from harness.planning.dependencies import Waiting, all_keys, open_runs, waiting
+from harness.results.provenance import cpu_model
+from harness.results.records import CHANGED, RunRecord
 from harness.results.store import RunState, Store
-from harness.specs import D4RLSource, Dataset, GeneratedSource, Lineage
+from harness.specs import D4RLSource, Dataset, GeneratedSource, Lineage, Specs
+
+if TYPE_CHECKING:
+    from harness.planning.populations import Population
+
+Kind = Literal["cpu", "gpu"]
+#: Most members of one population. Populations train one after another.
+CAPACITIES: Mapping[Kind, int] = {"cpu": 8, "gpu": 64}
+#: Seconds of one step of a whole population on a device of this machine.
+Measure = Callable[["Population", Kind], float]
 
 
 @dataclass(frozen=True)
@@ -28,6 +40,7 @@ class CellPlan:
         queued: registered, or interrupted, and to be trained.
         missing: not known to the database.
         imported: scores from a file; they replace no training.
+        waiting: of those queued or missing, runs that wait for a failed one to read a value from.
         unavailable: why the cell cannot be trained, or None.
     """
 
@@ -40,12 +53,53 @@ class CellPlan:
     queued: int
     missing: int
     imported: int
+    waiting: int
     unavailable: str | None
 
     @property
     def to_train(self) -> int:
         """Runs that `harness reproduce` would begin or go on with."""
-        return 0 if self.unavailable else self.wanted - self.done - self.failed
+        return 0 if self.unavailable else self.wanted - self.done - self.failed - self.waiting
+
+
+@dataclass(frozen=True)
+class AlsoTrained:
+    """Runs that are not asked for, of a column that others read values from.
+
+    Attributes:
+        column: its id.
+        runs: how many are to be trained.
+        readers: 'COLUMN reads HYPERPARAMETER', of the columns that read from it.
+    """
+
+    column: str
+    runs: int
+    readers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How long the runs to train would take on one device; evaluations, which go on meanwhile, not counted.
+
+    Attributes:
+        device: its name; '' for a GPU that is neither here nor known to the database.
+        kind: 'cpu' or 'gpu'.
+        here: whether it is a device of this machine.
+        capacity: most runs that train at once.
+        populations: batched programs that the runs make, one after another.
+        seconds: device time of the runs whose rate is known; 0 where none is.
+        unknown: algorithms whose rate is not known.
+        basis: where the rates come from: 'measured now', '3 finished runs' or 'not measured'.
+    """
+
+    device: str
+    kind: Kind
+    here: bool
+    capacity: int
+    populations: int
+    seconds: float
+    unknown: tuple[str, ...]
+    basis: str
 
 
 @dataclass(frozen=True)
@@ -57,27 +111,44 @@ class Plan:
         preset: id of the preset, or None.
         lineage: of the data.
         cells: row by row.
-        populations: batched programs that the runs to train make.
-        seconds: estimated device time of the runs whose algorithm this database has measured; 0 where none.
-        unknown: algorithms to train of which the database has no finished run to estimate from.
+        also: runs that are trained although they were not asked for, since others read values from them.
+        waiting: cells with runs that are not trained before a failed run is retried.
+        estimates: of the devices of this machine, then of those that the database has finished runs from.
         absent: datasets that are not on this machine and would be built or downloaded.
         disk: bytes of the absent datasets whose size is known before they are there.
+        extra_seeds: seeds asked for that the table does not show; see `ResolvedTable.extra_seeds`.
     """
 
     table: str
     preset: str | None
     lineage: Lineage
     cells: tuple[CellPlan, ...]
-    populations: int
-    seconds: float
-    unknown: tuple[str, ...]
+    also: tuple[AlsoTrained, ...]
+    waiting: tuple[Waiting, ...]
+    estimates: tuple[Estimate, ...]
     absent: tuple[str, ...]
     disk: int
+    extra_seeds: tuple[int, ...]
 
     @property
     def to_train(self) -> int:
         """Runs that would be begun or gone on with."""
-        return sum(cell.to_train for cell in self.cells)
+        return sum(cell.to_train for cell in self.cells) + sum(each.runs for each in self.also)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader of the estimates and counts must know, a sentence each."""
+        remarks = []
+        if self.estimates:
+            remarks.append("times are of training alone; evaluations run beside it in processes of their own")
+            if any(estimate.unknown for estimate in self.estimates if estimate.here):
+                remarks.append("the same command with --measure times what is not known on this machine")
+            if not all(estimate.device for estimate in self.estimates):
+                remarks.append(
+                    "no GPU's time has been measured: torch finds none here and the database has no run of "
+                    "one; the same command with --measure measures it where there is one"
+                )
+        return tuple(remarks)
 
     def total(self, what: str) -> int:
         """Sum over the cells of one of `CellPlan`'s counts."""
@@ -90,50 +161,65 @@ class Plan:
 
 
 def plan(
-    resolved: ResolvedTable, store: Store | None, *, home: Path | None = None, capacity: int = 8
+    resolved: ResolvedTable,
+    specs: Specs,
+    store: Store | None,
+    *,
+    home: Path | None = None,
+    measure: Measure | None = None,
 ) -> Plan:
     """What a table needs less what a database holds. Nothing is written.
 
     Args:
         resolved: the table.
+        specs: those that it was resolved with.
         store: the database; None if there is none yet.
         home: data folder, None for the default.
-        capacity: most members of one population.
+        measure: times a step of a population on a device of this machine; None to estimate these devices,
+            too, from finished runs.
 
     Raises:
+        SpecError: there is something to train, and the specs are wrong or do not fit the code.
         HarnessError: the database cannot be read.
     """
-    records = [run for cell in resolved.cells for run in cell.runs]
-    keys = [key for run in records for key in (run.key, imported_key(run.key))]
+    shown = {run.key: run for cell in resolved.cells for run in cell.runs}
+    keys = [*all_keys(resolved), *(run.imported_key for run in shown.values())]
     states = store.runs(keys) if store else {}
-    cells = tuple(_cell(cell, states) for cell in resolved.cells)
+    left = open_runs(resolved, states)
+    waits = waiting(left, states, failed_only=True)
+    waiting_cells = {(each.dataset, each.column): each.runs for each in waits}
     todo = {
-        run.key: (run, cell)
-        for cell in resolved.cells
-        if cell.unavailable is None
-        for run in cell.runs
-        if run.key not in states or states[run.key].status not in ("finished", "failed")
+        key: (run, cell)
+        for key, (run, cell) in left.items()
+        if (cell.dataset.id, cell.column.id) not in waiting_cells
+        or (key in states and states[key].status != "queued")
     }
-    rates = _rates(store) if store and todo else {}
+    if todo:
+        from harness.planning.validation import check  # imports torch
+
+        check(resolved, specs)
     needed = {cell.dataset.id: cell.dataset for _, cell in todo.values()}
     absent = [
         dataset for dataset in needed.values() if not datasets.available(dataset, resolved.lineage, home)
     ]
-    algorithms = dict.fromkeys(str(run.configuration["algorithm"]) for run, _ in todo.values())
     return Plan(
         table=resolved.table.id,
         preset=resolved.preset.id if resolved.preset else None,
         lineage=resolved.lineage,
-        cells=cells,
-        populations=_populations(todo, capacity),
-        seconds=sum(_seconds(run, states, rates) for run, _ in todo.values()),
-        unknown=tuple(name for name in algorithms if name not in rates),
+        cells=tuple(
+            _cell(cell, states, waiting_cells.get((cell.dataset.id, cell.column.id), 0))
+            for cell in resolved.cells
+        ),
+        also=_also(resolved, {key: run for key, run in todo.items() if key not in shown}),
+        waiting=tuple(waits),
+        estimates=tuple(_estimates(todo, states, store, measure)) if todo else (),
         absent=tuple(dataset.id for dataset in absent),
         disk=sum(_size(dataset, resolved.lineage) for dataset in absent),
+        extra_seeds=resolved.extra_seeds,
     )
 
 
-def _cell(cell: Cell, states: Mapping[str, RunState]) -> CellPlan:
+def _cell(cell: Cell, states: Mapping[str, RunState], waits: int) -> CellPlan:
     counts = Counter(states[run.key].status if run.key in states else "missing" for run in cell.runs)
     return CellPlan(
         dataset=cell.dataset.id,
@@ -144,28 +230,130 @@ def _cell(cell: Cell, states: Mapping[str, RunState]) -> CellPlan:
         running=counts["running"],
         queued=counts["queued"] + counts["interrupted"],
         missing=counts["missing"],
-        imported=sum(imported_key(run.key) in states for run in cell.runs),
+        imported=sum(run.imported_key in states for run in cell.runs),
+        waiting=waits,
         unavailable=cell.unavailable,
     )
 
 
-def _rates(store: Store) -> dict[str, float]:
-    """Device seconds of one step of one member, by algorithm, over all that the database has trained."""
-    steps: Counter[str] = Counter()
-    totals: defaultdict[str, float] = defaultdict(float)
-    for state in store.runs().values():
-        if state.status == "finished" and state.device_seconds and state.step:
-            totals[state.algorithm] += state.device_seconds
-            steps[state.algorithm] += state.step
-    return {name: total / steps[name] for name, total in totals.items()}
+def _also(resolved: ResolvedTable, extra: Mapping[str, tuple[RunRecord, Cell]]) -> tuple[AlsoTrained, ...]:
+    """The runs that are not asked for, by column, and who reads from them."""
+    readers: defaultdict[str, dict[str, None]] = defaultdict(dict)
+    for cell in resolved.with_sources:
+        for name, source in cell.sources.items():
+            readers[source.cell.column.id][f"{cell.column.id} reads {name}"] = None
+    counts = Counter(cell.column.id for _, cell in extra.values())
+    return tuple(AlsoTrained(column, number, tuple(readers[column])) for column, number in counts.items())
 
 
-def _seconds(run: RunRecord, states: Mapping[str, RunState], rates: Mapping[str, float]) -> float:
-    """Device time that is left of a run, 0 where nothing tells."""
+class _Device(NamedTuple):
+    name: str
+    kind: Kind
+
+
+class _Rates(NamedTuple):
+    """Device seconds of one step of one run, by algorithm, and from how many finished runs."""
+
+    by_algorithm: Mapping[str, float]
+    runs: int
+
+    @property
+    def basis(self) -> str:
+        """In words, what the rates come from."""
+        if not self.runs:
+            return "not measured"
+        return "1 finished run" if self.runs == 1 else f"{self.runs} finished runs"
+
+
+def _estimates(
+    todo: Mapping[str, tuple[RunRecord, Cell]],
+    states: Mapping[str, RunState],
+    store: Store | None,
+    measure: Measure | None,
+) -> Iterable[Estimate]:
+    import torch
+
+    from harness.planning.populations import PlannedRun, populations
+
+    here = [_Device(cpu_model(), "cpu")]
+    if torch.cuda.is_available():
+        here.insert(0, _Device(torch.cuda.get_device_name(), "gpu"))
+    rates = _rates(store) if store else {}
+    runs = [PlannedRun(run, cell) for run, cell in todo.values()]
+    steps = {run.key: _steps_left(run, states) for run, _ in todo.values()}
+    algorithms = dict.fromkeys(str(run.record.configuration["algorithm"]) for run in runs)
+    grouped = {kind: populations(runs, capacity) for kind, capacity in CAPACITIES.items()}
+    devices = list(dict.fromkeys([*here, *rates]))
+    if all(device.kind == "cpu" for device in devices):
+        devices.append(_Device("", "gpu"))
+    for device in devices:
+        known = rates.get(device, _Rates({}, 0))
+        now = device in here and measure is not None
+        yield Estimate(
+            device=device.name,
+            kind=device.kind,
+            here=device in here,
+            capacity=CAPACITIES[device.kind],
+            populations=len(grouped[device.kind]),
+            seconds=_measured(grouped[device.kind], steps, device.kind, measure)
+            if now and measure
+            else sum(
+                known.by_algorithm.get(str(run.record.configuration["algorithm"]), 0.0)
+                * steps[run.record.key]
+                for run in runs
+            ),
+            unknown=() if now else tuple(name for name in algorithms if name not in known.by_algorithm),
+            basis="measured now" if now else known.basis,
+        )
+
+
+def _rates(store: Store) -> dict[_Device, _Rates]:
+    """What the finished runs of the database say, by the device that they trained on."""
+    finished = [
+        state
+        for state in store.runs().values()
+        if state.status == "finished" and state.device_seconds and state.step
+    ]
+    environments = store.environments({s.environment_id for s in finished if s.environment_id is not None})
+    totals: defaultdict[_Device, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
+    steps: defaultdict[_Device, Counter[str]] = defaultdict(Counter)
+    numbers: Counter[_Device] = Counter()
+    for state in finished:
+        environment = environments.get(state.environment_id or 0, {})
+        name = environment.get("device", "")
+        device = _Device(environment.get("cpu", ""), "cpu") if name == "cpu" else _Device(name, "gpu")
+        if not device.name or CHANGED in f"{name}{device.name}":  # of one device alone, and known which
+            continue
+        totals[device][state.algorithm] += state.device_seconds or 0.0
+        steps[device][state.algorithm] += state.step or 0
+        numbers[device] += 1
+    return {
+        device: _Rates(
+            {name: total / steps[device][name] for name, total in by_algorithm.items()}, numbers[device]
+        )
+        for device, by_algorithm in totals.items()
+    }
+
+
+def _measured(grouped: Sequence[Population], steps: Mapping[str, int], kind: Kind, measure: Measure) -> float:
+    """Seconds of all populations, those of one shape and size timed once."""
+    from harness.planning.populations import shape
+
+    known: dict[tuple[str, int], float] = {}
+    total = 0.0
+    for population in grouped:
+        same = (shape(population.runs[0]), len(population.runs))
+        if same not in known:
+            known[same] = measure(population, kind)
+        total += known[same] * max(steps[key] for key in population.keys)
+    return total
+
+
+def _steps_left(run: RunRecord, states: Mapping[str, RunState]) -> int:
+    """Steps that are left of a run, from its last checkpoint on."""
     state = states.get(run.key)
     done = (state.checkpoint_step or 0) if state else 0
-    left = max(0, int(run.configuration["protocol"]["steps"]) - done)
-    return rates.get(str(run.configuration["algorithm"]), 0.0) * left
+    return max(0, int(run.configuration["protocol"]["steps"]) - done)
 
 
 def _size(dataset: Dataset, lineage: Lineage) -> int:
@@ -178,11 +366,3 @@ def _size(dataset: Dataset, lineage: Lineage) -> int:
             return rows * (4 * (dataset.observation_size + dataset.action_size + 3) + 2)
         case _:
             return 0
-
-
-def _populations(todo: Mapping[str, tuple[RunRecord, Cell]], capacity: int) -> int:
-    if not todo:
-        return 0
-    from harness.planning.populations import PlannedRun, populations  # imports torch
-
-    return len(populations([PlannedRun(run, cell) for run, cell in todo.values()], capacity))

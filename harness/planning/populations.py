@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Population:
-    """Runs of equal algorithm, static hyperparameters, sizes and protocol."""
+    """Runs of equal algorithm, static hyperparameters, sizes, protocol and rank."""
 
     algorithm: str
     runs: tuple[PlannedRun, ...]
@@ -32,13 +33,14 @@ class Population:
 
 
 def populations(runs: Iterable[PlannedRun], capacity: int) -> list[Population]:
-    """Group runs, at most `capacity` to a population, keeping their order.
+    """Group runs, at most `capacity` to a population, lower ranks first, else keeping their order.
 
-    Seeds of one cell stand together, so that a population needs few datasets.
+    Runs of a higher rank may read values from those of a lower one, so they never share a population. Seeds
+    of one cell stand together, so that a population needs few datasets.
     """
     groups: dict[str, list[PlannedRun]] = {}
-    for run in runs:
-        groups.setdefault(_shape(run), []).append(run)
+    for run in sorted(runs, key=lambda run: run.cell.rank):
+        groups.setdefault(shape(run), []).append(run)
     return [
         Population(members[0].record.configuration["algorithm"], tuple(members[start : start + capacity]))
         for members in groups.values()
@@ -46,18 +48,24 @@ def populations(runs: Iterable[PlannedRun], capacity: int) -> list[Population]:
     ]
 
 
-def _shape(run: PlannedRun) -> str:
+def shape(run: PlannedRun) -> str:
     """What members of one population must share, as text."""
     configuration, dataset = run.record.configuration, run.cell.dataset
-    static = algorithm_class(configuration["algorithm"]).Hyperparameters.static_names()
+    static = _static_names(configuration["algorithm"])
     return canonical(
         {
             "algorithm": configuration["algorithm"],
             "static": {k: v for k, v in configuration["hyperparameters"].items() if k in static},
             "sizes": [dataset.observation_size, dataset.action_size],
             "protocol": configuration["protocol"],
+            "rank": run.cell.rank,
         }
     )
+
+
+@functools.cache  # asked once a run, and each time the class is looked for in the folder
+def _static_names(algorithm: str) -> frozenset[str]:
+    return algorithm_class(algorithm).Hyperparameters.static_names()
 
 
 def split_by(population: Population, groups: Sequence[Sequence[str]]) -> list[Population]:

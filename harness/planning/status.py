@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.planning.cells import ResolvedTable
+from harness.planning.dependencies import Waiting, all_keys, needed, waiting
 from harness.results.store import RunState, Store
 
 #: Every status of a run, and 'missing' for those that the database does not know.
@@ -47,6 +48,7 @@ class Status:
         active: runs that a living process trains.
         stale: runs whose process died; the next `harness reproduce` takes them over.
         failures: the failed runs.
+        waiting: cells with runs that wait for a failed one to read a value from; of a table only.
     """
 
     counts: Mapping[str, int]
@@ -54,15 +56,16 @@ class Status:
     active: tuple[Work, ...]
     stale: tuple[Work, ...]
     failures: tuple[Failure, ...]
+    waiting: tuple[Waiting, ...]
 
 
-def trainable_keys(resolved: ResolvedTable) -> list[str]:
-    """Keys of all runs of a table's cells that can be trained, in table order."""
-    return [run.key for cell in resolved.cells if cell.unavailable is None for run in cell.runs]
+def trainable_keys(resolved: ResolvedTable, store: Store) -> list[str]:
+    """Keys of all runs of a table's cells that can be trained, and of those that these still depend on."""
+    return list(needed(resolved, store.runs(all_keys(resolved))))
 
 
 def status(store: Store, resolved: ResolvedTable | None = None) -> Status:
-    """The state of a table's trainable runs, read by their keys in one go.
+    """The state of a table's trainable runs, and of those that these still depend on.
 
     Args:
         store: the database.
@@ -71,8 +74,13 @@ def status(store: Store, resolved: ResolvedTable | None = None) -> Status:
     Raises:
         HarnessError: the database cannot be read.
     """
-    keys = None if resolved is None else list(dict.fromkeys(trainable_keys(resolved)))
-    runs = store.runs(keys)
+    runs = store.runs(None if resolved is None else all_keys(resolved))
+    keys, waits = None, []
+    if resolved is not None:
+        wanted = needed(resolved, runs)
+        waits = waiting(wanted, runs, failed_only=True)
+        keys = list(wanted)
+        runs = {key: runs[key] for key in keys if key in runs}
     counted = Counter(run.status for run in runs.values())
     counted["missing"] = 0 if keys is None else len(keys) - len(runs)
     running = [run for run in runs.values() if run.status == "running"]
@@ -82,6 +90,7 @@ def status(store: Store, resolved: ResolvedTable | None = None) -> Status:
         active=tuple(_work(run) for run in running if run.alive),
         stale=tuple(_work(run) for run in running if not run.alive),
         failures=tuple(_failure(run) for run in runs.values() if run.status == "failed"),
+        waiting=tuple(waits),
     )
 
 

@@ -2,40 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import contextlib
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
-from algorithms import algorithm_class, algorithm_ids
-from harness.errors import HarnessError, SpecError
-from harness.planning.cells import hyperparameters
-from harness.specs import Specs, Table
+import torch
+
+from algorithms import Batch, Hyperparameters, Member, Sizes, algorithm_class, algorithm_ids
+from harness.errors import HarnessError, SpecError, UnknownNameError
+from harness.planning.cells import ResolvedTable
+from harness.specs import Dependency, Specs
+from harness.specs.columns import Entry, Written, columns_of, extra_columns_of, settings, source
+from harness.specs.validation import validate
+
+T = TypeVar("T")
+_PHASES_BY = 1000  # steps; what an algorithm does at all it does within so many
 
 
-def validate_algorithms(specs: Specs, table_ids: Iterable[str] | None = None) -> list[str]:
+def check(resolved: ResolvedTable, specs: Specs) -> None:
+    """Refuse a table whose specs are wrong in themselves or do not fit the code, before anything is trained.
+
+    Args:
+        resolved: the table.
+        specs: those that it was resolved with.
+
+    Raises:
+        SpecError: one line for each thing that is wrong, each beginning ``file:line:column:``.
+    """
+    presets = [resolved.preset.id] if resolved.preset else []
+    chosen = [resolved.table.id]
+    problems = [*validate(specs, chosen, presets), *validate_algorithms(specs, chosen, presets)]
+    if problems:
+        raise SpecError("\n".join(dict.fromkeys(problems)))
+
+
+def validate_algorithms(
+    specs: Specs, table_ids: Iterable[str] | None = None, preset_ids: Iterable[str] = ()
+) -> list[str]:
     """What is wrong between the algorithms' specs and their classes, one line each.
 
     Args:
         specs: the specs; those that are wrong in themselves (see `harness.specs.validation.validate`) are
             passed over.
         table_ids: check the algorithms of these tables, and their cells; None for everything there is.
+        preset_ids: presets whose own columns to check too, beside these tables.
     """
-    tables = [
-        table
-        for name in (specs.ids("tables") if table_ids is None else table_ids)
-        if (table := _table(specs, name))
-    ]
-    used = {column.algorithm for table in tables for column in table.columns}
-    names = [name for name in specs.ids("algorithms") if table_ids is None or name in used]
+    everything = table_ids is None
+    tables = _right(specs.table, specs.ids("tables") if table_ids is None else table_ids)
+    presets = _right(specs.preset, specs.ids("presets") if everything else preset_ids)
+    shown: dict[str, Written] = {}
+    for table in tables:
+        shown |= columns_of(table)
+    scopes = [(columns_of(table), columns_of(table), table.datasets) for table in tables]
+    for preset in presets:
+        own = extra_columns_of(preset)
+        scopes.append((own, shown | own, preset.datasets or tuple(specs.ids("datasets"))))
+    used = {written.column.algorithm for columns, _, _ in scopes for written in columns.values()}
+    names = [name for name in specs.ids("algorithms") if everything or name in used]
     problems = [line for name in names for line in _defaults(specs, name)]
-    if not problems:  # a wrong default would be reported again for each cell
-        problems = [line for table in tables for line in _cells(specs, table)]
-    return problems
+    for columns, among, datasets in scopes:
+        for written in columns.values():
+            if specs.has_algorithm(written.column.algorithm) and written.column.algorithm in algorithm_ids():
+                problems += _column(specs, written, among, datasets)
+    return list(dict.fromkeys(problems))
 
 
-def _table(specs: Specs, name: str) -> Table | None:
-    try:
-        return specs.table(name)
-    except HarnessError:
-        return None
+def _right(load: Callable[[str], T], names: Iterable[str]) -> list[T]:
+    """The specs that are right in themselves."""
+    found = []
+    for name in names:
+        with contextlib.suppress(HarnessError):
+            found.append(load(name))
+    return found
 
 
 def _defaults(specs: Specs, name: str) -> Iterator[str]:
@@ -63,24 +102,84 @@ def _defaults(specs: Specs, name: str) -> Iterator[str]:
         )
 
 
-def _cells(specs: Specs, table: Table) -> Iterator[str]:
-    """Problems of what a table's columns set, each once."""
-    document = specs.document("tables", table.id)
-    for index, column in enumerate(table.columns):
-        if not specs.has_algorithm(column.algorithm):
-            continue
-        spec = specs.algorithm(column.algorithm)
-        found: dict[str, str] = {}
+def _column(
+    specs: Specs, written: Written, among: Mapping[str, Written], datasets: Iterable[str]
+) -> Iterator[str]:
+    """Problems of the values that a column has on some dataset; `among` are those it may depend on."""
+    algorithm = written.column.algorithm
+    for dataset in datasets:
         try:
-            for dataset in table.datasets:
-                found |= _problems(spec.id, hyperparameters(spec, column, dataset))
+            entries = settings(specs, written, dataset)
         except SpecError:  # wrong in itself
-            continue
-        for key, problem in found.items():
-            patterns = [name for name, overrides in column.per_dataset.items() if key in overrides]
-            below = ("hyperparameters", key) if not patterns else ("per_dataset", patterns[-1], key)
-            yield document.problem(("columns", index, *below), f"{key} {problem}")
+            return
+        values = _stand_ins(specs, algorithm, entries)
+        for name, problem in _problems(algorithm, values).items():
+            if name in entries:
+                yield entries[name].problem(specs, f"{name} {problem}")
+        for name, entry in entries.items():
+            if isinstance(entry.value, Dependency):
+                yield from _dependency(specs, algorithm, name, entry, among, dataset)
+
+
+def _stand_ins(specs: Specs, algorithm: str, entries: Mapping[str, Entry]) -> dict[str, Any]:
+    """The values, with the algorithm's default where one depends on another column."""
+    defaults = specs.algorithm(algorithm).hyperparameters
+    return {
+        name: defaults[name].value if isinstance(entry.value, Dependency) else entry.value
+        for name, entry in entries.items()
+    }
+
+
+def _dependency(
+    specs: Specs, algorithm: str, name: str, entry: Entry, among: Mapping[str, Written], dataset: str
+) -> Iterator[str]:
+    """Problems of a value that depends on another column."""
+    if name in _declared(algorithm).static_names():
+        yield entry.problem(
+            specs,
+            f"{name} is one value for all members of a population; only numbers that members may differ in "
+            f"can depend on another column",
+        )
+    try:
+        metric, below = source(specs, among, entry, ())
+        reader = below.column.algorithm
+        if not specs.has_algorithm(reader) or reader not in algorithm_ids():
+            return
+        values = _stand_ins(specs, reader, settings(specs, below, dataset))
+    except SpecError:  # reported with the specs themselves
+        return
+    known = _metrics(reader, tuple(sorted(values.items())))
+    if known and metric not in known:
+        here = entry._replace(location=(*entry.location, "metric"))
+        yield here.problem(specs, str(UnknownNameError(f"metric of {reader}", metric, known)))
+
+
+@functools.cache
+def _metrics(algorithm: str, values: tuple[tuple[str, Any], ...]) -> frozenset[str]:
+    """Names of what an algorithm reports, by one update of each phase; empty where the values are wrong."""
+    rows = 2
+    hyperparameters = dict(values) | {"batch_size": rows}
+    if _problems(algorithm, hyperparameters):
+        return frozenset()
+    sizes = Sizes(3, 2)
+    made = algorithm_class(algorithm)([Member("metrics", hyperparameters)], sizes)
+    batch = Batch(
+        observation=torch.zeros(1, rows, sizes.observation),
+        action=torch.zeros(1, rows, sizes.action),
+        reward=torch.zeros(1, rows),
+        next_observation=torch.zeros(1, rows, sizes.observation),
+        terminal=torch.zeros(1, rows),
+        next_action=torch.zeros(1, rows, sizes.action),
+    )
+    noise = {name: torch.full((1, *each.shape), 0.5) for name, each in made.noise.items()}
+    phases = dict.fromkeys(made.phase(step) for step in range(1, _PHASES_BY + 1))
+    return frozenset(name for phase in phases for name in made.update(batch, noise, phase))
 
 
 def _problems(algorithm: str, values: Mapping[str, object]) -> dict[str, str]:
-    return algorithm_class(algorithm).Hyperparameters.problems(values)
+    return _declared(algorithm).problems(values)
+
+
+@functools.cache  # asked once a cell, and each time the class is looked for in the folder
+def _declared(algorithm: str) -> type[Hyperparameters]:
+    return algorithm_class(algorithm).Hyperparameters

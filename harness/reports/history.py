@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from harness.analysis.scores import normalise
-from harness.results.records import imported_key
 
 if TYPE_CHECKING:
     from harness.analysis.comparison import Comparison
@@ -71,7 +70,7 @@ def histories(resolved: ResolvedTable, comparison: Comparison, store: Store) -> 
     Returns:
         (row, column) -> its runs, by seed; runs that were never begun are left out.
     """
-    keys = [key for cell in resolved.cells for run in cell.runs for key in (run.key, imported_key(run.key))]
+    keys = [key for cell in resolved.cells for run in cell.runs for key in (run.key, run.imported_key)]
     states = {key: state for key, state in store.runs(keys).items() if state.status != "queued"}
     evaluations = store.evaluations(states)
     steps = sorted({item.step for curve in evaluations.values() for item in curve})
@@ -98,7 +97,7 @@ def histories(resolved: ResolvedTable, comparison: Comparison, store: Store) -> 
         (cell.dataset.id, cell.column.id): tuple(
             history(key, cell.dataset.reference)
             for run in cell.runs
-            for key in (run.key, imported_key(run.key))
+            for key in (run.key, run.imported_key)
             if key in states
         )
         for cell in resolved.cells

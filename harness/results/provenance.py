@@ -41,7 +41,7 @@ def fingerprint(
         "cuda": cuda,
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
-        "cpu": _cpu_model(),
+        "cpu": cpu_model(),
         **{package: _version(package) for package in _PACKAGES},
     }
 
@@ -98,7 +98,8 @@ def _version(package: str) -> str:
 
 
 @functools.cache
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """The name of this machine's processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

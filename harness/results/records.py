@@ -5,8 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+#: Step of the metrics that record what a run read from other runs before it began.
+BEGINNING = 0
+_READ = "hyperparameter."
 
 #: Joins a fingerprint's values where a run was begun under one and went on under another.
 CHANGED = " → "
@@ -32,16 +36,42 @@ class RunRecord:
         configuration: JSON-like mapping with ``algorithm``, ``hyperparameters``, ``dataset``,
             ``environment`` and ``protocol``.
         seed: seed of the run.
+        resolved: hyperparameter -> the measured value, of those whose value in the configuration is a
+            dependency on other runs. No part of the run's identity.
+        described: the configuration as far as it is known without an implementation, as text: scores imported
+            for the run are found by it. '' where the key is all there is.
     """
 
     key: str
     configuration_key: str
     configuration: Mapping[str, Any]
     seed: int
+    resolved: Mapping[str, float] = field(default_factory=dict)
+    described: str = ""
+
+    @property
+    def imported_key(self) -> str:
+        """Key of the run that holds the scores imported for this one."""
+        return imported_key(f"{self.described}#{self.seed}" if self.described else self.key)
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """What to train with: the configuration's values, and measured ones in the place of dependencies."""
+        return {**self.configuration["hyperparameters"], **self.resolved}
+
+
+def value_metric(hyperparameter: str) -> str:
+    """Name of the metric, at step `BEGINNING`, that says what a run read for a hyperparameter."""
+    return f"{_READ}{hyperparameter}"
+
+
+def read_hyperparameter(metric: str) -> str:
+    """The hyperparameter that a metric at step `BEGINNING` is about."""
+    return metric.removeprefix(_READ)
 
 
 def imported_key(key: str) -> str:
-    """Key of the run that holds the scores imported for the run of that key."""
+    """Key of the run that holds the scores imported for the run of that key, or so described."""
     return hashlib.sha256(f"{key}:imported".encode()).hexdigest()
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, Insert, Row, Select, bindparam, func, select, update
-from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 from harness.results.models import (
     Base,
@@ -80,8 +80,13 @@ def insert_new(connection: Connection, table: type[Base], rows: Iterable[Mapping
 def _ignoring(dialect: str, table: type[Base]) -> Insert:
     if dialect == "sqlite":
         return sqlite.insert(table).on_conflict_do_nothing()
+    # these take long to import, and few need them
     if dialect == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
         return postgresql.insert(table).on_conflict_do_nothing()
+    from sqlalchemy.dialects import mysql
+
     return mysql.insert(table).prefix_with("IGNORE")
 
 

@@ -32,7 +32,7 @@ from harness.results.models import (
     MetricRow,
     RunRow,
 )
-from harness.results.records import RunRecord, imported_key
+from harness.results.records import BEGINNING, RunRecord, read_hyperparameter
 from harness.results.rows import (
     Evaluation,
     by_key,
@@ -318,8 +318,8 @@ def export(store: Store, path: Path) -> int:
 
     ``.csv`` has one row for each evaluation, with raw returns; cells that a spreadsheet would take for a
     formula begin with an apostrophe. ``.json`` has one object for each run, with its configuration,
-    environment and evaluations. ``.db`` is a copy of the SQLite database. An existing ``.csv`` or ``.json``
-    is replaced, an existing ``.db`` is not.
+    environment, evaluations and the values that it read from other runs (``resolved``). ``.db`` is a copy of
+    the SQLite database. An existing ``.csv`` or ``.json`` is replaced, an existing ``.db`` is not.
 
     Returns:
         the number of runs written.
@@ -406,6 +406,10 @@ def _write_json(store: Store, file: TextIO) -> None:
             str(row.id): row.fingerprint
             for row in connection.execute(select(EnvironmentRow.id, EnvironmentRow.fingerprint))
         }
+    read = {
+        key: {read_hyperparameter(metric.name): metric.value for metric in metrics}
+        for key, metrics in store.metrics(store.runs(), steps=[BEGINNING]).items()
+    }
     runs = [
         {
             "key": run.key,
@@ -418,6 +422,7 @@ def _write_json(store: Store, file: TextIO) -> None:
             "population": run.population,
             "wall_seconds": run.wall_seconds,
             "device_seconds": run.device_seconds,
+            "resolved": read.get(run.key, {}),
             "evaluations": [evaluation._asdict() for evaluation in evaluations],
         }
         for run, evaluations in _runs(store)
@@ -478,8 +483,8 @@ def import_scores(store: Store, rows: Sequence[ImportRow], source: Path) -> Impo
         digest = hashlib.sha256(source.read_bytes()).hexdigest()
     except OSError as error:
         raise DataError(f"{source} cannot be read: {error.strerror}") from error
-    records = {imported_key(row.record.key): row.record for row in rows}
-    lines = {(imported_key(row.record.key), row.score.step): row for row in rows}
+    records = {row.record.imported_key: row.record for row in rows}
+    lines = {(row.record.imported_key, row.score.step): row for row in rows}
     means: dict[str, list[Evaluation]] = {key: [] for key in records}
     for (key, step), row in lines.items():
         if not math.isfinite(row.mean_return):

@@ -8,24 +8,20 @@ included files the later wins.
 from __future__ import annotations
 
 import difflib
-import functools
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, StringMark, YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
-from ruamel.yaml.reader import ReaderError
 
 from harness.errors import SpecError
-from harness.specs.text import Place, place_at, read_text, shown
+from harness.specs import quick
+from harness.specs.models import LocatedError
+from harness.specs.text import Location, Parsed, Place, message_line, read_text, shown
 
 M = TypeVar("M", bound=BaseModel)
-Location = tuple[str | int, ...]
 
 _INCLUDE = "include"
 _PLAIN_TERMS = {
@@ -61,7 +57,7 @@ class Document:
         while location not in self.values:
             location = location[:-1]
         place = self.keys.get(location, self.values[location]) if key else self.values[location]
-        return _line(place, location, message)
+        return message_line(place, location, message)
 
     def validate(self, model: type[M]) -> M:
         """The file as an instance of ``model``.
@@ -73,7 +69,7 @@ class Document:
             return model.model_validate(self.data, strict=True)
         except ValidationError as error:
             problems = sorted(set(_problems(self, model, error)))
-        raise SpecError("\n".join(_line(*problem) for problem in problems))
+        raise SpecError("\n".join(message_line(*problem) for problem in problems))
 
 
 def load(path: Path, model: type[M]) -> M:
@@ -101,23 +97,29 @@ def _read(path: Path, referrer: Place | None, trail: tuple[Path, ...]) -> Docume
     real = path.resolve()
     if real in trail:
         chain = " -> ".join(shown(link) for link in (*trail[trail.index(real) :], real))
-        raise SpecError(_line(referrer or Place(path), (_INCLUDE,), f"files include each other: {chain}"))
+        raise SpecError(
+            message_line(referrer or Place(path), (_INCLUDE,), f"files include each other: {chain}")
+        )
     text = read_text(path, referrer)
-    root = _compose(path, text)
-    if not isinstance(root, MappingNode):
-        place = Place(path) if root is None else _start(path, root)
-        raise SpecError(f"{place}: the file should be a mapping ('key: value')")
-    builder = _Builder(path)
-    data = builder.build(root, ())
+    parsed = quick.parse(path, text) or _slowly_parsed(path, text)
+    data = dict(parsed.data)
     below: dict[str, Any] = {}
     below_values: dict[Location, Place] = {}
     below_keys: dict[Location, Place] = {}
-    for name, place in _includes(data.pop(_INCLUDE, ()), builder.values):
+    for name, place in _includes(data.pop(_INCLUDE, ()), parsed.values):
         included = _read(path.parent / name, place, (*trail, real))
         below = _merged(below, included.data)
         below_values.update(included.values)
         below_keys.update(included.keys)
-    return Document(path, _merged(below, data), below_values | builder.values, below_keys | builder.keys)
+    return Document(
+        path, _merged(below, data), {**below_values, **parsed.values}, {**below_keys, **parsed.keys}
+    )
+
+
+def _slowly_parsed(path: Path, text: str) -> Parsed:
+    from harness.specs import syntax  # takes long to import, and most files need none of it
+
+    return syntax.parse(path, text)
 
 
 def _includes(value: object, values: Mapping[Location, Place]) -> Iterator[tuple[str, Place]]:
@@ -125,7 +127,9 @@ def _includes(value: object, values: Mapping[Location, Place]) -> Iterator[tuple
     for index, entry in enumerate(entries):
         place = values.get((_INCLUDE, index)) or values[(_INCLUDE,)]
         if not isinstance(entry, str) or not entry:
-            raise SpecError(_line(place, (_INCLUDE,), f"should be a path or a list of paths, got {entry!r}"))
+            raise SpecError(
+                message_line(place, (_INCLUDE,), f"should be a path or a list of paths, got {entry!r}")
+            )
         yield entry, place
 
 
@@ -138,84 +142,7 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return {**below, **above, **both}
 
 
-@functools.lru_cache(maxsize=256)  # what many files include is parsed once
-def _compose(path: Path, text: str) -> Node | None:
-    yaml = YAML(typ="safe", pure=True)
-    try:
-        root: Node | None = yaml.compose(text)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = _place(path, mark) if isinstance(mark, StringMark) else Place(path)
-        hint = "; indent with spaces, not tabs" if "'\\t'" in str(error.problem) else ""
-        raise SpecError(f"{place}: no valid YAML: {error.problem or error.context}{hint}") from None
-    except ReaderError as error:
-        place = place_at(path, text, text.find(chr(error.character)))
-        raise SpecError(f"{place}: no valid YAML: character U+{error.character:04X} is not allowed") from None
-    except YAMLError as error:
-        raise SpecError(f"{Place(path)}: no valid YAML: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise SpecError(f"{Place(path)}: lists and mappings are nested too deeply") from None
-    return root
-
-
-@dataclass
-class _Builder:
-    """Plain values from YAML nodes, noting where each value and key stands."""
-
-    path: Path
-    values: dict[Location, Place] = field(default_factory=dict)
-    keys: dict[Location, Place] = field(default_factory=dict)
-    scalars: Any = field(default_factory=lambda: YAML(typ="safe", pure=True).constructor)
-
-    def build(self, node: Node, location: Location, trail: tuple[Node, ...] = ()) -> Any:
-        place = self.values[location] = _start(self.path, node)
-        if any(node is parent for parent in trail):
-            raise SpecError(_line(place, location, "the value contains itself"))
-        trail = (*trail, node)
-        if isinstance(node, MappingNode):
-            return self.mapping(node, location, trail)
-        if isinstance(node, SequenceNode):
-            return tuple(self.build(item, (*location, index), trail) for index, item in enumerate(node.value))
-        try:
-            return self.scalars.construct_object(node)
-        except (YAMLError, ValueError):
-            raise SpecError(
-                _line(place, location, f"{node.value!r} is no value of type {node.tag}")
-            ) from None
-
-    def mapping(self, node: MappingNode, location: Location, trail: tuple[Node, ...]) -> dict[str, Any]:
-        mapping: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            place = _start(self.path, key_node)
-            if not isinstance(key_node, ScalarNode):
-                raise SpecError(_line(place, location, "a key should be text, not a list or mapping"))
-            key = str(key_node.value)
-            below = (*location, key)
-            if key in mapping:
-                raise SpecError(_line(place, below, f"the key stands twice, first at {self.keys[below]}"))
-            self.keys[below] = place
-            mapping[key] = self.build(value_node, below, trail)
-            if mapping[key] is None:  # the parser puts a value left out where the next token begins
-                self.values[below] = place
-        return mapping
-
-
-def _start(path: Path, node: Node) -> Place:
-    return _place(path, node.start_mark)
-
-
-def _place(path: Path, mark: StringMark) -> Place:
-    return Place(path, mark.line + 1, mark.column + 1)
-
-
 # -- messages ----------------------------------------------------------------------------------------------
-
-
-def _line(place: Place, location: Location, message: str) -> str:
-    dotted = ".".join(str(part) for part in location)
-    text = f"{place}: {dotted}: {message}" if dotted else f"{place}: {message}"
-    # a key may hold anything; what would break the line, or the terminal, is shown as its code
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _problems(
@@ -229,6 +156,9 @@ def _problems(
             case "missing":
                 missing = (*location, details["loc"][-1])
                 yield place, missing, "the key is missing here"
+            case "value_error" if isinstance(found := details["ctx"]["error"], LocatedError):
+                inner = _known_part(document, (*location, *found.location))
+                yield (document.keys if found.key else document.values)[inner], inner, str(found)
             case "extra_forbidden":
                 yield document.keys[location], location, _unknown_key(model, location)
             case _ if len(location) < len(details["loc"]):

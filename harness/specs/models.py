@@ -9,7 +9,17 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from harness.errors import UnknownNameError
 
 Lineage = Literal["d4rl", "minari", "generated"]
 ScoreRule = Literal["last", "mean_last", "best"]
@@ -41,6 +51,19 @@ class Model(BaseModel):
     """Base of all spec models: unknown keys are errors, instances are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class LocatedError(ValueError):
+    """What a check of a whole model found wrong, and where below the model that stands.
+
+    Attributes:
+        location: keys and indices from the model down to the wrong value.
+        key: whether the key is wrong and not its value.
+    """
+
+    def __init__(self, location: tuple[str | int, ...], message: str, *, key: bool = False) -> None:
+        super().__init__(message)
+        self.location, self.key = location, key
 
 
 class Paper(Model):
@@ -179,9 +202,10 @@ class Algorithm(Model):
         for pattern, overrides in self.per_dataset.items():
             for name in overrides:
                 if name not in self.hyperparameters:
-                    raise ValueError(
-                        f"per_dataset {pattern!r} sets {name!r}, which is no hyperparameter of {self.id}; "
-                        f"known: {', '.join(self.hyperparameters)}"
+                    raise LocatedError(
+                        ("per_dataset", pattern, name),
+                        str(UnknownNameError(f"hyperparameter of {self.id}", name, self.hyperparameters)),
+                        key=True,
                     )
         return self
 
@@ -208,14 +232,40 @@ class Protocol(Model):
         return self
 
 
+class Dependency(Model):
+    """A value that another column's training arrives at, on the same dataset.
+
+    It is the mean, over all seeds that the table's protocol wants, of a metric at the last step.
+    """
+
+    column: Id
+    metric: str = Field(min_length=1)
+
+
+def _setting(value: object) -> object:
+    if not isinstance(value, dict):
+        return value
+    try:
+        return Dependency.model_validate(value, strict=True)
+    except ValidationError:
+        raise ValueError(
+            "should be text, a number, true or false, or {column: ID, metric: NAME}, got another mapping"
+        ) from None
+
+
+#: What a column may set a hyperparameter to.
+Setting = Annotated[Value | Dependency, BeforeValidator(_setting)]
+Settings = dict[str, Setting]
+
+
 class Column(Model):
     """One algorithm with its settings, as one column of a table."""
 
     id: Id
     label: str
     algorithm: Id
-    hyperparameters: Hyperparameters = Field(default={}, description="override the algorithm's defaults")
-    per_dataset: dict[str, Hyperparameters] = Field(default={}, description="dataset id or glob -> overrides")
+    hyperparameters: Settings = Field(default={}, description="override the algorithm's defaults")
+    per_dataset: dict[str, Settings] = Field(default={}, description="dataset id or glob -> overrides")
     change_from: Id | None = Field(
         default=None, description="the column that the per cents printed beside this one's numbers refer to"
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from harness.errors import SpecError
-from harness.specs.text import Place, place_at, read_text
+from harness.specs.text import Place, read_text
 
 Ddof = Literal[0, 1]
 Source = Literal["own", "copied"]
@@ -224,10 +224,11 @@ def _header(fields: list[_Field], place: Place) -> list[str]:
 def _records(path: Path, text: str) -> Iterator[list[_Field]]:
     """Records of a CSV text with the place of each field; blank lines are skipped."""
     record: list[_Field] = []
-    offset = 0
+    offset = start = 0  # where the line starts
+    line = 1
     while offset < len(text):
         match = _FIELD.match(text, offset)
-        place = place_at(path, text, offset)
+        place = Place(path, line, offset - start + 1)
         if match is None:
             raise SpecError(
                 f'{place}: a double quote opens a field or closes it, and inside one is written ""'
@@ -235,10 +236,12 @@ def _records(path: Path, text: str) -> Iterator[list[_Field]]:
         quoted, bare = match["quoted"], match["bare"]
         record.append(_Field(bare if quoted is None else quoted.replace('""', '"'), place))
         offset = match.end()
+        if breaks := text.count("\n", match.start(), offset):
+            line, start = line + breaks, text.rfind("\n", 0, offset) + 1
         if match["end"] == "," and offset < len(text):
             continue
         if match["end"] == ",":
-            record.append(_Field("", place_at(path, text, offset)))
+            record.append(_Field("", Place(path, line, offset - start + 1)))
         if len(record) > 1 or record[0].text or quoted is not None:
             yield record
         record = []

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.errors import SpecError
+
+Location = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, order=True)
@@ -19,6 +23,21 @@ class Place:
 
     def __str__(self) -> str:
         return f"{shown(self.path)}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What a YAML text holds.
+
+    Attributes:
+        data: Mappings as dicts, lists as tuples, scalars as YAML 1.2 reads them.
+        values: Where each value stands, by location.
+        keys: Where each key of a mapping stands, by the location of its value.
+    """
+
+    data: Mapping[str, Any]
+    values: Mapping[Location, Place]
+    keys: Mapping[Location, Place]
 
 
 def shown(path: Path) -> str:
@@ -59,3 +78,11 @@ def read_text(path: Path, referrer: Place | None = None) -> str:
     if not text.strip():
         raise SpecError(f"{Place(path)}: the file is empty")
     return text
+
+
+def message_line(place: Place, location: Location, message: str) -> str:
+    """One line, ``path:line:column: dotted.key: message``."""
+    dotted = ".".join(str(part) for part in location)
+    text = f"{place}: {dotted}: {message}" if dotted else f"{place}: {message}"
+    # a key may hold anything; what would break the line, or the terminal, is shown as its code
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

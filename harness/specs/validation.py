@@ -8,20 +8,31 @@ from typing import TypeVar
 
 from harness.errors import SpecError, UnknownNameError
 from harness.specs.catalogue import KINDS, Kind, Specs
-from harness.specs.loader import Document, Location
-from harness.specs.models import Algorithm, Column, Preset, Table
+from harness.specs.columns import (
+    Written,
+    columns_of,
+    extra_columns_of,
+    own_settings,
+    source,
+    unknown_hyperparameter,
+)
+from harness.specs.loader import Document
+from harness.specs.models import Algorithm, Dependency, Preset, Table
 from harness.specs.published import PublishedCell
-from harness.specs.text import shown
+from harness.specs.text import Location, shown
 
 T = TypeVar("T")
 
 
-def validate(specs: Specs, table_ids: Sequence[str] | None = None) -> list[str]:
+def validate(
+    specs: Specs, table_ids: Sequence[str] | None = None, preset_ids: Sequence[str] = ()
+) -> list[str]:
     """Everything that is wrong, one line each; empty where all is well.
 
     Args:
         specs: The specs to check.
         table_ids: Check these tables and what they name; None for everything there is.
+        preset_ids: Presets to check beside these tables.
 
     Raises:
         UnknownNameError: A table in ``table_ids`` does not exist.
@@ -32,12 +43,15 @@ def validate(specs: Specs, table_ids: Sequence[str] | None = None) -> list[str]:
     for name in tables:
         if name not in specs.ids("tables"):
             raise UnknownNameError("table", name, specs.ids("tables"))
-    return list(dict.fromkeys(_problems(specs, tables, everything)))
+    presets = specs.ids("presets") if everything else preset_ids
+    return list(dict.fromkeys(_problems(specs, tables, presets, everything)))
 
 
-def _problems(specs: Specs, tables: Sequence[str], everything: bool) -> Iterator[str]:
+def _problems(specs: Specs, tables: Sequence[str], presets: Sequence[str], everything: bool) -> Iterator[str]:
     for name in tables:
         yield from _whole(specs.table, name, lambda table: _table(specs, table))
+    for name in presets:
+        yield from _whole(specs.preset, name, lambda preset: _preset(specs, preset))
     if not everything:
         return
     for name in specs.ids("datasets"):
@@ -46,8 +60,6 @@ def _problems(specs: Specs, tables: Sequence[str], everything: bool) -> Iterator
         yield from _whole(specs.protocol, name)
     for name in specs.ids("algorithms"):
         yield from _whole(specs.algorithm, name, lambda algorithm: _algorithm(specs, algorithm))
-    for name in specs.ids("presets"):
-        yield from _whole(specs.preset, name, lambda preset: _preset(specs, preset))
     for kind in KINDS:
         for folder in specs.folders:
             for path in sorted((folder / kind).glob("*.yml")):
@@ -72,8 +84,9 @@ def _table(specs: Specs, table: Table) -> Iterator[str]:
     for i, group in enumerate(table.groups):
         for j, dataset in enumerate(group.datasets):
             yield from _named(specs, document, ("groups", i, "datasets", j), "datasets", dataset)
-    for i, column in enumerate(table.columns):
-        yield from _column(specs, document, ("columns", i), column, table.datasets)
+    columns = columns_of(table)
+    for written in columns.values():
+        yield from _column(specs, written, columns, table.datasets)
     try:
         listing = specs.listing(table)
     except SpecError as error:
@@ -132,9 +145,13 @@ def _named(specs: Specs, document: Document, location: Location, kind: Kind, nam
 
 
 def _column(
-    specs: Specs, document: Document, location: Location, column: Column, datasets: Collection[str]
+    specs: Specs, written: Written, columns: Mapping[str, Written], datasets: Sequence[str]
 ) -> Iterator[str]:
+    """Problems of what a column sets; `columns` are those that it may depend on."""
+    column, kind, spec, location = written
+    document = specs.document(kind, spec)
     yield from _globs(document, (*location, "per_dataset"), column.per_dataset, datasets)
+    yield from _dependencies(specs, written, columns, datasets)
     if not specs.has_algorithm(column.algorithm):
         return
     try:
@@ -147,11 +164,27 @@ def _column(
     for below, values in overrides:
         for name in values:
             if name not in known:
-                yield document.problem(
-                    (*location, *below, name),
-                    str(UnknownNameError(f"hyperparameter of {column.algorithm}", name, known)),
-                    key=True,
-                )
+                message = unknown_hyperparameter(column.algorithm, name, known)
+                yield document.problem((*location, *below, name), message, key=True)
+
+
+def _dependencies(
+    specs: Specs, written: Written, columns: Mapping[str, Written], datasets: Sequence[str]
+) -> Iterator[str]:
+    """Problems of values that depend on other columns."""
+
+    def follow(one: Written, dataset: str, trail: tuple[str, ...]) -> Iterator[str]:
+        for entry in own_settings(one, dataset).values():
+            if isinstance(entry.value, Dependency):
+                try:
+                    _, below = source(specs, columns, entry, trail)
+                except SpecError as error:
+                    yield str(error)
+                else:
+                    yield from follow(below, dataset, (*trail, below.column.id))
+
+    for dataset in datasets:
+        yield from follow(written, dataset, (written.column.id,))
 
 
 def _algorithm(specs: Specs, algorithm: Algorithm) -> Iterator[str]:
@@ -163,22 +196,22 @@ def _preset(specs: Specs, preset: Preset) -> Iterator[str]:
     document = specs.document("presets", preset.id)
     for i, dataset in enumerate(preset.datasets or ()):
         yield from _named(specs, document, ("datasets", i), "datasets", dataset)
-    known = {column.id for column in preset.extra_columns} | _columns_of_tables(specs)
+    own = extra_columns_of(preset)
+    known = _columns_of_tables(specs) | own
     for i, column in enumerate(preset.columns or ()):
         if column not in known:
             yield document.problem(
                 ("columns", i), str(UnknownNameError("column of any table", column, known))
             )
-    for i, extra in enumerate(preset.extra_columns):
-        datasets = preset.datasets or specs.ids("datasets")
-        yield from _column(specs, document, ("extra_columns", i), extra, datasets)
+    for written in own.values():
+        yield from _column(specs, written, known, preset.datasets or specs.ids("datasets"))
 
 
-def _columns_of_tables(specs: Specs) -> set[str]:
-    columns: set[str] = set()
+def _columns_of_tables(specs: Specs) -> dict[str, Written]:
+    columns: dict[str, Written] = {}
     for name in specs.ids("tables"):
         try:
-            columns |= {column.id for column in specs.table(name).columns}
+            columns |= columns_of(specs.table(name))
         except SpecError:  # reported with the table itself
             continue
     return columns

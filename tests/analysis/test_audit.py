@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from fractions import Fraction
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, product
 from statistics import fmean
 
 import pytest
@@ -206,6 +206,35 @@ def test_ranges_keep_track_of_their_ends():
         False,
         True,
     )
+
+
+def ways_among_all_outcomes(mean, std, seeds, episodes):
+    """As `ways`, but every outcome is tried."""
+    found = set()
+    for total, all_squares in outcomes(seeds, episodes).items():
+        as_mean = mean.fits(Fraction(100 * total, seeds * episodes))
+        for squares, ddof, convention in product(all_squares, (0, 1), as_mean):
+            spread = (
+                (squares - Fraction(total * total, seeds)) * Fraction(100, episodes) ** 2 / (seeds - ddof)
+            )
+            roots = std.range(convention)
+            above = roots.low < 0 or (spread, roots.low_closed) >= (roots.low**2, True)
+            if above and (spread, not roots.high_closed) <= (roots.high**2, False):
+                found.add((ddof, convention))
+    return found
+
+
+@settings(deadline=None)
+@given(
+    st.integers(0, 1000),
+    st.integers(0, 500),
+    st.sampled_from([0, 1, 2]),
+    st.integers(2, 4),
+    st.integers(1, 10),
+)
+def test_ways_leaves_no_outcome_out(mean, std, decimals, seeds, episodes):
+    printed = [Printed.of(number / 10, decimals) for number in (mean, std)]
+    assert ways(*printed, seeds, episodes) == ways_among_all_outcomes(*printed, seeds, episodes)
 
 
 def test_grid_of_two_seeds_of_two_episodes():

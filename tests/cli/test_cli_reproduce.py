@@ -20,7 +20,8 @@ def test_dry_run_writes_nothing(cli, tiny, elsewhere):
     before = sorted(elsewhere.rglob("*"))
     result = cli("--specs", tiny, "reproduce", "aspc-table1", "--preset", "tiny", "--dry-run")
     assert result.code == 0
-    assert "to train: 2 runs in 1 population" in result.out
+    assert "to train: 2 of 2 runs" in result.out
+    assert "1 population one after another, each of at most 8 runs at once" in result.out
     assert "data to obtain (generated): 1 dataset" in result.out
     assert sorted(elsewhere.rglob("*")) == before
 
@@ -33,7 +34,7 @@ def test_data_that_cannot_be_had_are_exit_code_4(cli, monkeypatch):
 
 
 def test_nothing_that_can_be_trained_is_exit_code_3(cli):
-    result = cli("reproduce", "aspc-table1", "--datasets", "pen-human-v1", "--algorithms", "iql")
+    result = cli("reproduce", "aspc-table3", "--datasets", "hopper-medium-v2", "--algorithms", "diffusion_ql")
     assert result.code == 3
     assert "1 cell cannot be trained: no implementation" in result.err
     assert "nothing was measured" in result.err
@@ -62,7 +63,7 @@ def test_trains_prints_and_trains_nothing_twice(program, cli, tiny, elsewhere):
     assert cli(*shlex.split(again)[1:]).code == 0
     assert (elsewhere / "tiny.db").exists()
     plan = json.loads(cli("--specs", tiny, "plan", "aspc-table1", "--preset", "tiny", "--json").out)
-    assert (plan["to_train"], plan["cells"][0]["done"], plan["populations"]) == (0, 2, 0)
+    assert (plan["to_train"], plan["cells"][0]["done"], plan["estimates"]) == (0, 2, [])
     again = cli(*command)
     assert again.code == 0
     assert again.out == done.stdout
@@ -70,8 +71,8 @@ def test_trains_prints_and_trains_nothing_twice(program, cli, tiny, elsewhere):
         cli("--specs", tiny, "plan", "aspc-table1", "--preset", "tiny", "--seeds", "0-2", "--json").out
     )
     assert more["to_train"] == 1
-    assert more["seconds"] > 0
-    assert more["unknown"] == []
+    assert more["estimates"][0]["seconds"] > 0
+    assert more["estimates"][0]["unknown"] == []
 
     specs = Specs([tiny])
     keys = [run.key for run in resolve(specs, "aspc-table1", preset="tiny", seeds=[0, 1, 2]).cells[0].runs]
@@ -113,6 +114,24 @@ def test_runs_that_somebody_else_trains_are_incomplete(cli, tiny):
             result = cli("--specs", tiny, "reproduce", "aspc-table1", "--preset", "tiny", "-q")
     assert result.code == 3
     assert "2 of them are trained elsewhere" in result.err.replace("2 runs of", "2 of")
+
+
+def test_a_seed_that_no_table_shows_is_announced(cli, tiny):
+    result = cli(
+        "--specs",
+        tiny,
+        "reproduce",
+        "aspc-table1",
+        "--preset",
+        "tiny",
+        "--seeds",
+        "1,7",
+        "--steps",
+        "10",
+        "-q",
+    )
+    assert "seed 7 is not among the table's seeds: its runs are trained and kept, but not shown" in result.err
+    assert "seed 1 is" not in result.err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -166,11 +166,10 @@ def test_plan_says_what_is_there_and_what_cannot_be(cli):
     by_column = {cell["column"]: cell for cell in plan["cells"]}
     aspc = by_column["aspc"]
     assert (aspc["wanted"], aspc["failed"], aspc["queued"], aspc["missing"]) == (4, 1, 3, 0)
-    assert by_column["iql"]["unavailable"] == "no implementation"
-    assert plan["to_train"] == 4 + 3
-    text = cli("plan", "aspc-table1", "--datasets", "hopper-medium-v2").out
-    assert "to train: 7 runs" in text
-    assert "no implementation" in text
+    assert plan["to_train"] == 6 * 4 - 1
+    assert "to train: 23 of 24 runs" in cli("plan", "aspc-table1", "--datasets", "hopper-medium-v2").out
+    text = cli("plan", "aspc-table3", "--datasets", "hopper-medium-v2", "--algorithms", "diffusion_ql").out
+    assert "cannot be trained: 1 cell: no implementation" in text
 
 
 def test_seeds_that_are_none(cli):

@@ -32,12 +32,16 @@ episodes: 1
 """
 
 
+def specs_in(folder):
+    return Specs([folder / "specs"])
+
+
 @pytest.fixture
 def resolved(tmp_path):
     folder = tmp_path / "specs" / "presets"
     folder.mkdir(parents=True)
     (folder / "tiny.yaml").write_text(PRESET)
-    return resolve(Specs([tmp_path / "specs"]), "aspc-table1", preset="tiny")
+    return resolve(specs_in(tmp_path), "aspc-table1", preset="tiny")
 
 
 @pytest.fixture
@@ -48,7 +52,7 @@ def train(resolved, tmp_path):
         said = io.StringIO()
         settings = local.settings("cpu", tmp_path / "checkpoints", home=tmp_path / "data")
         with Reporter(Console(file=said, width=500), quiet=True) as reporter:
-            outcome = local.train_missing(resolved, store, settings, reporter, stop)
+            outcome = local.train_missing(resolved, specs_in(tmp_path), store, settings, reporter, stop)
         return outcome, said.getvalue()
 
     return run

@@ -1,18 +1,21 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from harness.planning.cells import resolve
 from harness.planning.imports import import_rows
-from harness.planning.plan import plan
+from harness.planning.plan import CAPACITIES, plan
 from harness.planning.status import status, trainable_keys
-from harness.results.records import EvaluationRecord
+from harness.results.provenance import cpu_model
+from harness.results.records import CHANGED, EvaluationRecord
 from harness.results.scores import ScoreRow
 from harness.results.store import Store
 from harness.results.transfer import import_scores
 from harness.specs import Specs
 
-SPECS = Specs()
+SPECS = Specs([Path(__file__).parent / "specs"])
 
 
 @pytest.fixture
@@ -23,8 +26,8 @@ def store(tmp_path):
 
 @pytest.fixture
 def resolved():
-    """Two rows, of which the columns td3_bc and aspc can be trained and iql cannot."""
-    return resolve(SPECS, "aspc-table1", datasets="hopper-[mr]*-v2")
+    """Four rows; the columns td3_bc and aspc can be trained and the third cannot."""
+    return resolve(SPECS, "two-of-three")
 
 
 def cell_of(resolved, column, dataset="hopper-medium-v2"):
@@ -32,64 +35,118 @@ def cell_of(resolved, column, dataset="hopper-medium-v2"):
     return cell
 
 
-def finish(store, runs, seconds):
+def finish(store, runs, seconds, environment=None):
     keys = [run.key for run in runs]
     store.register(runs)
     assert store.claim(keys) == keys
+    if environment:
+        store.record_environment(keys, environment, "made up")
     store.record_evaluations([EvaluationRecord(key, 1_000_000, [1.0], [1]) for key in keys])
     store.finish(keys, seconds * len(keys), seconds)
 
 
 def test_without_a_database_everything_is_missing(resolved, tmp_path):
-    made = plan(resolved, None, home=tmp_path)
+    made = plan(resolved, SPECS, None, home=tmp_path)
     rows = {cell.dataset for cell in made.cells}
-    assert made.to_train == made.total("wanted") - 4 * 4 * len(rows) == 2 * 4 * len(rows)
-    assert made.unavailable == {"no implementation": 4 * len(rows)}
-    assert (made.seconds, set(made.unknown)) == (0.0, {"td3_bc", "aspc"})
+    assert made.to_train == made.total("wanted") - 4 * len(rows) == 2 * 4 * len(rows)
+    assert made.unavailable == {"no implementation": len(rows)}
+    here = made.estimates[0]
+    assert (here.seconds, set(here.unknown), here.here) == (0.0, {"td3_bc", "aspc"}, True)
+    assert any("--measure" in remark for remark in made.remarks)
     assert set(made.absent) == rows
     sizes = [SPECS.dataset(row).d4rl.size for row in rows]
     assert made.disk == sum(size or 0 for size in sizes)
 
 
-def test_populations_have_no_more_members_than_they_may(resolved, tmp_path):
-    made = plan(resolved, None, home=tmp_path, capacity=3)
+def test_populations_have_no_more_members_than_they_may(resolved, tmp_path, monkeypatch):
+    monkeypatch.setitem(CAPACITIES, "cpu", 3)
+    made = plan(resolved, SPECS, None, home=tmp_path)
     per_algorithm = made.to_train // 2
-    assert made.populations == 2 * -(-per_algorithm // 3)
+    [cpu] = [each for each in made.estimates if each.kind == "cpu"]
+    assert (cpu.populations, cpu.capacity) == (2 * -(-per_algorithm // 3), 3)
 
 
 def test_every_run_is_counted_once(resolved, store, tmp_path):
-    aspc, td3_bc, iql = (cell_of(resolved, column) for column in ("aspc", "td3_bc", "iql"))
+    aspc, td3_bc, third = (cell_of(resolved, column) for column in ("aspc", "td3_bc", "unwritten"))
     finish(store, aspc.runs[:1], 10.0)
     store.register(aspc.runs)
     store.claim([run.key for run in aspc.runs[1:3]])
     store.fail(aspc.runs[1].key, 5, "nan")
-    scored = ScoreRow(2, "hopper-medium-v2", "iql", 0, 1_000_000, 50.0)
+    scored = ScoreRow(2, "hopper-medium-v2", "unwritten", 0, 1_000_000, 50.0)
 
     source = tmp_path / "s.csv"
     source.write_text("x")
     import_scores(store, import_rows(resolved, [scored], source), source)
-    cells = {(cell.dataset, cell.column): cell for cell in plan(resolved, store, home=tmp_path).cells}
+    cells = {(cell.dataset, cell.column): cell for cell in plan(resolved, SPECS, store, home=tmp_path).cells}
     planned = cells["hopper-medium-v2", "aspc"]
     counts = (planned.done, planned.failed, planned.running, planned.queued, planned.missing)
     assert counts == (1, 1, 1, 1, 0)
     assert (planned.wanted, planned.to_train) == (4, 2)
     assert cells[td3_bc.dataset.id, "td3_bc"].missing == 4
-    assert (cells[iql.dataset.id, "iql"].imported, cells[iql.dataset.id, "iql"].to_train) == (1, 0)
+    assert (cells[third.dataset.id, "unwritten"].imported, cells[third.dataset.id, "unwritten"].to_train) == (
+        1,
+        0,
+    )
 
 
-def test_time_follows_from_finished_runs_and_checkpoints(resolved, store, tmp_path):
+GPU = {"device": "Some GPU", "cpu": "Some CPU"}
+CPU = {"device": "cpu", "cpu": cpu_model()}
+
+
+def seconds(made, device):
+    [estimate] = [each for each in made.estimates if each.device == device]
+    return estimate.seconds
+
+
+def test_time_follows_from_finished_runs_of_the_same_device(resolved, store, tmp_path):
     aspc = cell_of(resolved, "aspc")
-    only = resolve(SPECS, "aspc-table1", datasets="hopper-medium-v2", columns="aspc")
-    finish(store, aspc.runs[:2], 500.0)
-    made = plan(only, store, home=tmp_path)
-    assert made.seconds == pytest.approx(2 * 500.0)
-    assert made.unknown == ()
+    only = resolve(SPECS, "two-of-three", datasets="hopper-medium-v2", columns="aspc")
+    finish(store, aspc.runs[:1], 500.0, CPU)
+    finish(store, aspc.runs[1:2], 50.0, GPU)
+    made = plan(only, SPECS, store, home=tmp_path)
+    assert seconds(made, cpu_model()) == pytest.approx(2 * 500.0)
+    assert seconds(made, "Some GPU") == pytest.approx(2 * 50.0)
+    assert [(each.kind, each.here, each.unknown) for each in made.estimates if each.device == "Some GPU"] == [
+        ("gpu", False, ())
+    ]
+    assert not any("GPU" in remark for remark in made.remarks)
     store.register(aspc.runs[2:3])
     store.claim([aspc.runs[2].key])
     store.record_checkpoint([aspc.runs[2].key], "c.pt", 250_000)
-    assert plan(only, store, home=tmp_path).seconds == pytest.approx(1.75 * 500.0)
-    half = resolve(SPECS, "aspc-table1", datasets="hopper-medium-v2", columns="aspc", steps=500_000)
-    assert plan(half, store, home=tmp_path).seconds == pytest.approx(4 * 250.0)
+    assert seconds(plan(only, SPECS, store, home=tmp_path), cpu_model()) == pytest.approx(1.75 * 500.0)
+    half = resolve(SPECS, "two-of-three", datasets="hopper-medium-v2", columns="aspc", steps=500_000)
+    assert seconds(plan(half, SPECS, store, home=tmp_path), cpu_model()) == pytest.approx(4 * 250.0)
+
+
+def test_runs_whose_device_changed_tell_nothing(resolved, store, tmp_path):
+    aspc = cell_of(resolved, "aspc")
+    finish(store, aspc.runs[:1], 500.0, {"device": f"cpu{CHANGED}Some GPU", "cpu": "Some CPU"})
+    made = plan(resolved, SPECS, store, home=tmp_path)
+    assert {each.seconds for each in made.estimates} == {0.0}
+    *here, last = made.estimates
+    if last.device == "":  # this machine has no GPU
+        assert (last.kind, last.basis, set(last.unknown)) == ("gpu", "not measured", {"td3_bc", "aspc"})
+        assert last.populations < here[0].populations  # of at most 64 runs instead of 8
+        assert any("no GPU's time has been measured" in remark for remark in made.remarks)
+
+
+def test_what_is_measured_now_counts_every_population_and_times_each_shape_once(resolved, tmp_path):
+    asked = []
+
+    def measure(population, kind):
+        asked.append((population.algorithm, len(population.runs), kind))
+        return 0.5
+
+    made = plan(resolved, SPECS, None, home=tmp_path, measure=measure)
+    [cpu] = [each for each in made.estimates if each.kind == "cpu"]
+    assert cpu.seconds == pytest.approx(cpu.populations * 1_000_000 * 0.5)
+    assert (cpu.basis, cpu.unknown) == ("measured now", ())
+    assert len(asked) == len(set(asked)) < cpu.populations
+
+
+def test_a_seed_that_no_table_shows_is_named(tmp_path):
+    odd = resolve(SPECS, "two-of-three", datasets="hopper-medium-v2", columns="aspc", seeds=[1, 7])
+    assert plan(odd, SPECS, None, home=tmp_path).extra_seeds == (7,)
 
 
 def test_status_of_a_table_leaves_out_what_cannot_be_trained(resolved, store):
@@ -97,7 +154,7 @@ def test_status_of_a_table_leaves_out_what_cannot_be_trained(resolved, store):
     finish(store, aspc.runs[:3], 1.0)
     found = status(store, resolved)
     assert found.counts["finished"] == 3
-    assert sum(found.counts.values()) == len(trainable_keys(resolved))
+    assert sum(found.counts.values()) == len(trainable_keys(resolved, store))
     assert sum(status(store).counts.values()) == 3
 
 

@@ -87,7 +87,7 @@ def test_unknown_names_give_the_nearest():
 
 def test_has_algorithm():
     assert Specs().has_algorithm("aspc")
-    assert not Specs().has_algorithm("iql")
+    assert not Specs().has_algorithm("unheard-of")
     assert not Specs().has_algorithm("../algorithms/aspc")
 
 

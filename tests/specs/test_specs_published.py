@@ -92,6 +92,8 @@ BAD = [
     (HEADER + "a,x,1,0.7,,,mine,\n", "t.csv:2:13: source: should be 'own' or 'copied', got 'mine'"),
     (HEADER + "a,x,1,0.7,,,,\n", "t.csv:2:13: source: should be 'own' or 'copied', got ''"),
     (HEADER + GOOD + GOOD, "t.csv:3:1: cell a, x stands twice, first at t.csv:2:1"),
+    (HEADER + 'a,x,1,0.7,,,own,"two\nlines"\na,y,ten,,,,own,\n', "t.csv:4:5: mean: 'ten' is no number"),
+    (HEADER + 'a,x,1,0.7,,,own,"two\nlines",\n', "t.csv:3:8: 9 values for 8 columns"),
     (HEADER + "c,x,1,0.7,,,own,\n", "t.csv:2:1: row: the table has no row 'c'"),
     (HEADER + "totl,x,1,0.7,,,own,\n", "t.csv:2:1: row: the table has no row 'totl'; did you mean 'total'?"),
     (HEADER + "a,z,1,0.7,,,own,\n", "t.csv:2:3: column: the table has no column 'z'; it has x, y"),

@@ -6,7 +6,9 @@ from statistics import fmean
 
 import pytest
 
+from harness.planning.cells import resolve
 from harness.specs import Specs
+from harness.specs.columns import columns_of, settings
 from harness.specs.validation import validate
 
 # (row, column) of averages that the printed cells do not give within 0.1; the audit finds them
@@ -138,12 +140,8 @@ def test_sizes_environments_and_sources(specs):
     }
     for name, spec in datasets.items():
         assert (spec.observation_size, spec.action_size) == sizes[name.split("-")[0]]
-        assert (spec.environment is not None) == (spec.domain in ("mujoco", "maze2d"))
-    environments = {
-        (spec.environment.id, spec.environment.max_episode_steps)
-        for spec in datasets.values()
-        if spec.environment
-    }
+        assert spec.environment.comparable == (spec.domain == "mujoco")
+    environments = {(spec.environment.id, spec.environment.max_episode_steps) for spec in datasets.values()}
     assert environments == {
         ("Hopper-v4", 1000),
         ("HalfCheetah-v4", 1000),
@@ -151,13 +149,20 @@ def test_sizes_environments_and_sources(specs):
         ("harness/maze2d-umaze", 300),
         ("harness/maze2d-medium", 600),
         ("harness/maze2d-large", 800),
+        ("harness/antmaze-umaze", 700),
+        ("harness/antmaze-medium", 1000),
+        ("harness/antmaze-large", 1000),
+        ("harness/adroit-pen", 100),
+        ("harness/adroit-door", 200),
+        ("harness/adroit-hammer", 200),
+        ("harness/adroit-relocate", 200),
     }
     urls = [spec.d4rl.url for spec in datasets.values()]
     hashes = [spec.d4rl.sha256 for spec in datasets.values() if spec.d4rl.sha256]
     assert len(set(urls)) == 39
     assert len(set(hashes)) == len(hashes) == 33
     minari = {name: spec.minari.id for name, spec in datasets.items() if spec.minari}
-    assert len(minari) == len(set(minari.values())) == 6 + 6 + 12
+    assert len(minari) == len(set(minari.values())) == 6 + 12
     assert minari["hopper-medium-v2"] == "mujoco/hopper/medium-v0"
     generated = {
         name: (spec.generated.recipe, spec.generated.transitions)
@@ -179,30 +184,36 @@ def test_algorithms(specs):
         name: {key: value.value for key, value in specs.algorithm(name).hyperparameters.items()}
         for name in specs.ids("algorithms")
     }
-    assert set(values) == {"aspc", "bc", "td3_bc"}
-    shared = set(values["td3_bc"]) - {"alpha", "critic"}
-    assert len(shared) == 11
+    assert set(values) >= {"aspc", "bc", "td3_bc"}
+    shared = (values["td3_bc"].keys() & values["aspc"].keys()) - {"critic"}
+    assert len(shared) >= 11
     assert {key: values["aspc"][key] for key in shared} == {key: values["td3_bc"][key] for key in shared}
     assert (values["td3_bc"]["critic"], values["aspc"]["critic"]) == ("vanilla", "robust")
     assert (values["td3_bc"]["alpha"], values["aspc"]["initial_alpha"]) == (2.5, 2.5)
-    assert {
-        key: values["aspc"][key] for key in set(values["aspc"]) - shared - {"critic", "initial_alpha"}
-    } == {
-        "alpha_interval": 10,
-        "alpha_learning_rate": 2e-3,
-        "alpha_learning_rate_final": 0.01,
-        "alpha_decay_steps": 1_000_000,
-        "ema": 0.995,
-        "loss": "L1+L2+L3",
-        "reward_centering": False,
-    }
-    assert values["bc"] == {
-        "learning_rate": 3e-4,
-        "batch_size": 256,
-        "actor_hidden_sizes": "256-256",
-        "normalize_observations": True,
-        "observation_epsilon": 1e-3,
-    }
+    assert (values["td3_bc"]["alpha_schedule"], values["td3_bc"]["final_alpha"]) == ("constant", 2.5)
+    assert (
+        values["aspc"].items()
+        >= {
+            "alpha_interval": 10,
+            "alpha_learning_rate": 2e-3,
+            "alpha_learning_rate_final": 0.01,
+            "alpha_decay_steps": 1_000_000,
+            "ema": 0.995,
+            "loss": "L1+L2+L3",
+            "l3_variant": 4,
+            "reward_centering": False,
+        }.items()
+    )
+    assert (
+        values["bc"].items()
+        >= {
+            "learning_rate": 3e-4,
+            "batch_size": 256,
+            "actor_hidden_sizes": "256-256",
+            "normalize_observations": True,
+            "observation_epsilon": 1e-3,
+        }.items()
+    )
     assert all(type(value) in (bool, int, float, str) for spec in values.values() for value in spec.values())
 
 
@@ -214,6 +225,9 @@ def test_protocol_and_preset(specs, table):
     assert smoke.datasets == ("maze2d-umaze-v1", "hopper-random-v2")
     assert all(specs.dataset(name).source(smoke.lineage) for name in smoke.datasets)
     assert [column.algorithm for column in smoke.extra_columns] == ["bc"]
+    reduced = specs.preset("reduced")
+    assert (reduced.datasets, reduced.columns, reduced.seeds) == (smoke.datasets, None, (0, 1))
+    assert (reduced.steps, reduced.transitions, reduced.database) == (2000, 20000, "reduced.db")
 
 
 def test_footnotes_say_what_the_audit_cannot(table):
@@ -221,6 +235,50 @@ def test_footnotes_say_what_the_audit_cannot(table):
     for what in ("stars", "Tarasov", "CORL", "Walker2d cells", "collapsed seeds"):
         assert what in notes
     assert not re.search(r"seed text|transcri", notes)
+
+
+FIGURES = {
+    "aspc-fig5": ("alpha_interval", [1, 5, 10, 20, 30] * 3),
+    "aspc-fig6": ("critic", ["vanilla", "robust", "vanilla", "robust", "robust", "robust", "robust"]),
+    "aspc-fig11": ("initial_alpha", [0.5, 1.0, 2.5, 5.0, 10.0]),
+    "aspc-fig12": ("alpha_learning_rate", [2e-4, 5e-4, 2e-3, 5e-3, 2e-2]),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_are_tables_without_printed_numbers(specs, table, name):
+    spec = specs.table(name)
+    assert specs.published(spec) is None
+    assert spec.datasets == table.datasets
+    hyperparameter, values = FIGURES[name]
+    found = [
+        settings(specs, written, "hopper-medium-v2")[hyperparameter].value
+        for written in columns_of(spec).values()
+        if specs.has_algorithm(written.column.algorithm)
+    ]
+    assert found == values[: len(found)]
+    footnotes = " ".join(footnote.text for footnote in spec.footnotes)
+    assert "not printed" in footnotes
+    assert ("chosen here" in footnotes) == (name != "aspc-fig6")
+
+
+def test_equal_configurations_of_the_tables_are_trained_once(specs):
+    """ASPC as in Table 1 is a column of all of them."""
+    keys = set()
+    for name in ("aspc-table1", "aspc-table2", "aspc-table13", *FIGURES):
+        [cell] = resolve(specs, name, datasets="hopper-medium-v2", columns="aspc").cells
+        keys.add(cell.runs[0].key)
+    assert len(keys) == 1
+
+
+def test_table_2_reads_alpha_from_our_own_runs(specs):
+    cells = {cell.column.id: cell for cell in resolve(specs, "aspc-table2", datasets="pen-human-v1").cells}
+    assert cells["converged"].sources.keys() == {"alpha"}
+    assert cells["linear"].sources.keys() == {"final_alpha"}
+    for column in ("converged", "linear"):
+        [source] = cells[column].sources.values()
+        assert source.cell.runs == cells["aspc"].runs
+        assert cells[column].runs[0].configuration["hyperparameters"]["critic"] == "robust"
 
 
 PRINTED = {"aspc-table2": (0, 20, 15), "aspc-table3": (54, 6, 28), "aspc-table13": (0, 25, 20)}

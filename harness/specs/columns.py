@@ -1,0 +1,126 @@
+"""A column's hyperparameters on one dataset: their values, where each is written, and what they depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, NamedTuple
+
+from harness.errors import SpecError, UnknownNameError
+from harness.specs.models import Column, Dependency, Preset, Table, Value
+
+if TYPE_CHECKING:
+    from harness.specs.catalogue import Kind, Specs
+    from harness.specs.text import Location
+
+
+class Written(NamedTuple):
+    """A column, and where it is written: kind and id of the spec, place in its file."""
+
+    column: Column
+    kind: Kind
+    spec: str
+    location: Location
+
+
+class Entry(NamedTuple):
+    """The value of a hyperparameter, and where it is written."""
+
+    value: Value | Dependency
+    kind: Kind
+    spec: str
+    location: Location
+
+    def problem(self, specs: Specs, message: str, *, key: bool = False) -> str:
+        """One line, ``path:line:column: dotted.key: message``."""
+        return specs.document(self.kind, self.spec).problem(self.location, message, key=key)
+
+
+def columns_of(table: Table, preset: Preset | None = None) -> dict[str, Written]:
+    """All columns of a table by id, also those that a preset leaves out; a preset's own replace them."""
+    found = {
+        column.id: Written(column, "tables", table.id, ("columns", index))
+        for index, column in enumerate(table.columns)
+    }
+    return found | extra_columns_of(preset) if preset else found
+
+
+def extra_columns_of(preset: Preset) -> dict[str, Written]:
+    """A preset's own columns by id."""
+    return {
+        column.id: Written(column, "presets", preset.id, ("extra_columns", index))
+        for index, column in enumerate(preset.extra_columns)
+    }
+
+
+def own_settings(written: Written, dataset_id: str) -> dict[str, Entry]:
+    """What the column itself says on a dataset, without its algorithm's defaults."""
+    column = written.column
+    entries = {
+        name: Entry(value, *written[1:3], (*written.location, "hyperparameters", name))
+        for name, value in column.hyperparameters.items()
+    }
+    for pattern, values in column.per_dataset.items():
+        if fnmatchcase(dataset_id, pattern):
+            for name, value in values.items():
+                location = (*written.location, "per_dataset", pattern, name)
+                entries[name] = Entry(value, *written[1:3], location)
+    return entries
+
+
+def settings(specs: Specs, written: Written, dataset_id: str) -> dict[str, Entry]:
+    """All hyperparameters of a column whose algorithm has a spec; later sources win.
+
+    In order: the algorithm's defaults, its per-dataset values, the column's, the column's per-dataset ones.
+
+    Raises:
+        SpecError: the column sets something that the algorithm does not have.
+    """
+    algorithm = specs.algorithm(written.column.algorithm)
+    entries = {
+        name: Entry(entry.value, "algorithms", algorithm.id, ("hyperparameters", name, "value"))
+        for name, entry in algorithm.hyperparameters.items()
+    }
+    for pattern, values in algorithm.per_dataset.items():
+        if fnmatchcase(dataset_id, pattern):
+            for name, value in values.items():
+                entries[name] = Entry(value, "algorithms", algorithm.id, ("per_dataset", pattern, name))
+    own = own_settings(written, dataset_id)
+    problems = [
+        entry.problem(specs, unknown_hyperparameter(algorithm.id, name, algorithm.hyperparameters), key=True)
+        for name, entry in own.items()
+        if name not in entries
+    ]
+    if problems:
+        raise SpecError("\n".join(problems))
+    return entries | own
+
+
+def unknown_hyperparameter(algorithm: str, name: str, known: Mapping[str, object]) -> str:
+    """What is said of a hyperparameter that an algorithm does not have."""
+    return str(UnknownNameError(f"hyperparameter of {algorithm}", name, known))
+
+
+def source(
+    specs: Specs, columns: Mapping[str, Written], entry: Entry, trail: Sequence[str]
+) -> tuple[str, Written]:
+    """The metric and the column that a value depends on.
+
+    Args:
+        specs: for messages that point into a file.
+        columns: those that may be named, by id.
+        entry: the value, a dependency.
+        trail: ids of the columns that led here, the one that the value belongs to last.
+
+    Raises:
+        SpecError: there is no such column, or it depends on the columns that led to it.
+    """
+    assert isinstance(entry.value, Dependency)  # noqa: S101 - callers look first
+    name = entry.value.column
+    if name not in columns:
+        here = entry._replace(location=(*entry.location, "column"))
+        raise SpecError(here.problem(specs, str(UnknownNameError("column", name, columns))))
+    if name in trail:
+        chain = " -> ".join((*trail[trail.index(name) :], name))
+        raise SpecError(entry.problem(specs, f"columns depend on each other: {chain}"))
+    return entry.value.metric, columns[name]
