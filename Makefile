@@ -1,7 +1,7 @@
 # Every target works from a fresh clone; nothing outside this folder is changed, data and caches apart.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help smoke test lint format benchmark clean
+.PHONY: help smoke test lint format docs benchmark clean
 
 PYTHON ?= python3
 JOBS ?= 2
@@ -29,6 +29,9 @@ lint: $(VENV)/.installed-dev ## check style, types and who imports whom
 format: $(VENV)/.installed-dev ## bring the code into its one format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: $(VENV)/.installed ## write the pages on algorithms and papers anew
+	$(BIN)/python -m harness.reports.documentation
 
 benchmark: $(VENV)/.installed-dev ## measure speed
 	$(BIN)/python benchmarks/startup.py

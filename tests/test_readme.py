@@ -16,7 +16,7 @@ from harness.specs.loader import load
 from harness.specs.models import Algorithm, Table
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def commands(text: str) -> list[str]:
@@ -54,9 +54,9 @@ def test_shown_command_parses(page: str, line: str, monkeypatch: pytest.MonkeyPa
     assert reached or arguments[-1] == "--help"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert target.startswith("https://") or (page.parent / target).exists(), target
 
 
@@ -68,11 +68,11 @@ def test_every_verdict_is_explained() -> None:
 
 
 def test_example_algorithm_trains(tmp_path: Path) -> None:
-    [yaml] = fenced("algorithms.md", "yaml")
+    [yaml] = fenced("adding-an-algorithm.md", "yaml")
     path = tmp_path / "weighted.yaml"
     path.write_text(yaml, encoding="utf-8")
     values = {name: each.value for name, each in load(path, Algorithm).hyperparameters.items()}
-    [code] = fenced("algorithms.md", "python")
+    [code] = fenced("adding-an-algorithm.md", "python")
     script = tmp_path / "weighted.py"
     script.write_text(
         f"{code}\n\n"

@@ -15,8 +15,8 @@ def qlearning(rows: Arrays, max_episode_steps: int | None) -> dict[str, NDArray[
 
     Row i becomes the transition to the observation and the action of row i + 1. The last row has no successor
     and is dropped; so is a row at which an episode was cut (``timeouts``), because the next row belongs to
-    another episode. Terminal rows stay, with the next episode's first observation as theirs: it is never used, since
-    nothing is bootstrapped there.
+    another episode. Terminal rows stay, with the next episode's first observation as theirs: it is never
+    used, since nothing is bootstrapped there.
 
     Args:
         rows: ``observations`` (N, S), ``actions`` (N, A), ``rewards`` (N,), ``terminals`` (N,) and, in most

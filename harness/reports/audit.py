@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 
 def markdown_audit(table: Table, findings: Sequence[Finding]) -> str:
     """A section with the findings of one table, by kind; it says so if there are none."""
-    lines = [f"### {escaping.markdown(table.title)}", ""]
+    return f"### {escaping.markdown(table.title)}\n\n{markdown_findings(findings)}"
+
+
+def markdown_findings(findings: Sequence[Finding]) -> str:
+    """The findings of one table, by kind; it says so if there are none."""
+    lines = []
     for kind, heading in HEADINGS.items():
         held = [finding for finding in findings if finding.kind == kind]
         if held:
