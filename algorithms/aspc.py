@@ -31,9 +31,17 @@ class ASPC(TD3):
     α = softplus(ξ) down the gradient of an outer loss of θ'. The paper writes the inner step as plain
     gradient descent; the authors' code differentiates through Adam, and so does this.
 
+    Differences from the authors' code:
+        The published script subtracts a `reward_mean` that it never defines, and so stops at its first step;
+        `reward_centering`, off by default, subtracts the dataset's. ξ is kept in float64. The derivative of
+        Adam's step is 0 where v = 0; the script's, by torchopt's accelerated operator, is 0 where m = 0. The
+        V network that the script builds and never uses is left out. The rate of α scales with k / 10 as in
+        the code; the paper gives only the rate.
+
     Reconstructed:
-        ``l3_variant`` 1, 2, 3 and 5, the other columns of the paper's Table 13, see `third_loss`. Their
-        equations are not legible in the paper's text, and the authors' code has 4 alone.
+        ``l3_variant`` 1, 2, 3 and 5, the other columns of the paper's Table 13, see `third_loss`. The
+        authors' code has 4 alone. The paper's formulas were not available when this was written; these follow
+        its prose and are to be checked against the paper.
     """
 
     Hyperparameters = ASPCHyperparameters

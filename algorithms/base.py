@@ -17,6 +17,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -25,6 +26,9 @@ from torch import Tensor, nn
 
 Value = bool | int | float | str
 _TYPES: Mapping[str, type] = {"bool": bool, "int": int, "float": float, "str": str}
+# numbers become float32 tensors; whole numbers are sizes and counts
+_LARGEST: Mapping[type, float] = {int: 2**31 - 1, float: torch.finfo(torch.float32).max}
+_WIDEST = 2**16  # units of a hidden layer
 
 
 # -- hyperparameters ---------------------------------------------------------------------------------------
@@ -52,7 +56,7 @@ def static(
 
 def layer_sizes() -> Any:
     """Widths of hidden layers, joined by '-'; shared by all members."""
-    return field(metadata={"static": True, "choices": None, "pattern": r"[1-9]\d*(-[1-9]\d*)*"})
+    return field(metadata={"static": True, "choices": None, "pattern": r"[1-9][0-9]*(-[1-9][0-9]*)*"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,28 +114,34 @@ H = TypeVar("H", bound=Hyperparameters)
 
 
 def _problem(value: object, kind: type, bounds: Mapping[str, Any]) -> str | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else None
     fits = {
         bool: isinstance(value, bool),
-        int: is_number and float(value).is_integer(),  # type: ignore[arg-type]  # known to be a number here
-        float: is_number,
+        int: isinstance(number, int) or (isinstance(number, float) and number.is_integer()),
+        float: number is not None,
         str: isinstance(value, str),
     }
     if not fits[kind]:
         names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
-        return f"is {value!r}, but must be {names[kind]}"
+        return f"is {_shown(value)}, but must be {names[kind]}"
     if bounds.get("choices") and value not in bounds["choices"]:
-        return f"is {value!r}, but must be one of {', '.join(map(str, bounds['choices']))}"
-    if bounds.get("pattern") and not re.fullmatch(bounds["pattern"], str(value)):
-        return f"is {value!r}, but must be widths joined by '-', for example '256-256'"
-    if is_number:
-        return _out_of_range(float(value), bounds)  # type: ignore[arg-type]  # known to be a number here
+        return f"is {_shown(value)}, but must be one of {', '.join(map(str, bounds['choices']))}"
+    if bounds.get("pattern"):
+        if not re.fullmatch(bounds["pattern"], str(value)):
+            return f"is {value!r}, but must be widths joined by '-', for example '256-256'"
+        if any(len(width) > 9 or int(width) > _WIDEST for width in str(value).split("-")):
+            return f"is {value!r}, but its widths must be at most {_WIDEST}"
+    if number is not None:
+        return _out_of_range(number, _LARGEST[kind], bounds)
     return None
 
 
-def _out_of_range(value: float, bounds: Mapping[str, Any]) -> str | None:
-    if not math.isfinite(value):
+def _out_of_range(value: float, largest: float, bounds: Mapping[str, Any]) -> str | None:
+    if isinstance(value, float) and not math.isfinite(value):
         return f"is {value}, but must be finite"
+    # first, and without float(): a whole number may have more digits than a float can hold
+    if abs(value) > largest:
+        return f"is {_shown(value)}, but its magnitude must be at most {largest:.10g}"
     if bounds["minimum"] is not None and value < bounds["minimum"]:
         return f"is {value:g}, but must be at least {bounds['minimum']:g}"
     if bounds["maximum"] is not None and value > bounds["maximum"]:
@@ -139,6 +149,15 @@ def _out_of_range(value: float, bounds: Mapping[str, Any]) -> str | None:
     if bounds["above"] is not None and value <= bounds["above"]:
         return f"is {value:g}, but must be above {bounds['above']:g}"
     return None
+
+
+def _shown(value: object) -> str:
+    """The value as Python writes it, but a long whole number in a few digits."""
+    return (
+        f"{Decimal(value).normalize():.6g}"
+        if isinstance(value, int) and abs(value) >= 10**15
+        else repr(value)
+    )
 
 
 # -- data --------------------------------------------------------------------------------------------------

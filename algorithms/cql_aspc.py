@@ -22,6 +22,7 @@ class CQLASPCHyperparameters(ConservativeHyperparameters, AdaptiveScaleHyperpara
     loss: str = static(choices=("L1", "L1+L2"))
     outer_value: str = static(choices=("min", "mean"))  # of the two critics
     outer_scale: str = static(choices=("alpha", "one"))  # weight of the penalty in the outer loss
+    outer_change: str = static(choices=("average", "step"))  # what L2 squares
 
 
 @register("cql_aspc")
@@ -33,11 +34,13 @@ class CQLASPC(ConservativeCritics):
     of ASPC itself.
 
     Reconstructed:
-        The authors published neither code nor formulae for this column, only text. It names a normalised Q
-        term plus the host's own constraint on the updated network, and a term of the change of Q. All else is
-        a choice made here: the critics as the networks whose step is differentiated; `outer_value`,
-        `outer_scale`, `loss` (without ASPC's L3, which the text does not name); the running average of ASPC's
-        L2; `alpha_interval` counted in updates of the critics; α₀ = CQL's α; no Lagrange multiplier.
+        No code of CQL+ASPC is published in the authors' repository; this follows the prose of the paper's
+        appendix, and its formulas were not available for checking. The prose names a normalised Q term plus
+        the host's own constraint on the updated network, and a term of the change of Q. All else is a choice
+        made here: the critics as the networks whose step is differentiated; `loss`, `outer_value`,
+        `outer_scale`, `outer_change`; `alpha_interval` counted in updates of the critics; α₀ = CQL's α; no
+        Lagrange multiplier. ASPC's L3 measures the policy's deviation from the data, which a step of the
+        critics does not change, and so it is not offered.
     """
 
     Hyperparameters = CQLASPCHyperparameters
@@ -59,38 +62,51 @@ class CQLASPC(ConservativeCritics):
 
     def update(self, batch: Batch, noise: Mapping[str, Tensor], phase: str) -> dict[str, Tensor]:
         """As CQL; then the outer step of α on the same batch and the same sampled actions."""
-        alpha = self.alpha
+        alpha, outer = self.alpha, phase == "all and alpha"
+        old_value = self.old_value(batch, noise) if outer and self.hyper.outer_change == "step" else None
         step = self.step(batch, noise, alpha)
         metrics = step.metrics | {"alpha": alpha}
-        if phase == "all and alpha":
-            metrics["outer_loss"] = self.update_alpha(batch, step)
+        if outer:
+            metrics["outer_loss"] = self.update_alpha(batch, step, old_value)
         return metrics
 
-    def value_loss(self, values: Tensor) -> tuple[Tensor, Tensor]:
+    def q(self, batch: Batch, action: Tensor) -> Tensor:
+        """The smaller or the mean of the critics' values at (s, `action`): ``(M, B)``."""
+        values = torch.stack([critic(batch.observation, action) for critic in self.critics], 1)
+        return values.amin(1) if self.hyper.outer_value == "min" else values.mean(1)
+
+    @torch.no_grad()
+    def old_value(self, batch: Batch, noise: Mapping[str, Tensor]) -> Tensor:
+        """E[q(s, ã)] of the critics before the step, at the same ã as the step will draw: ``(M, 1)``."""
+        action, _ = self.actor(batch.observation).sample(noise["action"])
+        return batch_mean(self.q(batch, action))
+
+    def value_loss(self, q: Tensor, old_value: Tensor | None) -> tuple[Tensor, Tensor]:
         """-E[q'] / E|q'| (+ L2), and the new e: the outer loss without the penalty, each ``(M, 1)``.
 
-        q' is the smaller or the mean of the updated critics' values at (s, ã); E|q'| is held constant.
-        L2 = Δ², Δ the change of e = ρ e + (1 - ρ) E[q'] since the last update of α.
+        E|q'| is held constant. L2 = Δ², Δ the change of e = ρ e + (1 - ρ) E[q'] since the last update of α,
+        or that of E[q] over this inner step.
 
         Args:
-            values: Q_k(s, ã) of the updated critics, ``(M, 2, B)``.
+            q: q' = q(s, ã) of the updated critics, ``(M, B)``.
+            old_value: E[q(s, ã)] before the step if Δ is the change over it, else None.
         """
-        q = values.amin(1) if self.hyper.outer_value == "min" else values.mean(1)
-        value_average = self.scale.averaged(self.hyper.ema, batch_mean(q))
-        loss = -batch_mean(q) / mean_magnitude(q)
+        value = batch_mean(q)
+        value_average = self.scale.averaged(self.hyper.ema, value)
+        loss = -value / mean_magnitude(q)
         if self.hyper.loss == "L1+L2":
-            loss = loss + (value_average - self.scale.value_average) ** 2
+            change = value_average - self.scale.value_average if old_value is None else value - old_value
+            loss = loss + change**2
         return loss, value_average.detach()
 
-    def update_alpha(self, batch: Batch, step: Step) -> Tensor:
+    def update_alpha(self, batch: Batch, step: Step, old_value: Tensor | None) -> Tensor:
         """Outer step: dL_out/dα in closed form, Adam on ξ, decay of its rate. Returns L_out, ``(M, 1)``.
 
         L_out(φ') = -E[q'] / E|q'| + c · ½ Σ_k R_k(φ') (+ L2), c = α held constant, or 1. α enters the inner
         loss linearly: ∂²L_in/∂α∂φ = ∇_φ Σ_k R_k, which the inner step has computed already.
         """
         inner = self.critic_optimiser
-        values = torch.stack([critic(batch.observation, step.action) for critic in self.critics], 1)
-        value_loss, value_average = self.value_loss(values)
+        value_loss, value_average = self.value_loss(self.q(batch, step.action), old_value)
         penalty, penalty_gradients = self.penalty(batch, step.samples)
         scale = (self.alpha if self.hyper.outer_scale == "alpha" else torch.ones_like(self.alpha)) / 2
         gradients = [

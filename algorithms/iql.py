@@ -57,6 +57,7 @@ class IQL(Algorithm):
         authors take both after it. Q's loss is the mean over both critics, not the sum. Weights begin as
         PyTorch's layers do, not orthogonal; ln σ is clamped at -20, not -5. Observations are normalised, and
         rewards on two datasets only, not on all of Gym-MuJoCo. The deterministic policy is CORL's addition.
+        CORL evaluates 10 episodes, on Maze2d and AntMaze 100; here the table's protocol decides.
     """
 
     Hyperparameters: ClassVar[type[IQLSharedHyperparameters]] = IQLHyperparameters

@@ -33,11 +33,12 @@ class IQLASPC(IQL):
     β = softplus(ξ) down the gradient of an outer loss of θ'.
 
     Reconstructed:
-        No code was published, and the paper only names the outer terms: a normalised Q and IQL's own policy
-        loss of the updated network, and a change of Q. So `loss`, `outer_scale`, `outer_weight`, `outer_q`,
-        `outer_change` and the hyperparameters of the outer step are choices made here, after ASPC itself.
-        ``L3``, an option that the paper does not mention here, takes squared errors of μ, since -ln π may be
-        negative.
+        No code was published, and the paper's formulas were not available when this was written; this follows
+        its prose and is to be checked against the paper. The prose names the outer terms: a normalised Q and
+        IQL's own policy loss of the updated network, and a change of Q. So `loss`, `outer_scale`,
+        `outer_weight`, `outer_q`, `outer_change` and the hyperparameters of the outer step are choices made
+        here, after ASPC itself. ``L3``, an option that the prose does not mention here, takes squared errors
+        of μ, since -ln π may be negative.
     """
 
     Hyperparameters = IQLASPCHyperparameters

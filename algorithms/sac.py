@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from algorithms.base import (
     Algorithm,
@@ -46,7 +46,7 @@ class SAC(Algorithm):
     Differences from the authors' code: none known in the losses and their order, which are those of rlkit's
     ``SACTrainer``, the code behind D4RL's data: all of them are computed from the networks as they were
     before the step, apart from the temperature. rlkit draws the first layer's weights from
-    U(±1/√256), whatever the size of its input; here it is U(±1/√input), as the text of its name says.
+    U(±1/√256), whatever the size of its input; here it is U(±1/√inputs).
     """
 
     Hyperparameters = SACHyperparameters
@@ -58,7 +58,7 @@ class SAC(Algorithm):
         self.actor = TanhGaussianActor(self.initial, self.sizes, actor)
         self.critic = TwinCritic(self.initial, self.sizes, critic)
         self.target_critic = target_of(self.critic)
-        self.log_temperature = nn.Parameter(self.initial.constant((1,), 0.0))
+        self.log_temperature = self.initial.constant((1,), 0.0)
         self.actor_optimiser = Adam(self.actor.parameters(), self.hyper.actor_learning_rate)
         self.critic_optimiser = Adam(self.critic.parameters(), self.hyper.critic_learning_rate)
         self.temperature_optimiser = Adam([self.log_temperature], self.hyper.actor_learning_rate)

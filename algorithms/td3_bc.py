@@ -134,12 +134,17 @@ class TD3(Algorithm):
 class TD3BC(TD3):
     """TD3+BC (Fujimoto and Gu, 2021, arXiv:2106.06860).
 
-    ``critic: vanilla`` is the authors' critic; ``robust`` is the one behind the ASPC paper's TD3+BC* columns.
+    Differences from the authors' code:
+        none in the losses and their order. ``critic: vanilla``, the default, is the authors' critic;
+        ``robust`` is the one behind the ASPC paper's TD3+BC* columns. The authors evaluate 10 episodes every
+        5000 steps; here the table's protocol decides. All evaluations of a run begin in the same states, as
+        theirs do, though not in the same as theirs.
 
     Reconstructed:
         ``alpha_schedule: linear`` is the linear column of the ASPC paper's Table 2, where α moves linearly
-        from its initial to ASPC's last value. The initial value is not legible in the paper's text; 2.5, from
-        which ASPC itself starts, is assumed. No code of it is published.
+        from its initial to ASPC's last value. No code of it is published. The paper's initial value was not
+        available when this was written; 2.5, from which ASPC itself starts, is assumed and to be checked
+        against the paper.
     """
 
     Hyperparameters = TD3BCHyperparameters

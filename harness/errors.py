@@ -7,6 +7,7 @@ it without a traceback. Anything else that escapes is a defect of this program a
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -54,3 +55,20 @@ class FailedRunsError(HarnessError):
     """Some runs failed; the others are kept. Exit code 5."""
 
     exit_code = 5
+
+
+_RAISED = re.compile(r"^\w[\w.]*(Error|Exception|Interrupt)\b.*", re.MULTILINE)
+
+
+def reason(text: str) -> str:
+    """The line that says why something failed.
+
+    Args:
+        text: a message, or a traceback: of this the last line that names an error. It need not be the last
+            line of all, for torch adds lines of advice and of C++.
+    """
+    lines = text.strip().splitlines() or ["unknown"]
+    if not lines[0].startswith("Traceback"):
+        return lines[0]
+    raised = [match[0] for match in _RAISED.finditer(text)]
+    return raised[-1] if raised else lines[-1]

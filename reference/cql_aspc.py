@@ -81,6 +81,11 @@ class Program(cql.Program):
         for p, new in zip((p for c in self.critics for p in c.parameters()), moved, strict=True):
             p.data = new.detach()
 
+    def outer_q(self, critics: Sequence[nn.Module], s: Tensor, a: Tensor) -> Tensor:
+        """Q as the outer loss takes it, ``(B,)``."""
+        both = torch.stack([self.q(critic, s, a) for critic in critics])
+        return both.mean(0) if self.h["outer_value"] == "mean" else both.min(0).values
+
     def update_alpha(
         self,
         critics: Sequence[nn.Module],
@@ -91,14 +96,15 @@ class Program(cql.Program):
         alpha: Tensor,
     ) -> None:
         """L1 + L2 back to ξ."""
-        both = torch.stack([self.q(critic, s, new_a) for critic in critics])
-        q = both.mean(0) if self.h["outer_value"] == "mean" else both.min(0).values
+        q = self.outer_q(critics, s, new_a)
         scale = alpha.detach() if self.h["outer_scale"] == "alpha" else 1.0
         gap = sum(self.gap(critic, s, a, samples) for critic in critics) / 2
         e = (1 - self.h["ema"]) * q.mean() + self.h["ema"] * self.e
         outer = -q.mean() / q.abs().mean().detach() + scale * gap
         if self.h["loss"] == "L1+L2":
-            outer = outer + (e - self.e) ** 2
+            before = self.outer_q(self.critics, s, new_a).mean().detach()  # they have not moved yet
+            change = {"average": e - self.e, "step": q.mean() - before}[self.h["outer_change"]]
+            outer = outer + change**2
         (self.xi.grad,) = torch.autograd.grad(outer, [self.xi])
         self.alpha_optimiser.param_groups[0]["lr"] = self.alpha_rate()
         self.alpha_optimiser.step()

@@ -79,8 +79,8 @@ def test_example_algorithm_trains(tmp_path: Path) -> None:
         "from algorithms import Member, Sizes\n"
         f"members = [Member(key, {values!r}) for key in ('a', 'b')]\n"
         "learner = Weighted(members, Sizes(4, 2))\n"
-        "batch = Batch(*(torch.rand(2, 256, *rest) for rest in ((4,), (2,), (), (4,), ())))\n"
-        "noise = {name: torch.randn(2, *shape) for name, shape in learner.noise.items()}\n"
+        "batch = Batch(*(torch.rand(2, 256, *rest) for rest in ((4,), (2,), (), (4,), (), (2,))))\n"
+        "noise = {name: torch.randn(2, *each.shape) for name, each in learner.noise.items()}\n"
         "metrics = learner.update(batch, noise, learner.phase(1))\n"
         "assert metrics['actor_loss'].shape == (2, 1)\n"
         "assert learner.act(batch.observation).shape == (2, 256, 2)\n",
@@ -90,7 +90,7 @@ def test_example_algorithm_trains(tmp_path: Path) -> None:
 
 
 def test_example_table_and_python_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    [yaml] = fenced("specs.md", "yaml")
+    yaml, *_ = fenced("specs.md", "yaml")
     tables = tmp_path / "my-specs" / "tables"
     tables.mkdir(parents=True)
     (tables / "my-table.yaml").write_text(yaml, encoding="utf-8")

@@ -493,15 +493,15 @@ def _column_grid(
                 + (f" as the column's other cells do, only with {other}." if other else "."),
             )
     elif off:
-        own = any(sheet.cells[row, column.id].source == "own" for row in off)
+        copied = all(sheet.cells[row, column.id].source == "copied" for row in off)
         numbers = ", ".join(f"{row} {_pair(sheet, row, column.id)}" for row in off)
         yield Finding(
             "deviation off the grid",
-            "warning" if own else "info",
+            "info" if copied else "warning",
             tuple(off),
             (column.id,),
             f"{column.label}: {numbers} cannot come from {behind}"
-            + (".", "; they are copied, so from another protocol.")[not own],
+            + ("; they are copied, so from another protocol." if copied else "."),
         )
     ddofs = {ddof for ddof, _ in best}
     stated = {sheet.cells[row, column.id].ddof for row in possible}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -16,6 +16,7 @@ from harness.analysis.printed import CONVENTIONS, Printed
 from harness.analysis.scores import Evaluated, first_counted, run_score
 from harness.analysis.verdicts import Case, Estimate, VerdictKind, VerdictResult, average, estimate, verdicts
 from harness.results.records import BEGINNING, CHANGED, value_metric
+from harness.specs.published import SOURCES
 
 if TYPE_CHECKING:
     from harness.planning.cells import Cell, ResolvedTable
@@ -418,13 +419,14 @@ def _measure(
     if imported:
         notes.append(f"{len(imported)} imported, left out" if trained else "imported")
     for name, source in cell.sources.items():
-        values = {
-            metric.value
-            for run in cell.runs
-            for metric in read.get(run.key, ())
-            if metric.name == value_metric(name)
-        }
-        notes += [f"{name} {value:.6g}, from {source.cell.column.id}" for value in sorted(values)]
+        seeds: defaultdict[float, list[int]] = defaultdict(list)
+        for run in cell.runs:
+            for metric in read.get(run.key, ()):
+                if metric.name == value_metric(name):
+                    seeds[metric.value].append(run.seed)
+        for value, some in sorted(seeds.items()):
+            whose = f" (seed{'' if len(some) == 1 else 's'} {', '.join(map(str, some))})"
+            notes.append(f"{name} {value:.6g}{whose if len(seeds) > 1 else ''}, from {source.cell.column.id}")
     used = {states[score.key].environment_id for score in scores}
     known = [fingerprints[i] for i in sorted(i for i in used if i is not None)]
     if differing := _differing(known):
@@ -434,8 +436,8 @@ def _measure(
             notes.append(f"environment changed while training: {', '.join(moved)}")
     if None in used and known:
         notes.append("environments differ: some are not recorded")
-    if published and published.source == "copied":
-        notes.append("published number copied from another paper")
+    if published and published.source != "own":
+        notes.append(f"published number {SOURCES[published.source]}")
     if published and published.note:
         notes.append(f"published: {published.note}")
     origin = ("trained" if trained else "imported") if scores else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
@@ -185,7 +185,11 @@ class Drift:
 
 
 def drift(
-    resolved: ResolvedTable, now: Store, baseline: Store, settings: DriftSettings | None = None
+    resolved: ResolvedTable,
+    now: Store,
+    baseline: Store,
+    settings: DriftSettings | None = None,
+    command: Callable[[str], str] = "harness {} TABLE".format,
 ) -> Drift:
     """Hold what one database has for a table against what another has.
 
@@ -198,6 +202,7 @@ def drift(
         now: the results to judge.
         baseline: the results to hold them against; only read.
         settings: what is gated and how it is tested.
+        command: from a verb to its command line, for advice.
 
     Raises:
         HarnessError: a database cannot be read.
@@ -232,7 +237,7 @@ def drift(
         margin=tests.margin,
         aggregates=tuple(_aggregates(table, cells, compared, tests, settings.gate)),
         cells=tuple(cells.values()),
-        problem="" if compared else _nothing(resolved, now, baseline, ours, theirs, cells.values()),
+        problem="" if compared else _nothing(resolved, now, baseline, ours, theirs, cells.values(), command),
         absent=there.isdisjoint((cell.column.algorithm, cell.dataset.id) for cell in resolved.cells),
     )
 
@@ -387,6 +392,7 @@ def _nothing(
     ours: Measurements,
     theirs: Measurements,
     cells: Iterable[DriftCell],
+    command: Callable[[str], str],
 ) -> str:
     """Why no cell could be compared, and what to do about it."""
     name = resolved.table.id
@@ -396,18 +402,18 @@ def _nothing(
         configurations = baseline.configurations()
         if not configurations:
             return (
-                f"the baseline {baseline.location} holds no finished runs; `harness accept {name}` makes one "
-                f"that does"
+                f"the baseline {baseline.location} holds no finished runs; "
+                f"`{command('accept')} --reason TEXT` makes one that does"
             )
         wanted = {run.configuration_key for cell in resolved.cells for run in cell.runs}
         if wanted.isdisjoint(configurations):
-            return _nearest(resolved, baseline, list(configurations.values()))
+            return _nearest(resolved, baseline, list(configurations.values()), command)
         return (
             f"the baseline {baseline.location} has runs of {name}, but none with the seeds asked for and the "
             f"score that the protocol counts"
         )
     if not in_now:
-        return f"nothing of {name} is measured in {now.location}; `harness reproduce {name}` does it"
+        return f"nothing of {name} is measured in {now.location}; `{command('reproduce')}` does it"
     reasons = dict.fromkeys(reason for cell in cells for reason in cell.verdict.reasons)
     if reasons:
         return f"no cell of {name} can be compared: {'; '.join(reasons)}"
@@ -418,7 +424,12 @@ def _nothing(
     )
 
 
-def _nearest(resolved: ResolvedTable, baseline: Store, configurations: Sequence[Mapping[str, Any]]) -> str:
+def _nearest(
+    resolved: ResolvedTable,
+    baseline: Store,
+    configurations: Sequence[Mapping[str, Any]],
+    command: Callable[[str], str],
+) -> str:
     """The baseline's configuration that is most like one of the table's, and how they differ."""
     there = [dict(_flat(configuration)) for configuration in configurations]
     here = [(cell, dict(_flat(cell.runs[0].configuration))) for cell in resolved.cells]
@@ -431,7 +442,7 @@ def _nearest(resolved: ResolvedTable, baseline: Store, configurations: Sequence[
         f"the baseline {baseline.location} has no run of {resolved.table.id} as it is configured now "
         f"({what}); the nearest to {cell.column.id} on "
         f"{cell.dataset.id} differs in: {'; '.join(listed[:_MOST_FIELDS])}{more}. Give a baseline of this "
-        f"protocol, or make one by `harness accept {resolved.table.id}`"
+        f"protocol, or make one by `{command('accept')} --reason TEXT`"
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -75,11 +75,15 @@ class Overall:
     profiles: Mapping[str, tuple[Profile, Profile]]
 
 
-def select(comparison: Comparison) -> Selection:
+def select(comparison: Comparison, command: Callable[[str], str] = "harness {} TABLE".format) -> Selection:
     """Choose the cells that statistics over datasets can use.
 
     A column without any complete cell is left out, then each dataset that one of the other columns lacks:
     algorithms are compared on the same datasets, or not at all.
+
+    Args:
+        comparison: the table.
+        command: from a verb to its command line, for advice.
 
     Raises:
         IncompleteError: nothing is left.
@@ -103,7 +107,7 @@ def select(comparison: Comparison) -> Selection:
     if not columns:
         raise IncompleteError(
             f"{comparison.table.id} has no complete cell, so there is nothing to aggregate; "
-            f"`harness reproduce {comparison.table.id}` trains what is missing"
+            f"`{command('reproduce')}` trains what is missing"
         )
     if not datasets:
         raise IncompleteError(
@@ -133,6 +137,7 @@ def overall(
     *,
     pairs: int | None = None,
     profiles: bool = False,
+    command: Callable[[str], str] = "harness {} TABLE".format,
 ) -> Overall:
     """Aggregates of each column, and on request probabilities of improvement and performance profiles.
 
@@ -142,13 +147,14 @@ def overall(
         settings: of the aggregates' intervals, and of the profiles' bands but for the method.
         pairs: number of resamples of the probabilities of improvement; None leaves them out.
         profiles: whether to compute profiles.
+        command: from a verb to its command line, for advice.
 
     Raises:
         IncompleteError: too little is measured, see `select`.
     """
     settings = settings or BootstrapSettings()
     percentile = replace(settings, method="percentile")
-    found = select(comparison)
+    found = select(comparison, command)
     return Overall(
         selection=found,
         threshold=THRESHOLD,

@@ -72,7 +72,8 @@ def merge(
 ) -> None:
     """Add another database's runs.
 
-    Where scores differ ours are kept, the others printed, and the exit code is 4.
+    Where scores, or values read from other runs, differ, ours are kept, the others printed, and the exit
+    code is 4.
     """
     from harness.results import transfer
 
@@ -85,7 +86,7 @@ def merge(
     for conflict in report.conflicts:
         out(str(conflict))
     if report.conflicts:
-        raise DataError(f"{count(len(report.conflicts), 'run')} have other scores there; ours are kept")
+        raise DataError(f"{count(len(report.conflicts), 'run')} have other numbers there; ours are kept")
 
 
 @group.command(

@@ -18,6 +18,7 @@ from harness.cli.options import (
     Score,
     Steps,
     TableId,
+    commands,
     examples,
     open_store,
     resolved_table,
@@ -182,8 +183,9 @@ def _drift(
     from harness.results.store import Store
 
     name = resolved.table.id
+    command = commands(ctx, name)
     if "://" not in baseline and not Path(baseline).exists():
-        missing = f"{name} has no baseline {baseline}; `harness accept {name} --reason TEXT` makes one"
+        missing = f"{name} has no baseline {baseline}; `{command('accept')} --reason TEXT` makes one"
         if not skip:
             raise IncompleteError(missing)
         note(f"skipped: {missing}")
@@ -192,7 +194,7 @@ def _drift(
         open_store(ctx, db, resolved.preset.id if resolved.preset else None) as now,
         Store.open(baseline) as before,
     ):
-        return drift(resolved, now, before, settings)
+        return drift(resolved, now, before, settings, command)
 
 
 def accept(
@@ -230,7 +232,7 @@ def accept(
         ctx, table, preset, datasets=datasets, algorithms=algorithms, steps=steps, lineage=lineage
     )
     with open_store(ctx, db, preset) as store:
-        done = make(chosen, whole, store, reason, path, log or path.with_name(LOG_NAME))
+        done = make(chosen, whole, store, reason, path, log or path.with_name(LOG_NAME), commands(ctx, table))
     note(
         f"{path}: {count(done.accepted, 'cell')} accepted, {count(done.kept, 'cell')} kept; "
         f"the reason stands in {done.log}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,7 +12,8 @@ from harness.cli.options import Json, TableId, examples, specs_of
 from harness.cli.output import count, json_out, note, out, table_out
 
 if TYPE_CHECKING:
-    from harness.specs import Specs, Table
+    from harness.specs import Column, Dependency, Specs, Table
+    from harness.specs.models import Value
 
 Kind = Literal["tables", "datasets", "algorithms", "presets", "protocols"]
 
@@ -136,5 +138,21 @@ def _describe(specs: Specs, table: Table) -> None:
         out(f"  {group.label}: {', '.join(group.datasets)}")
     out("Columns:")
     for column in table.columns:
-        missing = "" if specs.has_algorithm(column.algorithm) else " (no implementation)"
-        out(f"  {column.id}: {column.label}{missing}")
+        missing = "" if specs.has_algorithm(column.algorithm) else ", no implementation"
+        settings = "".join(f", {text}" for text in _settings(column))
+        out(f"  {column.id}: {column.label} ({column.algorithm}{missing}{settings})")
+
+
+def _settings(column: Column) -> Iterator[str]:
+    """What the column sets, beside its algorithm's defaults: everywhere, and on some datasets."""
+    yield from (_setting(name, value) for name, value in column.hyperparameters.items())
+    for pattern, values in column.per_dataset.items():
+        yield f"on {pattern}: {' and '.join(_setting(name, value) for name, value in values.items())}"
+
+
+def _setting(name: str, value: Value | Dependency) -> str:
+    from harness.specs import Dependency
+
+    if not isinstance(value, Dependency):
+        return f"{name} = {str(value).lower() if isinstance(value, bool) else value}"
+    return f"{name} from {value.column}" + (f"'s {value.metric}" if value.metric != name else "")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
 if TYPE_CHECKING:
+    from typer.core import TyperGroup
+
     from harness.planning.cells import ResolvedTable
     from harness.results.store import Store
     from harness.specs import Specs
@@ -154,6 +158,49 @@ def open_store(
     from harness.results.store import Store
 
     return Store.open(database(ctx, db, preset), create=create)
+
+
+# parameters that say which runs are meant, and where they are; a verb has some of them
+_CHOICES = (
+    "preset",
+    "datasets",
+    "algorithms",
+    "seeds",
+    "steps",
+    "lineage",
+    "score",
+    "data_home",
+    "db",
+    "baseline",
+)
+
+
+def commands(ctx: typer.Context, table: str, *, whole: bool = False) -> Callable[[str], str]:
+    """From a verb to its command line for a table, to be suggested.
+
+    It has this command's folders of specs, and those of its options that choose runs and that the other verb
+    takes, too.
+
+    Args:
+        ctx: of the command that suggests it.
+        table: the table.
+        whole: without the options that choose runs.
+    """
+    root = ctx.find_root()
+    specs = [text for folder in root.params["specs"] or () for text in ("--specs", str(folder))]
+    verbs = cast("TyperGroup", root.command).commands
+
+    def command(verb: str) -> str:
+        options = {option.name: option.opts[0] for option in verbs[verb].params}
+        chosen = [
+            text
+            for name in (() if whole else _CHOICES)
+            if name in options and ctx.params.get(name) is not None
+            for text in (options[name], str(ctx.params[name]))
+        ]
+        return shlex.join(["harness", *specs, verb, table, *chosen])
+
+    return command
 
 
 def examples(*commands: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +20,7 @@ from harness.cli.options import (
     Seeds,
     Steps,
     TableId,
+    commands,
     database,
     examples,
     resolved_table,
@@ -83,7 +85,7 @@ def plan(
     if as_json:
         json_out(asdict(made) | {"to_train": made.to_train, "remarks": made.remarks})
     else:
-        print_plan(made)
+        print_plan(made, commands(ctx, table))
 
 
 def make(
@@ -110,8 +112,8 @@ def make(
         return make_plan(resolved, specs, store, home=home, measure=timer)
 
 
-def print_plan(plan: Plan) -> None:
-    """A line per cell, and the sums."""
+def print_plan(plan: Plan, same: Callable[[str], str]) -> None:
+    """A line per cell, and the sums; `same` gives another verb's command line, see `commands`."""
     table_out(
         ("dataset", "column", "wanted", "done", "failed", "running", "queued", "missing", "imported", ""),
         [
@@ -135,9 +137,11 @@ def print_plan(plan: Plan) -> None:
     for also in plan.also:
         out(f"  also trains {also.column} ({count(also.runs, 'run')}): {', '.join(also.readers)} from it")
     if failed := sum(cell.failed for cell in plan.cells if not cell.unavailable):
-        out(f"failed: {count(failed, 'run')}; `harness retry {plan.table}` queues them again")
+        out(f"failed: {count(failed, 'run')}; `{same('retry')}` queues them again")
     for one in plan.waiting:
         out(f"waiting: {count(one.runs, 'run')}: {one}")
+    if not failed and any(one.retriable for one in plan.waiting):
+        out(f"`{same('retry')}` queues the failed runs that they wait for again")
     for reason, cells in plan.unavailable.items():
         out(f"cannot be trained: {count(cells, 'cell')}: {reason}")
     for estimate in plan.estimates:

@@ -17,6 +17,7 @@ from harness.cli.options import (
     Score,
     Steps,
     TableId,
+    commands,
     examples,
     open_store,
     resolved_table,
@@ -81,5 +82,8 @@ def report(
         comparison = compare(resolved, specs_of(ctx), store, intervals=IntervalSettings(method=ci))
         write_report(comparison, resolved, specs_of(ctx), store, folder)
         if all(cell.mean is None for cell in comparison.cells):
-            note(f"nothing of this is measured yet in {store.location}; `harness reproduce {table}` does it")
+            note(
+                f"nothing of this is measured yet in {store.location}; "
+                f"`{commands(ctx, table)('reproduce')}` does it"
+            )
     out(str(folder / "index.html"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -21,6 +21,7 @@ from harness.cli.options import (
     Seeds,
     Steps,
     TableId,
+    commands,
     database,
     examples,
     resolved_table,
@@ -81,7 +82,7 @@ def reproduce(
     )
     url = database(ctx, db, preset)
     if dry_run:
-        planning.print_plan(planning.make(resolved, specs_of(ctx), url, data_home))
+        planning.print_plan(planning.make(resolved, specs_of(ctx), url, data_home), commands(ctx, table))
         return
 
     from harness.analysis.comparison import compare
@@ -123,20 +124,12 @@ def reproduce(
     unavailable = Counter(cell.unavailable for cell in resolved.cells if cell.unavailable)
     for reason, cells in unavailable.items():
         note(f"{count(cells, 'cell')} cannot be trained: {reason}")
-    options = {
-        "--preset": preset,
-        "--datasets": datasets,
-        "--algorithms": algorithms,
-        "--steps": steps,
-        "--data": lineage,
-        "--db": db,
-    }
-    same = _commands(ctx, table, options)
+    same = commands(ctx, table)
     note("where to go from here:")
     note(f"  {same('diff')}")
     note(f"  {same('table')} -f latex")
     if preset:
-        note(f"  {_commands(ctx, table, {})('plan')}      (what the whole table would take)")
+        note(f"  {commands(ctx, table, whole=True)('plan')}      (what the whole table would take)")
     _judge(same, comparison, state)
 
 
@@ -155,26 +148,20 @@ def _print(comparison: Comparison) -> None:
     note(f"verdicts: {counts} ({count(len(comparison.cells), 'cell')})")
 
 
-def _commands(ctx: typer.Context, table: str, options: Mapping[str, object]) -> Callable[[str], str]:
-    """The command line of a verb for this table with these options."""
-    specs = [text for folder in ctx.find_root().params["specs"] or () for text in ("--specs", str(folder))]
-    chosen = [text for name, value in options.items() if value is not None for text in (name, str(value))]
-    return lambda verb: shlex.join(["harness", *specs, verb, table, *chosen])
-
-
 def _judge(same: Callable[[str], str], comparison: Comparison, state: Status) -> None:
     """Raise what the exit code says, if not all that was asked for is there."""
     if state.counts["failed"]:
         one = state.failures[0]
+        what = one.algorithm if one.column in (None, one.algorithm) else f"{one.column} ({one.algorithm})"
         where = f" at step {one.step:,}" if one.step is not None else ""
         raise FailedRunsError(
-            f"{count(state.counts['failed'], 'run')} failed; the first is {one.algorithm} on {one.dataset}, "
+            f"{count(state.counts['failed'], 'run')} failed; the first is {what} on {one.dataset}, "
             f"seed {one.seed}{where}: {one.error}. `{same('status')}` lists them, "
             f"`{same('retry')}` queues them again"
         )
     left = sum(number for name, number in state.counts.items() if name not in ("finished", "failed"))
     if left:
         busy = f"; {count(len(state.active), 'run')} of them are trained elsewhere" if state.active else ""
-        raise IncompleteError(f"{count(left, 'run')} that were asked for are not finished{busy}")
+        raise IncompleteError(f"{count(left, 'run')} that this needs are not finished{busy}")
     if all(cell.mean is None for cell in comparison.cells):
         raise IncompleteError("nothing was measured")

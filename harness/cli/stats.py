@@ -18,6 +18,7 @@ from harness.cli.options import (
     Score,
     Steps,
     TableId,
+    commands,
     examples,
     open_store,
     resolved_table,
@@ -119,6 +120,7 @@ def stats(
         settings,
         pairs=(repetitions or _PAIR_REPETITIONS) if pairs else None,
         profiles=profile,
+        command=commands(ctx, table),
     )
     if export is not None:
         report.export(comparison, found, export)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +24,9 @@ from harness.cli.options import (
     resolved_table,
 )
 from harness.cli.output import count, json_out, note, out, table_out
+
+if TYPE_CHECKING:
+    from harness.planning.status import Failure, Work
 
 
 def add_to(app: typer.Typer) -> None:
@@ -91,10 +95,7 @@ def status(
     ):
         if works:
             out(f"\n{title}:")
-            table_out(
-                ("algorithm", "dataset", "seed", "step", "process"),
-                [(work.algorithm, work.dataset, work.seed, work.step, work.owner) for work in works],
-            )
+            _runs_out(table, "process", [(work, work.owner) for work in works])
     if state.waiting:
         out("\nwaiting for other runs:")
         table_out(
@@ -103,10 +104,13 @@ def status(
         )
     if state.failures:
         out("\nfailed:")
-        table_out(
-            ("algorithm", "dataset", "seed", "step", "error"),
-            [(one.algorithm, one.dataset, one.seed, one.step, one.error) for one in state.failures],
-        )
+        _runs_out(table, "error", [(one, one.error) for one in state.failures])
+
+
+def _runs_out(table: str | None, more: str, runs: Sequence[tuple[Work | Failure, str]]) -> None:
+    """A line per run; with its column where a table is named, for columns may share an algorithm."""
+    names = (*(() if table is None else ("column",)), "algorithm", "dataset", "seed", "step")
+    table_out((*names, more), [(*(getattr(run, name) for name in names), text) for run, text in runs])
 
 
 def retry(

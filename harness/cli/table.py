@@ -18,6 +18,7 @@ from harness.cli.options import (
     Score,
     Steps,
     TableId,
+    commands,
     examples,
     open_store,
     resolved_table,
@@ -177,6 +178,6 @@ def _compare(
     if all(cell.mean is None for cell in comparison.cells):
         note(
             f"nothing of this is measured yet in {store.location}; "
-            f"`harness reproduce {resolved.table.id}` does it"
+            f"`{commands(ctx, resolved.table.id)('reproduce')}` does it"
         )
     return comparison

@@ -7,7 +7,7 @@ import os
 import threading
 import traceback
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ import torch
 from algorithms import algorithm_class, source_hash
 from harness import datasets
 from harness.datasets import Transitions
-from harness.errors import DataError, HarnessError
+from harness.errors import DataError, HarnessError, reason
 from harness.execution.data import prepare
 from harness.execution.progress import Bar, Reporter
 from harness.planning.cells import ResolvedTable
@@ -147,11 +147,14 @@ def train_missing(
                 claimed = store.claim(population.keys)
                 counts["elsewhere"] += len(population.keys) - len(claimed)
                 try:
-                    fit = _fail_unfit(split_by(population, [claimed]), store, reporter, counts)
-                    for part, checkpoint in _resumable(fit, store, settings):
-                        execution = _Execution(resolved, part, checkpoint, store, settings, pool, reporter)
-                        if execution.run(stop, counts):
-                            return _outcome(counts, interrupted=True)
+                    with _heartbeat(claimed, store, reporter) as lost:
+                        fit = _fail_unfit(split_by(population, [claimed]), store, reporter, counts)
+                        for part, checkpoint in _resumable(fit, store, settings):
+                            execution = _Execution(
+                                resolved, part, checkpoint, store, settings, pool, reporter
+                            )
+                            if execution.run(stop, lost, counts):
+                                return _outcome(counts, interrupted=True)
                 finally:
                     store.release(claimed)
     return _outcome(counts, interrupted=False)
@@ -166,13 +169,44 @@ def _ready(
         return list(runs)
     values = read_values(store, {key: run.cell for key, run in dependent.items()})
     left = {key: (run.record, run.cell) for key, run in dependent.items() if key not in values}
-    for one in waiting(left, store.runs(all_keys(resolved))):
+    for one in waiting(left, store.runs(all_keys(resolved)), store):
         reporter.message(str(one))
     return [
         replace(run, record=replace(run.record, resolved=values.get(run.record.key, {})))
         for run in runs
         if run.record.key not in left
     ]
+
+
+@contextmanager
+def _heartbeat(keys: Sequence[str], store: Store, reporter: Reporter) -> Iterator[Set[str]]:
+    """Keep claimed runs' leases alive from a thread, also of those whose turn has not come yet.
+
+    Yields:
+        the runs that were lost all the same; it grows.
+    """
+    ended, lost = threading.Event(), set[str]()
+
+    def running(some: Sequence[str]) -> list[str]:
+        return [key for key, state in store.runs(some).items() if state.status == "running"]
+
+    def beat() -> None:
+        while not ended.wait(LEASE_SECONDS / 4):
+            try:
+                try:
+                    store.heartbeat(running(keys))
+                except LeaseLostError as error:
+                    lost.update(running(error.keys))  # the others this process has just ended itself
+            except HarnessError as error:  # a busy database: the next beat may get through
+                reporter.message(f"warning: {error}")
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield lost
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _fail_unfit(
@@ -186,9 +220,14 @@ def _fail_unfit(
         for run in population.runs:
             if problems := found[run.record.key]:
                 text = "; ".join(f"{name} {problem}" for name, problem in problems.items())
-                store.fail(run.record.key, BEGINNING, text)
-                counts["failed"] += 1
-                reporter.message(f"{_title(run)}: {text}")
+                try:
+                    store.fail(run.record.key, BEGINNING, text)
+                except LeaseLostError as error:
+                    counts["elsewhere"] += 1
+                    reporter.message(str(error))
+                else:
+                    counts["failed"] += 1
+                    reporter.message(f"{_title(run)}: {text}")
         fit += split_by(population, [[key for key, problems in found.items() if not problems]])
     return fit
 
@@ -245,13 +284,21 @@ class _Execution:
         self._failed = 0
         self._bar: Bar | None = None
 
-    def run(self, stop: Callable[[], bool], counts: Counter[str]) -> bool:
-        """Train; adds to `counts`; True if interrupted."""
+    def run(self, stop: Callable[[], bool], lost: Set[str], counts: Counter[str]) -> bool:
+        """Train until done, `stop` says so or some of the runs are `lost`; adds to `counts`.
+
+        Returns:
+            whether `stop` said so.
+        """
         path = self._settings.checkpoints / checkpoint_name(self._population.keys)
-        self._record_environment(path.stem)
-        self._record_values()
         try:
-            outcome = self._train(path, stop)
+            self._record_environment(path.stem)
+            self._record_values()
+            outcome = self._train_or_fail(path, lambda: stop() or not lost.isdisjoint(self._runs))
+            if outcome is None:
+                return False
+            if gone := [key for key in self._runs if key in lost]:
+                raise LeaseLostError(gone)
             if outcome.interrupted:
                 return True
             seconds = outcome.seconds
@@ -260,16 +307,22 @@ class _Execution:
             self._tidy(path)
         except LeaseLostError as error:
             self._reporter.message(str(error))
-            counts["elsewhere"] += len(self._runs)
-        except HarnessError:
-            raise
-        except Exception:  # a failure is a row of the database; other populations go on
-            self._fail_all(traceback.format_exc())
+            counts["elsewhere"] += len(self._runs) - self._failed
         finally:
             counts["failed"] += self._failed
             if self._bar:
                 self._bar.done()
         return False
+
+    def _train_or_fail(self, path: Path, stop: Callable[[], bool]) -> TrainingOutcome | None:
+        """Train; None if that failed, which is a row of the database: other populations go on."""
+        try:
+            return self._train(path, stop)
+        except HarnessError:
+            raise
+        except Exception:
+            self._fail_all(traceback.format_exc())
+            return None
 
     def _train(self, path: Path, stop: Callable[[], bool]) -> TrainingOutcome:
         protocol, data = self._resolved.protocol, self._load()
@@ -287,8 +340,7 @@ class _Execution:
         del data, task  # the replay holds the transitions; they are not held twice
         start = self._checkpoint.step if self._checkpoint else 0
         self._bar = self._reporter.bar(self._label(), protocol.steps, start)
-        with self._heartbeat() as lost:
-            return trainer.train(lambda: stop() or lost.is_set())
+        return trainer.train(stop)
 
     def _fail_all(self, text: str) -> None:
         for key, state in self._store.runs(self._runs).items():
@@ -348,32 +400,6 @@ class _Execution:
         }
         self._store.record_metrics(BEGINNING, values)
 
-    @contextmanager
-    def _heartbeat(self) -> Iterator[threading.Event]:
-        """Keep the leases alive from a thread; the event says that they were lost all the same."""
-        ended, lost = threading.Event(), threading.Event()
-
-        def beat() -> None:
-            while not ended.wait(LEASE_SECONDS / 4):
-                alive = [
-                    key for key, state in self._store.runs(self._runs).items() if state.status == "running"
-                ]
-                try:
-                    self._store.heartbeat(alive)
-                except LeaseLostError:
-                    lost.set()
-                    return
-                except HarnessError as error:  # a busy database: the next beat may get through
-                    self._reporter.message(f"warning: {error}")
-
-        thread = threading.Thread(target=beat, daemon=True)
-        thread.start()
-        try:
-            yield lost
-        finally:
-            ended.set()
-            thread.join()
-
     def _tidy(self, path: Path) -> None:
         """Remove checkpoints that no unfinished run needs."""
         needed_by = {path: list(self._runs)}
@@ -404,11 +430,10 @@ class _Execution:
 
     def failed(self, key: str, step: int, text: str) -> None:
         """Commit a failure; the others go on."""
-        self._failed += 1
         self._store.fail(key, step, text)
+        self._failed += 1
         run = self._runs[key]
-        reason = text.strip().splitlines()[-1 if text.startswith("Traceback") else 0]
-        self._reporter.message(f"{_title(run)}: {reason}")
+        self._reporter.message(f"{_title(run)}: {reason(text)}")
 
     def checkpointed(self, keys: Sequence[str], path: Path, step: int) -> None:
         """Commit where the runs can go on from."""

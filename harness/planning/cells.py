@@ -228,11 +228,17 @@ def _restrict(table: Table, preset: Preset | None, datasets: str | None, columns
                     f"preset {preset.id} adds a column {column.id!r}, which {table.id} has already"
                 )
         all_columns = [*preset.extra_columns, *all_columns]
-    kept = _glob("column", columns, [column.id for column in all_columns])
+    kept = _glob(
+        "column",
+        columns,
+        [column.id for column in all_columns],
+        [column.id for column in table.columns],
+        preset,
+    )
     rows = list(table.datasets)
     if preset and preset.datasets is not None:
         rows = [_known("dataset", name, rows, table, preset) for name in preset.datasets]
-    rows = _glob("dataset", datasets, rows)
+    rows = _glob("dataset", datasets, rows, table.datasets, preset)
     groups = []
     for group in table.groups:
         left = tuple(name for name in group.datasets if name in rows)
@@ -256,10 +262,18 @@ def _known(kind: str, name: str, known: Collection[str], table: Table, preset: P
     return name
 
 
-def _glob(kind: str, pattern: str | None, names: Sequence[str]) -> list[str]:
-    kept = [name for name in names if pattern is None or fnmatchcase(name, pattern)]
+def _glob(
+    kind: str, pattern: str | None, names: Sequence[str], before: Sequence[str], preset: Preset | None
+) -> list[str]:
+    """The names that match; `before` are those of the table, some of which the preset may leave out."""
+    if pattern is None:
+        return list(names)
+    kept = [name for name in names if fnmatchcase(name, pattern)]
     if not kept:
-        raise UnknownNameError(f"{kind} of this table", str(pattern), names)
+        whose = "this table"
+        if preset and any(fnmatchcase(name, pattern) for name in before):
+            whose += f" (preset {preset.id} leaves out those that match)"
+        raise UnknownNameError(f"{kind} of {whose}", pattern, names)
     return kept
 
 

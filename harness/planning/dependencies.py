@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from harness.planning.cells import Cell, ResolvedTable, Source
 from harness.results.records import BEGINNING, RunRecord, value_metric
@@ -14,14 +15,15 @@ from harness.results.store import RunState, Store
 
 @dataclass(frozen=True)
 class Waiting:
-    """A cell whose runs cannot begin because runs that they read a value from are not finished.
+    """A cell whose runs cannot begin because runs that they read a value from do not give it.
 
     Attributes:
         dataset: dataset id.
         column: column id.
         runs: how many of its runs wait.
         reason: for which runs, and in what state they are.
-        failed: whether some of these failed, so that waiting ends only when they are retried.
+        failed: whether training does not end it: some of these failed, or finished without the value.
+        retriable: whether some of these failed, so that `harness retry` queues them again.
     """
 
     dataset: str
@@ -29,6 +31,7 @@ class Waiting:
     runs: int
     reason: str
     failed: bool
+    retriable: bool
 
     def __str__(self) -> str:
         return f"{self.column} on {self.dataset} waits: {self.reason}"
@@ -70,14 +73,23 @@ def open_runs(resolved: ResolvedTable, states: Mapping[str, RunState]) -> dict[s
 
 
 def waiting(
-    runs: Mapping[str, tuple[RunRecord, Cell]], states: Mapping[str, RunState], *, failed_only: bool = False
+    runs: Mapping[str, tuple[RunRecord, Cell]],
+    states: Mapping[str, RunState],
+    store: Store | None,
+    *,
+    failed_only: bool = False,
 ) -> list[Waiting]:
     """The cells some of whose runs have not begun and cannot yet.
 
     Args:
         runs: those to judge, by key.
         states: of all runs that the database knows, these and those that they read from.
-        failed_only: only those that wait for a failed run, directly or not: training does not end that.
+        store: the database that the states come from; None if there is none, and no state either.
+        failed_only: only those that wait, directly or not, for a run that failed or finished without the
+            value: training does not end that.
+
+    Raises:
+        HarnessError: the database cannot be read.
     """
     numbers: Counter[tuple[str, str]] = Counter()
     cells: dict[tuple[str, str], Cell] = {}
@@ -88,28 +100,47 @@ def waiting(
             cells[name] = cell
     found = []
     for name, cell in cells.items():
-        reasons = list(_reasons(cell, states))
-        failed = any(fails for _, fails in reasons)
+        reasons = list(_reasons(cell, states, store))
+        failed = any(reason.failed for reason in reasons)
         if failed or (reasons and not failed_only):
-            found.append(Waiting(*name, numbers[name], "; ".join(text for text, _ in reasons), failed))
+            text = "; ".join(reason.text for reason in reasons)
+            retriable = any(reason.retriable for reason in reasons)
+            found.append(Waiting(*name, numbers[name], text, failed, retriable))
     return found
 
 
-def _reasons(cell: Cell, states: Mapping[str, RunState]) -> Iterator[tuple[str, bool]]:
-    """What a cell's runs wait for, and whether that failed."""
+class _Reason(NamedTuple):
+    """What a cell's runs wait for; see `Waiting`."""
+
+    text: str
+    failed: bool
+    retriable: bool
+
+
+def _reasons(cell: Cell, states: Mapping[str, RunState], store: Store | None) -> Iterator[_Reason]:
+    """What a cell's runs wait for."""
     for name, source in cell.sources.items():
         seeds: dict[str, list[int]] = {}
         for run in source.cell.runs:
             seeds.setdefault(_condition(states.get(run.key)), []).append(run.seed)
+        reads = f"it reads {name} from {source.cell.column.id}"
         for condition, some in seeds.items():
             if condition != "finished":
-                listed = f"seed{'' if len(some) == 1 else 's'} {', '.join(map(str, some))}"
-                yield (
-                    f"it reads {name} from {source.cell.column.id}, {listed} {condition}",
-                    condition == "failed",
+                fails = condition == "failed"
+                yield _Reason(f"{reads}, {_listed(some)} {condition}", fails, fails)
+            elif store is not None and (lacking := sorted(set(some) - _reported(store, source).keys())):
+                yield _Reason(
+                    f"{reads}, which reported no finite {source.metric} at step {_last_step(source):,} "
+                    f"({_listed(lacking)})",
+                    failed=True,
+                    retriable=False,
                 )
         if "not finished" in seeds:
-            yield from ((text, failed) for text, failed in _reasons(source.cell, states) if failed)
+            yield from (reason for reason in _reasons(source.cell, states, store) if reason.failed)
+
+
+def _listed(seeds: list[int]) -> str:
+    return f"seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}"
 
 
 def _condition(state: RunState | None) -> str:
@@ -170,9 +201,21 @@ class _Means:
         states = self._store.runs(keys)
         if len(states) < len(keys) or any(state.status != "finished" for state in states.values()):
             return None
-        last = int(source.cell.runs[0].configuration["protocol"]["steps"])
-        metrics = self._store.metrics(keys, name=source.metric, steps=[last])
-        values = [metric.value for found in metrics.values() for metric in found]
-        if len(values) < len(keys) or not all(map(math.isfinite, values)):
-            return None
-        return math.fsum(values) / len(values)
+        values = _reported(self._store, source)
+        return math.fsum(values.values()) / len(values) if len(values) == len(keys) else None
+
+
+def _last_step(source: Source) -> int:
+    return int(source.cell.runs[0].configuration["protocol"]["steps"])
+
+
+def _reported(store: Store, source: Source) -> dict[int, float]:
+    """Seed -> the metric at the last step, of the runs that reported a finite one."""
+    seeds = {run.key: run.seed for run in source.cell.runs}
+    metrics = store.metrics(seeds, name=source.metric, steps=[_last_step(source)])
+    return {
+        seeds[key]: metric.value
+        for key, found in metrics.items()
+        for metric in found
+        if math.isfinite(metric.value)
+    }

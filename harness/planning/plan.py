@@ -40,7 +40,7 @@ class CellPlan:
         queued: registered, or interrupted, and to be trained.
         missing: not known to the database.
         imported: scores from a file; they replace no training.
-        waiting: of those queued or missing, runs that wait for a failed one to read a value from.
+        waiting: of those queued or missing, runs that read a value from runs that failed or lack it.
         unavailable: why the cell cannot be trained, or None.
     """
 
@@ -112,7 +112,7 @@ class Plan:
         lineage: of the data.
         cells: row by row.
         also: runs that are trained although they were not asked for, since others read values from them.
-        waiting: cells with runs that are not trained before a failed run is retried.
+        waiting: cells with runs that wait for a value that training does not give; see `waiting`.
         estimates: of the devices of this machine, then of those that the database has finished runs from.
         absent: datasets that are not on this machine and would be built or downloaded.
         disk: bytes of the absent datasets whose size is known before they are there.
@@ -186,7 +186,7 @@ def plan(
     keys = [*all_keys(resolved), *(run.imported_key for run in shown.values())]
     states = store.runs(keys) if store else {}
     left = open_runs(resolved, states)
-    waits = waiting(left, states, failed_only=True)
+    waits = waiting(left, states, store, failed_only=True)
     waiting_cells = {(each.dataset, each.column): each.runs for each in waits}
     todo = {
         key: (run, cell)

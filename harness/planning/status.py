@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from harness.errors import reason
 from harness.planning.cells import ResolvedTable
 from harness.planning.dependencies import Waiting, all_keys, needed, waiting
 from harness.results.store import RunState, Store
@@ -16,10 +17,14 @@ STATUSES = ("finished", "running", "queued", "interrupted", "failed", "missing")
 
 @dataclass(frozen=True)
 class Failure:
-    """A failed run: what it is, where it stopped and the first line of why."""
+    """A failed run: what it is, where it stopped and, in a line, why.
+
+    The column is known of a table's runs only.
+    """
 
     key: str
     dataset: str
+    column: str | None
     algorithm: str
     seed: int
     step: int | None
@@ -28,10 +33,14 @@ class Failure:
 
 @dataclass(frozen=True)
 class Work:
-    """A run under way: by which process, and whether that is known to live."""
+    """A run under way, and by which process.
+
+    The column is known of a table's runs only.
+    """
 
     key: str
     dataset: str
+    column: str | None
     algorithm: str
     seed: int
     step: int | None
@@ -48,7 +57,7 @@ class Status:
         active: runs that a living process trains.
         stale: runs whose process died; the next `harness reproduce` takes them over.
         failures: the failed runs.
-        waiting: cells with runs that wait for a failed one to read a value from; of a table only.
+        waiting: cells with runs that wait for others to read a value from; of a table only.
     """
 
     counts: Mapping[str, int]
@@ -76,10 +85,12 @@ def status(store: Store, resolved: ResolvedTable | None = None) -> Status:
     """
     runs = store.runs(None if resolved is None else all_keys(resolved))
     keys, waits = None, []
+    columns: dict[str, str] = {}
     if resolved is not None:
         wanted = needed(resolved, runs)
-        waits = waiting(wanted, runs, failed_only=True)
+        waits = waiting(wanted, runs, store)
         keys = list(wanted)
+        columns = {key: cell.column.id for key, (_, cell) in wanted.items()}
         runs = {key: runs[key] for key in keys if key in runs}
     counted = Counter(run.status for run in runs.values())
     counted["missing"] = 0 if keys is None else len(keys) - len(runs)
@@ -87,19 +98,32 @@ def status(store: Store, resolved: ResolvedTable | None = None) -> Status:
     return Status(
         counts={name: counted[name] for name in STATUSES},
         imported=sum(run.origin == "imported" for run in runs.values()),
-        active=tuple(_work(run) for run in running if run.alive),
-        stale=tuple(_work(run) for run in running if not run.alive),
-        failures=tuple(_failure(run) for run in runs.values() if run.status == "failed"),
+        active=tuple(_work(run, columns) for run in running if run.alive),
+        stale=tuple(_work(run, columns) for run in running if not run.alive),
+        failures=tuple(_failure(run, columns) for run in runs.values() if run.status == "failed"),
         waiting=tuple(waits),
     )
 
 
-def _work(run: RunState) -> Work:
-    return Work(run.key, run.dataset, run.algorithm, run.seed, run.step, run.owner or "unknown")
+def _work(run: RunState, columns: Mapping[str, str]) -> Work:
+    return Work(
+        run.key,
+        run.dataset,
+        columns.get(run.key),
+        run.algorithm,
+        run.seed,
+        run.step,
+        run.owner or "unknown",
+    )
 
 
-def _failure(run: RunState) -> Failure:
-    lines = (run.error or "").strip().splitlines()
+def _failure(run: RunState, columns: Mapping[str, str]) -> Failure:
     return Failure(
-        run.key, run.dataset, run.algorithm, run.seed, run.failed_step, lines[0] if lines else "unknown"
+        run.key,
+        run.dataset,
+        columns.get(run.key),
+        run.algorithm,
+        run.seed,
+        run.failed_step,
+        reason(run.error or ""),
     )

@@ -114,7 +114,8 @@ def _column(
             return
         values = _stand_ins(specs, algorithm, entries)
         for name, problem in _problems(algorithm, values).items():
-            if name in entries:
+            # of a dependency, the default stood in, which is judged where it is written
+            if name in entries and not isinstance(entries[name].value, Dependency):
                 yield entries[name].problem(specs, f"{name} {problem}")
         for name, entry in entries.items():
             if isinstance(entry.value, Dependency):

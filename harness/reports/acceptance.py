@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,7 +69,13 @@ class Acceptance:
 
 
 def accept(
-    chosen: ResolvedTable, whole: ResolvedTable, store: Store, reason: str, baseline: Path, log: Path
+    chosen: ResolvedTable,
+    whole: ResolvedTable,
+    store: Store,
+    reason: str,
+    baseline: Path,
+    log: Path,
+    command: Callable[[str], str] = "harness {} TABLE".format,
 ) -> Acceptance:
     """Make the finished runs of a table the new baseline.
 
@@ -83,6 +90,7 @@ def accept(
         reason: why, for the log.
         baseline: the file to write.
         log: Markdown file that gets a line.
+        command: from a verb to its command line, for advice.
 
     Raises:
         HarnessError: no reason is given, or the code is not as committed.
@@ -101,7 +109,7 @@ def accept(
     if not accepted:
         raise IncompleteError(
             f"nothing of {chosen.table.id} is measured in {store.location}, so there is nothing to accept; "
-            f"`harness reproduce {chosen.table.id}` measures it"
+            f"`{command('reproduce')}` measures it"
         )
     keys = {score.key for item in accepted.values() for score in item.scores}
     try:

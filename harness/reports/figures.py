@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 Matrices = Mapping[str, Floats]  # column id -> scores (seeds, datasets), the same datasets in all
 
 _WIDTH = 3.3  # inches: a column of a two-column paper
+_TITLE = 0.2  # inches: a line above a figure
 _LONGEST = 28  # characters of a label
 _MOST_STEPS = 100  # of a line
 _MOST_SPOKES = 16  # that leave room for their labels
@@ -191,6 +192,8 @@ def illustrations(comparison: Comparison, histories: Histories) -> tuple[Illustr
         ]
         for item in drawn:
             if item.figure and reasons:
+                # the title takes room of its own: the smallest figures have none to spare
+                item.figure.set_figheight(item.figure.get_figheight() + _TITLE)
                 item.figure.suptitle(f"N/C: {_text('; '.join(reasons), 60)}", color="#9B3F86", fontsize=7)
     return drawn
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from harness.analysis.scores import normalise
+from harness.errors import reason
 
 if TYPE_CHECKING:
     from harness.analysis.comparison import Comparison
@@ -113,6 +114,5 @@ def _by_name(metrics: Iterable[Metric]) -> dict[str, tuple[tuple[int, float], ..
 
 
 def _failure(step: int | None, error: str | None) -> str:
-    """The last line of a traceback, and the step."""
-    reason = (error or "").strip().rpartition("\n")[2]
-    return ": ".join(filter(None, ("" if step is None else f"at step {step}", reason)))
+    """The step, and why, in a line."""
+    return ": ".join(filter(None, ("" if step is None else f"at step {step}", reason(error or ""))))

@@ -21,6 +21,7 @@ from markupsafe import Markup
 from harness.analysis.verdicts import LEGEND, VerdictKind
 from harness.reports import escaping, wording
 from harness.reports.history import thinned
+from harness.specs.published import SOURCES
 
 if TYPE_CHECKING:
     from harness.analysis.comparison import ComparedCell, ComparedRow, Comparison
@@ -224,9 +225,7 @@ def _facts(cell: ComparedCell, ddof: int) -> list[tuple[str, str]]:
         text = f"{wording.number(interval.low)} to {wording.number(interval.high)}"
         facts.append(("Interval", f"{text} ({interval.level:.0%} {interval.method})"))
     if published:
-        source = (
-            "printed by this paper's authors" if published.source == "own" else "copied from another paper"
-        )
+        source = SOURCES[published.source]
         std = f", ddof {published.ddof}" if published.std is not None else ""
         facts.append(("Published", f"{wording.published(cell)} ({published.n} seeds{std}; {source})"))
         if published.note:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, insert, select, update
 
 from harness.errors import DataError, HarnessError
 from harness.results import schema
@@ -46,7 +46,7 @@ from harness.results.rows import (
     run_ids,
 )
 from harness.results.scores import ScoreRow, read_scores_csv
-from harness.results.store import RunState, Store
+from harness.results.store import Metric, RunState, Store
 
 __all__ = [
     "Conflict",
@@ -70,20 +70,32 @@ _RANK = {QUEUED: 0, INTERRUPTED: 1, RUNNING: 1, FAILED: 2, FINISHED: 3}
 
 @dataclass(frozen=True)
 class Conflict:
-    """An evaluation that two databases have with different scores; ours is kept."""
+    """A number that two databases have differently for a run; ours is kept.
+
+    Attributes:
+        key: the run's key.
+        algorithm: algorithm id.
+        dataset: dataset id.
+        seed: seed of the run.
+        step: of the evaluation; `BEGINNING` for a value that the run read from others.
+        what: 'mean return', or 'value read for HYPERPARAMETER'.
+        ours: the number here.
+        theirs: the number there.
+    """
 
     key: str
     algorithm: str
     dataset: str
     seed: int
     step: int
+    what: str
     ours: float
     theirs: float
 
     def __str__(self) -> str:
         return (
             f"{self.algorithm} on {self.dataset}, seed {self.seed}, step {self.step} (run {self.key[:12]}): "
-            f"mean return {self.ours!r} here and {self.theirs!r} there"
+            f"{self.what} {self.ours!r} here and {self.theirs!r} there"
         )
 
 
@@ -96,7 +108,7 @@ class MergeReport:
         updated: keys of runs that got evaluations or a later state.
         unchanged: keys of runs that had everything already.
         busy: keys of runs that are being trained into this database right now and were left alone.
-        conflicts: first differing evaluation of each run that was left alone for having one.
+        conflicts: first differing number of each run that was left alone for having one.
     """
 
     added: tuple[str, ...]
@@ -110,9 +122,12 @@ def merge(into: Store, other: str | Path, keys: Iterable[str] | None = None) -> 
     """Add the runs of another database.
 
     New runs are copied; a run that both have gets what it lacks, unless a score differs, which leaves the
-    whole run as it is. Running runs arrive as ``interrupted``, since their process works on the other
-    database, and checkpoints, which are files, do not come along. Each run is one transaction: a merge that
-    was stopped is completed by doing it again.
+    whole run as it is. So does a value that it read from other runs, except that a run without a score here
+    gives way to one there that is as far or further.
+
+    Running runs arrive as ``interrupted``, since their process works on the other database, and checkpoints,
+    which are files, do not come along. Each run is one transaction: a merge that was stopped is completed by
+    doing it again.
 
     Args:
         into: the database to add to.
@@ -134,15 +149,22 @@ def merge(into: Store, other: str | Path, keys: Iterable[str] | None = None) -> 
             keys = [run.key for run in chunk]
             ours, theirs = into.runs(keys), source.evaluations(keys)
             recorded = into.evaluations(keys)
+            read, read_there = into.metrics(keys, steps=[BEGINNING]), source.metrics(keys, steps=[BEGINNING])
             for run in chunk:
                 mine = ours.get(run.key)
-                conflict = _conflict(run, recorded[run.key], theirs[run.key])
+                here, there = recorded[run.key], theirs[run.key]
+                adds = mine is None or _adds(run, mine, here, there)
+                other_value = _other_value(run, read[run.key], read_there[run.key])
+                gives_way = mine is not None and not here and _RANK[run.status] >= _RANK[mine.status]
+                conflict = _conflict(run, here, there)
+                if other_value is not None and ((here and there) or (adds and not gives_way)):
+                    conflict = other_value
                 if conflict is not None:
                     conflicts.append(conflict)
                 elif mine is not None and mine.alive:
                     outcome["busy"].append(run.key)
-                elif mine is None or _adds(run, mine, recorded[run.key], theirs[run.key]):
-                    copied = _copy_run(into, source, run, mine, theirs[run.key])
+                elif adds:
+                    copied = _copy_run(into, source, run, mine, there, anew=other_value is not None)
                     outcome["busy" if not copied else "added" if mine is None else "updated"].append(run.key)
                 else:
                     outcome["unchanged"].append(run.key)
@@ -174,9 +196,21 @@ def _conflict(run: RunState, ours: Sequence[Evaluation], theirs: Sequence[Evalua
                 run.dataset,
                 run.seed,
                 evaluation.step,
+                "mean return",
                 mine.mean_return,
                 evaluation.mean_return,
             )
+    return None
+
+
+def _other_value(run: RunState, ours: Sequence[Metric], theirs: Sequence[Metric]) -> Conflict | None:
+    """The first value that a run read from other runs and that both databases have differently."""
+    known = {metric.name: metric.value for metric in ours}
+    for name, value in ((metric.name, metric.value) for metric in theirs):
+        if known.get(name, value) != value:
+            what = f"value read for {read_hyperparameter(name)}"
+            place = (run.key, run.algorithm, run.dataset, run.seed, BEGINNING)
+            return Conflict(*place, what, known[name], value)
     return None
 
 
@@ -212,9 +246,19 @@ def _merge_datasets(into: Store, source: Store) -> None:
 
 
 def _copy_run(
-    into: Store, source: Store, run: RunState, mine: RunState | None, evaluations: Sequence[Evaluation]
+    into: Store,
+    source: Store,
+    run: RunState,
+    mine: RunState | None,
+    evaluations: Sequence[Evaluation],
+    *,
+    anew: bool,
 ) -> bool:
-    """Copy what the other database has of a run; False, and nothing written, if it changed meanwhile."""
+    """Copy what the other database has of a run, in the place of what is here if `anew`.
+
+    Returns:
+        False, and nothing written, if it changed meanwhile.
+    """
     with source.reading() as read, into.writing() as write:
         now_there = write.execute(select(RunRow.status, RunRow.attempt).where(RunRow.key == run.key)).first()
         seen = None if mine is None else (mine.status, mine.attempt)
@@ -227,7 +271,9 @@ def _copy_run(
             record = RunRecord(run.key, run.configuration_key, content, run.seed)
             insert_runs(write, {run.key: record}, {"origin": run.origin, "status": QUEUED})
         ids = run_ids(write, [run.key])
-        if mine is None or _RANK[run.status] > _RANK[mine.status]:
+        if anew:
+            write.execute(delete(MetricRow).where(MetricRow.run_id == ids[run.key]))
+        if mine is None or anew or _RANK[run.status] > _RANK[mine.status]:
             environment = None
             if run.environment_id is not None:
                 environment = insert_environment(

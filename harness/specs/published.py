@@ -19,8 +19,14 @@ from harness.errors import SpecError
 from harness.specs.text import Place, read_text
 
 Ddof = Literal[0, 1]
-Source = Literal["own", "copied"]
+Source = Literal["own", "copied", "unknown"]
 Key = tuple[str, str]
+
+SOURCES: Mapping[Source, str] = {
+    "own": "measured by the paper's authors",
+    "copied": "copied from another paper",
+    "unknown": "measured or copied, which the paper does not say",
+}
 
 _REQUIRED = ("row", "column", "mean", "std", "source", "note")
 _OPTIONAL = ("n", "ddof", "change")
@@ -40,7 +46,7 @@ class PublishedCell:
         std: As printed; None where none is, as with averages.
         n: Seeds behind it.
         ddof: How its standard deviation was taken: over n (0) or n - 1 (1).
-        source: ``own``, measured by the paper's authors, or ``copied`` from another paper.
+        source: See ``SOURCES``.
         note: What a reader should know; may be empty.
         change: Per cent printed beside the number, as printed; empty where none is.
         decimals: Digits that the mean is printed with after the point.
@@ -148,7 +154,9 @@ class _Cell:
             self.wrong("mean", "a standard deviation without a mean")
         n = self.choice("n", lambda n: n.isascii() and n.isdigit() and int(n) > 0, "a whole number above 0")
         ddof = self.choice("ddof", lambda ddof: ddof in ("0", "1"), "0 or 1")
-        source = self.choice("source", lambda source: source in ("own", "copied"), "'own' or 'copied'", True)
+        source = self.choice(
+            "source", lambda source: source in SOURCES, "'own', 'copied' or 'unknown'", required=True
+        )
         change = self.choice(
             "change", lambda change: bool(_CHANGE.fullmatch(change)), "per cent without the % sign, as 12.8"
         )
@@ -161,7 +169,7 @@ class _Cell:
             std=std,
             n=int(n) if n else default_n,
             ddof=(1 if ddof == "1" else 0) if ddof else default_ddof,
-            source="own" if source == "own" else "copied",
+            source=next((known for known in SOURCES if known == source), "unknown"),
             note=text["note"],
             change=change or "",
             decimals=_decimals(text["mean"]),

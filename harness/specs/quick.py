@@ -26,6 +26,7 @@ _CONSTANTS = {
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)", re.ASCII)
 _FLOAT = re.compile(r"[-+]?[0-9]+(\.[0-9]*([eE][-+]?[0-9]+)?|[eE][-+]?[0-9]+)", re.ASCII)
 _TEXT = re.compile(r"(?!0[box])[0-9]+[a-z][0-9a-z]*|\.\.?/.*", re.ASCII)  # as a checksum, or a path
+_BLOCK_AND_COMMENT = re.compile(r"[|>][-+0-9]*#")  # a comment without a space before it: libyaml reads on
 _DOUBTFUL = re.compile(r"[-+.0-9<=~]", re.ASCII)  # with these begin numbers, dates and a few special words
 
 
@@ -42,7 +43,7 @@ def parse(path: Path, text: str) -> Parsed | None:
         text: Without a byte order mark.
     """
     # tabs, other line breaks than \n and invisible characters count differently in different parsers
-    if CParser is None or not text.replace("\n", "").isprintable():
+    if CParser is None or not text.replace("\n", "").isprintable() or _BLOCK_AND_COMMENT.search(text):
         return None
     try:
         return _Builder(path, CParser(text).get_event).document()

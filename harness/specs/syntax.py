@@ -72,11 +72,13 @@ class _Builder:
         if isinstance(node, SequenceNode):
             return tuple(self.build(item, (*location, index), trail) for index, item in enumerate(node.value))
         try:
-            return self.scalars.construct_object(node)
+            value = self.scalars.construct_object(node)
+            str(value)  # fails where a whole number, written in hexadecimal, has too many digits for a key
         except (YAMLError, ValueError):
             raise SpecError(
                 message_line(place, location, f"{node.value!r} is no value of type {node.tag}")
             ) from None
+        return value
 
     def mapping(self, node: MappingNode, location: Location, trail: tuple[Node, ...]) -> dict[str, Any]:
         mapping: dict[str, Any] = {}

@@ -11,7 +11,7 @@ from torch import Tensor
 from harness.datasets import files
 from harness.errors import DataError
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class Checkpoint:
         keys: run keys of the members, in order.
         step: of the last update.
         state: `Algorithm.training_state`.
+        metrics: name -> ``(M, 1)``, see `Engine.metrics`: a phase of the update may not come again before the
+            next evaluation.
         pending: evaluations not yet committed.
         seconds: wall time of training so far.
     """
@@ -44,6 +46,7 @@ class Checkpoint:
     keys: tuple[str, ...]
     step: int
     state: dict[str, Tensor]
+    metrics: dict[str, Tensor]
     pending: tuple[PendingEvaluation, ...] = ()
     seconds: float = field(default=0.0)
 

@@ -158,6 +158,10 @@ class Trainer:
     def _resume(self, checkpoint: Checkpoint) -> None:
         chosen = [checkpoint.keys.index(key) for key in self._keys]
         self._algorithm.load_training_state(member_slice(checkpoint.state, chosen))
+        self._engine.metrics = {
+            name: values.to(self._algorithm.device)
+            for name, values in member_slice(checkpoint.metrics, chosen).items()
+        }
         self._step, self._before = checkpoint.step, checkpoint.seconds
         for pending in checkpoint.pending:
             if pending.key in self._alive:
@@ -274,6 +278,7 @@ class Trainer:
                 keys=tuple(self._keys),
                 step=self._step,
                 state=self._algorithm.training_state(),
+                metrics=self._engine.metrics,
                 pending=pending,
                 seconds=self._seconds(),
             ),

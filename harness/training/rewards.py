@@ -47,7 +47,7 @@ def return_range(rewards: NDArray[np.float32], terminals: NDArray[np.bool_]) -> 
 
     An episode ends at a terminal or after 1000 transitions; what is left at the end does not count. Since
     D4RL drops the row at which an episode was cut, an episode of 1000 steps has 999 transitions, and the
-    count runs into the next one: the published IQL and CQL scores were trained with that.
+    count runs into the next one: CORL's IQL and CQL train with that.
 
     Returns:
         (0, 0) if there is no whole episode.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from algorithms import algorithm_class, algorithm_ids
+from algorithms import Hyperparameters, algorithm_class, algorithm_ids
 
 every_algorithm = pytest.mark.parametrize("algorithm_id", algorithm_ids())
 
@@ -38,6 +40,17 @@ def test_every_algorithm_has_a_spec_and_no_default_in_its_class(lab, algorithm_i
         ("alpha", -0.1, "at least 0"),
         ("alpha", float("nan"), "finite"),
         ("alpha", float("inf"), "finite"),
+        ("alpha", 10**400, "is 1e\\+400, but its magnitude must be at most 3.402823466e\\+38"),
+        ("alpha", 1e39, "is 1e\\+39, but its magnitude"),
+        ("reward_shift", -1e39, "is -1e\\+39, but its magnitude"),
+        ("reward_scale", 1e300, "its magnitude"),
+        ("batch_size", 10**24, "is 1e\\+24, but its magnitude must be at most 2147483647"),
+        ("batch_size", 1e24, "its magnitude must be at most 2147483647"),
+        ("batch_size", 2**31, "is 2147483648, but its magnitude must be at most 2147483647"),
+        ("normalize_observations", 10**400, "is 1e\\+400, but must be true or false"),
+        ("actor_hidden_sizes", "99999999-99999999", "widths must be at most 65536"),
+        ("actor_hidden_sizes", "256-65537", "widths must be at most 65536"),
+        ("actor_hidden_sizes", "9" * 5000, "widths must be at most 65536"),
         ("discount", 1.01, "at most 1"),
         ("discount", -0.01, "at least 0"),
         ("observation_epsilon", 0.0, "above 0"),
@@ -63,6 +76,41 @@ def test_a_wrong_hyperparameter_is_named(lab, name, value, problem):
         declared.of(values)
     with pytest.raises(ValueError, match=f"^{name} "):
         lab.population("td3_bc", "ab", **{name: value})
+
+
+@given(
+    st.one_of(
+        st.integers(),
+        st.integers(min_value=-(10**400), max_value=10**400),
+        st.floats(),
+        st.booleans(),
+        st.from_regex(r"[0-9-]{0,12}", fullmatch=True),
+    )
+)
+def test_what_passes_can_be_held_by_a_tensor_and_nothing_else_is_more_than_a_sentence(value):
+    declared = algorithm_class("td3_bc").Hyperparameters
+    for name, kind in declared.__annotations__.items() | Hyperparameters.__annotations__.items():
+        problem = declared.problems({name: value}).get(name)
+        if problem is not None:
+            assert len(problem) < 300
+        elif kind in ("int", "float"):
+            dtype = torch.int32 if kind == "int" else torch.float32
+            assert torch.isfinite(torch.tensor(value, dtype=dtype))
+        elif kind == "str" and "sizes" in name:
+            assert all(0 < int(width) <= 65536 for width in value.split("-"))
+
+
+def test_a_number_of_more_digits_than_python_writes():
+    declared = algorithm_class("td3_bc").Hyperparameters
+    problems = declared.problems({"alpha": 16**5000, "critic": 16**5000})
+    assert problems["alpha"].startswith("is 3.98028e+6020, but its magnitude")
+    assert problems["critic"].endswith("must be a text")
+
+
+def test_the_largest_values_pass():
+    declared = algorithm_class("td3_bc").Hyperparameters
+    largest = {"batch_size": 2**31 - 1, "alpha": 3.4e38, "actor_hidden_sizes": "65536-1"}
+    assert not declared.problems(largest).keys() & largest.keys()
 
 
 @every_algorithm

@@ -79,8 +79,8 @@ class World:
             SimpleNamespace(step=100, mean_return=value),
         ]
 
-    def print(self, row, column, mean, std=None):
-        self.printed[row, column] = PublishedCell(row, column, mean, std, 4, 1, "own", "")
+    def print(self, row, column, mean, std=None, source="own"):
+        self.printed[row, column] = PublishedCell(row, column, mean, std, 4, 1, source, "")
 
     # what compare asks of the specs and the store
 
@@ -200,6 +200,19 @@ def test_differing_environments_are_named(world):
     assert world.cell("d2").notes == ()
     comparison = world.compare()
     assert (comparison.environments, comparison.commits) == (2, ("c" * 40,))
+
+
+@pytest.mark.parametrize(
+    ("source", "notes"),
+    [
+        ("own", ()),
+        ("copied", ("published number copied from another paper",)),
+        ("unknown", ("published number measured or copied, which the paper does not say",)),
+    ],
+)
+def test_a_published_number_that_is_not_the_authors_own_is_marked(world, source, notes):
+    world.print("d1", "a", 70.0, 1.0, source)
+    assert world.cell().notes == notes
 
 
 def test_no_implementation_keeps_the_published_number(world):

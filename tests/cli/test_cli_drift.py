@@ -223,6 +223,7 @@ def test_accept_refuses_nothing(cli, elsewhere, clean):
     result = cli("accept", *SMOKE, "--reason", "why not")
     assert result.code == 3
     assert "nothing of aspc-table1 is measured in smoke.db" in result.err
+    assert "`harness reproduce aspc-table1 --preset smoke`" in result.err
     assert not Path("baselines").exists()
 
 

@@ -49,8 +49,29 @@ def test_a_folder_of_specs_that_is_not_there(cli):
 def test_show_names_columns_without_code(cli):
     result = cli("show", "aspc-table1")
     assert result.code == 0
-    assert "  iql: IQL (no implementation)\n" in result.out
-    assert "  aspc: ASPC\n" in result.out
+    assert "  td3_bc: TD3+BC* (td3_bc, critic = robust)\n" in result.out
+    assert "  aspc: ASPC (aspc)\n" in result.out
+    assert (
+        "  diffusion_ql: Diffusion-QL (diffusion_ql, no implementation)\n" in cli("show", "aspc-table3").out
+    )
+
+
+def test_show_says_what_columns_set_and_read(cli, elsewhere):
+    shown = cli("show", "aspc-table2").out
+    assert "  naive: Naive (td3_bc, critic = robust)\n" in shown
+    assert "  converged: Converged (td3_bc, critic = robust, alpha from aspc)\n" in shown
+    assert "alpha_schedule = linear, final_alpha from aspc's alpha)\n" in shown
+    (elsewhere / "own/tables").mkdir(parents=True)
+    (elsewhere / "own/tables/own.yaml").write_text(
+        "id: own\nversion: 1\ntitle: Own\npaper: {title: T, authors: A, year: 2020}\nlineage: generated\n"
+        "protocol: d4rl-1m\ngroups:\n  - {id: g, label: G, datasets: [hopper-random-v2]}\n"
+        "columns:\n  - id: mine\n    label: Mine\n    algorithm: bc\n"
+        "    per_dataset:\n      hopper-*: {batch_size: 64, normalize_rewards: true}\n"
+    )
+    assert (
+        "  mine: Mine (bc, on hopper-*: batch_size = 64 and normalize_rewards = true)\n"
+        in cli("--specs", "own", "show", "own").out
+    )
 
 
 def test_show_published(cli):

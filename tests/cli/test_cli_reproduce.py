@@ -102,6 +102,25 @@ def test_failed_runs_are_exit_code_5_and_the_way_on_works_as_printed(cli, tiny):
     assert "2 failed runs queued again" in cli(*shlex.split(queued)[1:]).err
 
 
+def test_the_error_says_why_a_run_failed_and_in_which_column(cli, tiny):
+    preset = tiny / "presets" / "tiny.yaml"
+    preset.write_text(
+        preset.read_text().replace("columns: [td3_bc]", "columns: []")
+        + "extra_columns: [{id: mine, label: Mine, algorithm: td3_bc}]\n"
+    )
+    [cell] = resolve(Specs([tiny]), "aspc-table1", preset="tiny").cells
+    with Store.open("tiny.db", create=True) as store:
+        store.register(cell.runs)
+        for key in store.claim([run.key for run in cell.runs]):
+            store.fail(key, 7, "Traceback (most recent call last):\n  File x\nValueError: no good\nadvice\n")
+    result = cli("--specs", tiny, "reproduce", "aspc-table1", "--preset", "tiny", "-q")
+    assert result.code == 5
+    assert (
+        "the first is mine (td3_bc) on maze2d-umaze-v1, seed 0 at step 7: ValueError: no good. `"
+        in result.err
+    )
+
+
 def test_runs_that_somebody_else_trains_are_incomplete(cli, tiny):
     records = resolve(Specs([tiny]), "aspc-table1", preset="tiny").cells[0].runs
     cli("data", "build", "maze2d-umaze-v1", "--transitions", "1500")

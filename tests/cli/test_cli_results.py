@@ -3,12 +3,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import shlex
+import shutil
 
 import pytest
 
 from harness.planning.cells import resolve
 from harness.results.store import Store
 from harness.specs import Specs
+from harness.specs.catalogue import shipped_folder
 
 
 @pytest.fixture
@@ -137,6 +141,69 @@ def test_status_counts_and_lists_failures(cli):
     assert document["failures"][0]["key"] == key
     assert document["failures"][0]["step"] == 300
     assert document["counts"]["missing"] == 0
+
+
+TRACEBACK = (
+    'Traceback (most recent call last):\n  File "a.py", line 1, in train\n    1 / 0\n'
+    'ZeroDivisionError: division by zero\nadvice\n"\n'
+)
+
+
+def test_a_failure_says_why_and_in_which_column(cli, elsewhere):
+    cells = resolve(Specs(), "aspc-table2", datasets="hopper-medium-v2", columns="naive").cells
+    [key, *_] = keys = [run.key for cell in cells for run in cell.runs]
+    with Store.open("results.db", create=True) as store:
+        store.register(run for cell in cells for run in cell.runs)
+        store.claim(keys)
+        store.fail(key, 300, TRACEBACK)
+        named = cli("status", "aspc-table2").out
+        [under_way] = re.findall(r"trained now:\n(.*)\n", named)
+        store.release(keys)
+    assert under_way.split() == ["column", "algorithm", "dataset", "seed", "step", "process"]
+    [line] = re.findall(r"^naive .*", named.partition("failed:")[2], re.MULTILINE)
+    assert line.split()[:5] == ["naive", "td3_bc", "hopper-medium-v2", "0", "300"]
+    assert line.endswith("ZeroDivisionError: division by zero")
+    [failure] = json.loads(cli("status", "aspc-table2", "--json").out)["failures"]
+    assert (failure["column"], failure["error"]) == ("naive", "ZeroDivisionError: division by zero")
+    everything = cli("status").out
+    assert "ZeroDivisionError: division by zero" in everything
+    assert "column" not in everything
+    assert json.loads(cli("status", "--json").out)["failures"][0]["column"] is None
+
+
+def test_suggested_commands_work_as_printed(cli, elsewhere):
+    specs = elsewhere / "my specs/presets"
+    specs.mkdir(parents=True)
+    shutil.copy(shipped_folder() / "presets/smoke.yaml", specs / "tiny.yaml")
+    (specs / "tiny.yaml").write_text(
+        (specs / "tiny.yaml").read_text().replace("id: smoke", "id: tiny").replace("smoke.db", "tiny.db")
+    )
+    own = Specs([elsewhere / "my specs"])
+    cells = resolve(own, "aspc-table1", preset="tiny", datasets="maze2d-*").cells
+    with Store.open("tiny.db", create=True) as store:
+        store.register(run for cell in cells for run in cell.runs)
+        [key] = store.claim([cells[0].runs[0].key])
+        store.fail(key, 1, "it diverged")
+    Store.open("empty.db", create=True).close()
+
+    choices = ("aspc-table1", "--preset", "tiny", "--datasets", "maze2d-*")
+
+    def suggested(verb, *more):
+        result = cli("--specs", "my specs", verb, *choices, *more)
+        [line] = re.findall("`(harness [^`]*)`", result.out + result.err)
+        return " ".join(line.split())  # long lines on stdout are broken
+
+    same = "harness --specs 'my specs' {} aspc-table1 --preset tiny --datasets 'maze2d-*'"
+    assert suggested("plan") == same.format("retry")
+    assert suggested("plan", "--seeds", "0") == same.format("retry") + " --seeds 0"
+    for verb in ("stats", "report", "table", "diff"):
+        assert suggested(verb) == same.format("reproduce")
+        assert suggested(verb, "--score", "best") == same.format("reproduce")  # which has no --score
+    assert suggested("drift") == same.format("accept") + " --reason TEXT"
+    assert suggested("drift", "--baseline", "empty.db") == (
+        same.format("accept") + " --baseline empty.db --reason TEXT"
+    )
+    assert "1 failed run queued again" in cli(*shlex.split(suggested("plan"))[1:]).err
 
 
 def test_status_refuses_filters_without_a_table(cli):

@@ -88,6 +88,35 @@ def test_what_a_column_read_is_shown_with_its_cells(cli, made_up):
     assert "alpha 3.25, from aspc" in cli("table", "aspc-table2", *CHOICE).out
 
 
+def test_seeds_that_read_different_values_are_told_apart(cli, made_up):
+    made_up("aspc-table2")
+    [cell] = resolve(
+        Specs(), "aspc-table2", preset="reduced", columns="converged", datasets="maze2d-umaze-*"
+    ).cells
+    one, *rest = cell.runs
+    with Store.open("made-up.db") as store, store.writing() as connection:
+        connection.exec_driver_sql(
+            "UPDATE metric SET value = 0.5 WHERE run_id = (SELECT id FROM run WHERE key = ?)", (one.key,)
+        )
+    found = json.loads(cli("table", "aspc-table2", "-f", "json", *CHOICE).out)
+    rows = [row for group in found["groups"] for row in group["rows"]]
+    cells = {(cell["row"], cell["column"]): cell["notes"] for row in rows for cell in row["cells"]}
+    others = ", ".join(str(run.seed) for run in rest)
+    assert cells["maze2d-umaze-v1", "converged"] == [
+        f"alpha 0.5 (seed {one.seed}), from aspc",
+        f"alpha 3.25 (seed{'s' * (len(rest) > 1)} {others}), from aspc",
+    ]
+
+
+def test_runs_that_are_needed_and_not_asked_for_are_called_so(cli, elsewhere, monkeypatch):
+    """Readers whose source another process trains: neither is finished, and one was not asked for."""
+    from harness.execution import local
+
+    monkeypatch.setattr(local, "train_missing", lambda *_: local.Outcome(0, 0, 0, False))
+    result = cli("reproduce", "aspc-table2", *CHOICE, "--algorithms", "converged", "--seeds", "0")
+    assert "that this needs are not finished" in result.err
+
+
 def test_what_is_trained_for_others_is_said(cli):
     result = cli("plan", "aspc-table2", "--preset", "reduced", "--algorithms", "converged", "--seeds", "0,7")
     assert result.code == 0
@@ -113,6 +142,8 @@ def test_a_failed_source_is_seen_in_plan_and_status_and_mended_by_retry(cli, mad
     only = ("aspc-table2", *CHOICE, "--algorithms", "converged", "--datasets", "maze2d-*")
     why = "it reads alpha from aspc, seed 0 failed"
     assert f"waiting: 2 runs: converged on maze2d-umaze-v1 waits: {why}" in cli("plan", *only).out
+    assert "queues the failed runs that they wait for again" in cli("plan", *only).out
+    assert "queues the failed runs" not in cli("plan", "aspc-table2", *CHOICE).out  # that failure is shown
     assert why in cli("status", *only).out
     assert json.loads(cli("status", *only, "--json").out)["waiting"][0]["reason"].startswith(why)
     assert "1 failed run queued again" in cli("retry", *only).err

@@ -205,6 +205,14 @@ def test_a_failed_source_leaves_its_readers_with_a_message(train, store, specs, 
     assert {state.status for state in store.runs().values()} == {"finished"}
 
 
+def test_a_source_too_short_to_have_the_metric_leaves_its_readers_with_a_message(train, store):
+    """ASPC's actor, and α, are not updated in the first step."""
+    for finished in (2, 0):
+        outcome, said = train(store, datasets="*-umaze-*", columns="converged", steps=1)
+        assert (outcome.finished, outcome.failed) == (finished, 0)
+        assert "it reads alpha from aspc, which reported no finite alpha at step 1 (seeds 0, 1)" in said
+
+
 def test_readers_wait_for_a_source_that_another_process_trains(train, store, specs, tmp_path):
     train(store, stop=lambda: True)
     held = runs(specs, "aspc")["maze2d-umaze-v1"][:1]

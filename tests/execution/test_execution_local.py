@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import threading
 
 import pytest
 from rich.console import Console
 
-from harness.errors import DataError
+from harness.errors import DataError, HarnessError
 from harness.execution import local
 from harness.execution.progress import Reporter
 from harness.planning.cells import resolve
@@ -84,14 +85,14 @@ def test_an_exception_fails_its_population_and_no_other(train, store, monkeypatc
 
     def update(self, batch, noise, phase):
         if self.hyper.batch_size == 16:
-            raise RuntimeError("out of memory, say")
+            raise RuntimeError('out of memory, say\nadvice\n\n"')
         return whole(self, batch, noise, phase)
 
     monkeypatch.setattr(BC, "update", update)
     outcome, said = train(store)
     assert (outcome.finished, outcome.failed) == (2, 2)
     assert statuses(store) == ["failed", "failed", "finished", "finished"]
-    assert "out of memory, say" in said
+    assert "RuntimeError: out of memory, say\n" in said
     failed = [state for state in store.runs().values() if state.status == "failed"]
     assert all("Traceback" in state.error and "out of memory, say" in state.error for state in failed)
 
@@ -181,3 +182,94 @@ def test_two_trainers_share_without_doubling(train, store, tmp_path):
         outcome, _ = train(store)
         assert (outcome.finished, outcome.elsewhere) == (3, 1)
         assert store.runs(held)[held[0]].status == "running"
+
+
+@pytest.fixture
+def in_parts(train, store):
+    """Two interrupted runs of one population that now stand at different points: their keys in order."""
+    asked = iter([False] * 151)
+    train(store, stop=lambda: next(asked, True))
+    begun = [key for key, state in store.runs().items() if state.checkpoint]
+    store.claim(begun[:1])
+    store.fail(begun[0], 150, "it diverged")
+    store.retry(begun[:1])
+    return begun
+
+
+@pytest.fixture
+def during_training(monkeypatch):
+    """Does something when the training of a population begins, given its run keys."""
+
+    def hook(action):
+        whole = local.Trainer.train
+
+        def train(self, stop):
+            action([run.key for run in self._task.runs])
+            return whole(self, stop)
+
+        monkeypatch.setattr(local.Trainer, "train", train)
+
+    return hook
+
+
+def test_all_claimed_runs_are_kept_alive_even_if_the_database_is_busy_once(
+    train, store, in_parts, during_training, monkeypatch
+):
+    monkeypatch.setattr(local, "LEASE_SECONDS", 0.2)
+    beats, failures, beaten = [], ["database is locked"], threading.Event()
+    beat, read, main = store.heartbeat, store.runs, threading.current_thread()
+
+    def heartbeat(keys):
+        keys = list(keys)
+        beat(keys)
+        beats.append(set(keys))
+        beaten.set()
+
+    def runs(keys=None):
+        if failures and threading.current_thread() is not main:
+            raise HarnessError(failures.pop())
+        return read(keys)
+
+    def wait(keys):
+        beaten.clear()
+        assert beaten.wait(20), "no heartbeat"
+
+    monkeypatch.setattr(store, "heartbeat", heartbeat)
+    monkeypatch.setattr(store, "runs", runs)
+    during_training(wait)
+    outcome, said = train(store)
+    assert outcome.finished == 4
+    assert "warning: database is locked" in said
+    assert set(in_parts) in beats
+
+
+def test_a_part_that_another_process_took_is_left_to_it(train, store, in_parts, during_training, tmp_path):
+    with Store.open(tmp_path / "r.db", owner="elsewhere:1:x.1", lease_seconds=0) as other:
+
+        def take(keys):
+            [rest] = set(in_parts) - set(keys) if set(keys) < set(in_parts) else [None]
+            if rest and store.runs([rest])[rest].status == "running":
+                other.claim([rest])
+
+        during_training(take)
+        outcome, said = train(store)
+    assert (outcome.finished, outcome.elsewhere, outcome.interrupted) == (3, 1, False)
+    assert "no longer holds 1 run(s)" in said
+
+
+def test_a_run_lost_while_it_trains_ends_its_part_and_not_the_command(
+    train, store, during_training, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(local, "LEASE_SECONDS", 0.04)
+    taken = []
+    with Store.open(tmp_path / "r.db", owner="elsewhere:1:x.1", lease_seconds=0) as other:
+
+        def take(keys):
+            if not taken:
+                taken.extend(other.claim(keys[:1]))
+
+        during_training(take)
+        outcome, said = train(store)
+    assert (outcome.finished, outcome.elsewhere, outcome.interrupted) == (2, 2, False)
+    assert "no longer holds 1 run(s)" in said
+    assert store.runs(taken)[taken[0]].owner == "elsewhere:1:x.1"

@@ -40,6 +40,15 @@ def test_a_preset_for_another_table_says_so(with_preset):
         resolve(specs, "aspc-table1", preset="own")
 
 
+def test_a_glob_of_what_a_preset_leaves_out_says_so(with_preset):
+    specs = with_preset("datasets: [hopper-random-v2]\ncolumns: [aspc]\n")
+    for choice, kind in (({"datasets": "antmaze*"}, "dataset"), ({"columns": "td3*"}, "column")):
+        with pytest.raises(UnknownNameError, match=rf"no {kind} of this table .preset own leaves out those"):
+            resolve(specs, "aspc-table1", preset="own", **choice)
+        with pytest.raises(UnknownNameError, match=rf"no {kind} of this table named 'x\*'"):
+            resolve(specs, "aspc-table1", preset="own", **dict.fromkeys(choice, "x*"))
+
+
 @pytest.mark.parametrize(
     ("choices", "reason"),
     [

@@ -160,10 +160,10 @@ def test_a_failed_source_stops_its_readers_and_nobody_else(own, store):
     made = plan(resolved, specs, store)
     [one] = made.waiting
     assert str(one) == "read on maze2d-umaze-v1 waits: it reads alpha from source, seed 1 failed"
-    assert (one.runs, one.failed) == (2, True)
+    assert (one.runs, one.failed, one.retriable) == (2, True, True)
     assert made.to_train == 12 - 1 - 1 - 2
     assert [c.waiting for c in made.cells if (c.dataset, c.column) == ("maze2d-umaze-v1", "read")] == [2]
-    assert status(store, resolved).waiting == tuple(made.waiting)
+    assert status(store, resolved).waiting[0] == one
     part = resolve(specs, "own", columns="read")
     assert store.retry(trainable_keys(part, store)) == 1
     assert plan(part, specs, store).waiting == ()
@@ -175,11 +175,32 @@ def test_what_waits_says_who_trains_it(own, store):
     store.register(source)
     store.claim([source[0].key])
     states = store.runs(all_keys(resolved))
-    [one] = waiting(open_runs(resolved, states), states)
+    [one] = waiting(open_runs(resolved, states), states, store)
     assert one.reason == (
         "it reads alpha from source, seed 1 being trained; it reads alpha from source, seed 0 not finished"
     )
     assert not one.failed
+    assert status(store, resolved).waiting == (one,)
+    assert plan(resolved, own(), store).waiting == ()
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
+def test_a_source_that_finished_without_the_metric_is_said(own, store, value):
+    specs = own()
+    resolved = resolve(specs, "own", datasets="*-umaze-*")
+    source = cell(resolved, "source").runs
+    finish(store, source[:1], [2.0])
+    key = source[1].key
+    store.register(source)
+    store.claim([key])
+    store.record_metrics(100, {key: {"critic_loss": 1.0} if value is None else {"alpha": value}})
+    store.finish([key], 1.0, 1.0)
+    [one] = status(store, resolved).waiting
+    assert one.reason == ("it reads alpha from source, which reported no finite alpha at step 100 (seed 0)")
+    assert (one.runs, one.failed, one.retriable) == (2, True, False)
+    made = plan(resolved, specs, store)
+    assert made.waiting == (one,)
+    assert made.to_train == 2  # the column that reads nothing
 
 
 # -- values ------------------------------------------------------------------------------------------------

@@ -88,6 +88,12 @@ def test_an_unknown_hyperparameter_of_a_column_is_left_to_the_check_of_the_specs
     assert problem.startswith(f"specs/tables/aspc-table1.yaml:{line}:7: ")
 
 
+def test_a_bad_default_is_not_blamed_on_a_column_that_reads_the_value_from_another(copied):
+    copied("algorithms/td3_bc.yaml", "  alpha:\n    value: 2.5", "  alpha:\n    value: true")
+    problems = validate_algorithms(Specs())
+    assert [problem.partition(":")[0] for problem in problems] == ["specs/algorithms/td3_bc.yaml"]
+
+
 def test_nothing_but_the_code_is_asked(copied, monkeypatch):
     others = [name for name in validation.algorithm_ids() if name != "bc"]
     monkeypatch.setattr(validation, "algorithm_ids", lambda: others)

@@ -193,6 +193,26 @@ def test_numbers_on_other_data_are_labelled_in_every_figure(example):
         assert figure.get_suptitle() == "N/C: generated data; smoke protocol"
 
 
+def test_the_label_leaves_room_for_a_figure_of_one_row_and_one_algorithm(example, tmp_path):
+    comparison, histories = full(example)
+    verdict = replace(comparison.cells[0].verdict, reasons=("generated data", "smoke protocol"))
+    group = comparison.groups[0]
+    row = replace(group.rows[0], cells=(replace(group.rows[0].cells[0], verdict=verdict),))
+    small = replace(
+        comparison,
+        columns=comparison.columns[:1],
+        groups=(replace(group, rows=(row,), average=None),),
+        total=None,
+    )
+    figures = drawn(small, {(row.id, "aspc"): histories[row.id, "aspc"]})
+    assert figures["aggregates"] is not None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name, figure in figures.items():
+            if figure:
+                save(figure, tmp_path / f"{name}.svg")
+
+
 def test_radar_scales_each_spoke_from_lowest_to_highest(example):
     comparison, histories = full(example)
     (axes,) = drawn(comparison, histories)["radar"].axes

@@ -62,9 +62,9 @@ def test_what_the_queries_find(snapshot):
     assert len(slowest) == 12
     assert slowest[0]["wall_hours"] == pytest.approx(60 / 3600, abs=1e-3)
     worst = ask(snapshot, "worst-cells")
-    assert {(row["table_id"], row["preset"], row["verdict"]) for row in worst} == {
-        ("aspc-table1", "smoke", "N/C")
-    }
+    assert {row["verdict"] for row in worst} == {"N/C"}
+    # other tables and presets ask for some of the same runs
+    assert sum((row["table_id"], row["preset"]) == ("aspc-table1", "smoke") for row in worst) == 6
     assert [row["mean"] for row in worst] == sorted(row["mean"] for row in worst)
     summary = {(row["table_id"], row["preset"], row["column_id"]): row for row in ask(snapshot, "summary")}
     row = summary["aspc-table1", "smoke", "bc"]
@@ -125,7 +125,7 @@ def test_the_server_answers_and_leaves_nothing_behind(database, tmp_path, end, c
         try:
             address = f"http://127.0.0.1:{port}/results"
             rows = fetch(f"{address}/worst-cells.json?_shape=array", server)
-            assert len(rows) == 6
+            assert sum((row["table_id"], row["preset"]) == ("aspc-table1", "smoke") for row in rows) == 6
             assert len(fetch(f"{address}/run.json?_shape=array", server)) == 13
             with urllib.request.urlopen(f"{address}/failures") as page:
                 text = page.read().decode()

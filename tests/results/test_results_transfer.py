@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from harness.errors import DataError, HarnessError
 from harness.results import transfer
-from harness.results.records import EvaluationRecord, RunRecord, imported_key
+from harness.results.records import BEGINNING, EvaluationRecord, RunRecord, imported_key, value_metric
 from harness.results.scores import ScoreRow, read_scores_csv
 from harness.results.store import Store
 
@@ -88,6 +88,80 @@ def test_merge_completes_a_run_that_the_other_finished(store, other, record, tra
     with Store.open(store.location.path) as again:
         assert transfer.merge(again, other.location.path).unchanged == (key,)
     assert store.runs()[key].checkpoint is None
+
+
+@pytest.fixture
+def begun(record):
+    """Adds the run as begun with a value read from other runs, with scores, then released or ended."""
+
+    def add(store, value, scores=(), end=Store.release):
+        key = record().key
+        store.register([record()])
+        store.claim([key])
+        store.record_environment([key], {"value": str(value)}, "p")
+        store.record_metrics(BEGINNING, {key: {value_metric("alpha"): value}})
+        for step in scores:
+            store.record_evaluations([EvaluationRecord(key, step, [1.0], [1])])
+            store.record_metrics(step, {key: {"q": value}})
+        store.record_checkpoint([key], "p.pt", 3)
+        end(store, [key])
+        return key
+
+    return add
+
+
+def finish(store, keys):
+    store.finish(keys, 1.0, 1.0)
+
+
+def fail(store, keys):
+    store.fail(keys[0], 3, "it diverged")
+
+
+@pytest.mark.parametrize("end", [finish, Store.release])
+def test_a_run_without_scores_gives_way_with_the_value_that_it_read(store, other, begun, end):
+    key = begun(store, 0.5)
+    begun(other, 0.003, [5, 10], end)
+    assert transfer.merge(store, other.location.path).updated == (key,)
+    assert content(store) == content(other)
+    assert store.runs()[key].checkpoint is None
+    assert transfer.merge(store, other.location.path).unchanged == (key,)
+
+
+@pytest.mark.parametrize(
+    ("ours", "end", "theirs"),
+    [
+        ([5], Store.release, [5, 10]),  # the same score, by chance
+        ([5, 10], finish, [5]),
+        ([], fail, [5]),
+    ],
+)
+def test_another_value_read_is_a_conflict(store, other, begun, ours, end, theirs):
+    key = begun(store, 0.5, ours, end)
+    begun(other, 0.003, theirs)
+    before = content(store)
+    report = transfer.merge(store, other.location.path)
+    assert report.updated == report.unchanged == ()
+    [conflict] = report.conflicts
+    assert (conflict.key, conflict.step, conflict.ours, conflict.theirs) == (key, BEGINNING, 0.5, 0.003)
+    assert "value read for alpha 0.5 here and 0.003 there" in str(conflict)
+    assert content(store) == before
+
+
+@pytest.mark.parametrize("scores", [[5], []])
+def test_a_begun_run_there_takes_nothing_from_ours(store, other, begun, scores):
+    key = begun(store, 0.5, scores)
+    begun(other, 0.003)
+    before = content(store)
+    assert transfer.merge(store, other.location.path).unchanged == (key,)
+    assert content(store) == before
+
+
+def test_the_same_value_read_is_no_conflict(store, other, begun):
+    key = begun(store, 0.5, [5])
+    begun(other, 0.5, [5, 10], finish)
+    assert transfer.merge(store, other.location.path).updated == (key,)
+    assert content(store) == content(other)
 
 
 def test_merge_leaves_running_runs_alone(store, other, record, train):

@@ -32,12 +32,14 @@ def message(content):
 
 def test_defaults_and_overrides():
     cells = read_published(
-        write(HEADER + GOOD + 'b,y,-8.9,6.1,10,0,copied,"a note, with ""quotes"""\ntotal,x,1,,,,own,\n'), 4, 1
+        write(HEADER + GOOD + 'b,y,-8.9,6.1,10,0,copied,"a note, with ""quotes"""\ntotal,x,1,,,,unknown,\n'),
+        4,
+        1,
     )
     assert cells == {
         ("a", "x"): PublishedCell("a", "x", 10.6, 0.7, 4, 1, "own", ""),
         ("b", "y"): PublishedCell("b", "y", -8.9, 6.1, 10, 0, "copied", 'a note, with "quotes"'),
-        ("total", "x"): PublishedCell("total", "x", 1.0, None, 4, 1, "own", ""),
+        ("total", "x"): PublishedCell("total", "x", 1.0, None, 4, 1, "unknown", ""),
     }
 
 
@@ -89,8 +91,11 @@ BAD = [
     (HEADER + "a,x,,0.7,,,own,\n", "t.csv:2:5: mean: a standard deviation without a mean"),
     (HEADER + "a,x,1,0.7,0,,own,\n", "t.csv:2:11: n: should be a whole number above 0, got '0'"),
     (HEADER + "a,x,1,0.7,4,2,own,\n", "t.csv:2:13: ddof: should be 0 or 1, got '2'"),
-    (HEADER + "a,x,1,0.7,,,mine,\n", "t.csv:2:13: source: should be 'own' or 'copied', got 'mine'"),
-    (HEADER + "a,x,1,0.7,,,,\n", "t.csv:2:13: source: should be 'own' or 'copied', got ''"),
+    (
+        HEADER + "a,x,1,0.7,,,mine,\n",
+        "t.csv:2:13: source: should be 'own', 'copied' or 'unknown', got 'mine'",
+    ),
+    (HEADER + "a,x,1,0.7,,,,\n", "t.csv:2:13: source: should be 'own', 'copied' or 'unknown', got ''"),
     (HEADER + GOOD + GOOD, "t.csv:3:1: cell a, x stands twice, first at t.csv:2:1"),
     (HEADER + 'a,x,1,0.7,,,own,"two\nlines"\na,y,ten,,,,own,\n', "t.csv:4:5: mean: 'ten' is no number"),
     (HEADER + 'a,x,1,0.7,,,own,"two\nlines",\n', "t.csv:3:8: 9 values for 8 columns"),

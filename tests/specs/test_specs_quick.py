@@ -194,6 +194,7 @@ def test_texts_mean_the_same(text):
 @pytest.mark.parametrize(
     "text",
     [
+        *["a: |#\n  b\n", "a: >#\n  b\n", "a: |-#\n  b\n", "a: >2+#\n  b\n"],
         *["a: *x\n", "a: 0x1f\n", "a: 010\n", "a: 1\n---\nb: 1\n", "- a\n", "a: [1\n", "a:\t1\n", "# c\n"],
         "a: " + "[" * 3000,
         "a: " + "1" * 5000,
@@ -201,3 +202,9 @@ def test_texts_mean_the_same(text):
 )
 def test_what_is_not_ordinary_is_left(text):
     assert quick.parse(PATH, text) is None
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "0x" + "f" * 5000])
+def test_a_number_too_long_to_be_written_again_is_refused(number):
+    with pytest.raises(SpecError, match=r"^p.yaml:1:4: a: '.* is no value of type"):
+        syntax.parse(PATH, f"a: {number}\n")

@@ -16,6 +16,7 @@ def checkpoint():
         keys=("a", "b"),
         step=300,
         state={"actor.weight": torch.randn(2, 3, 4), "steps": torch.tensor(150.0)},
+        metrics={"alpha": torch.tensor([[1.0], [2.0]])},
         pending=(PendingEvaluation("b", 200, {"actor.weight": torch.randn(1, 3)}),),
         seconds=1.5,
     )
@@ -27,6 +28,7 @@ def test_round_trip(checkpoint, tmp_path):
     back = checkpoints.load(path)
     assert (back.keys, back.step, back.seconds) == (("a", "b"), 300, 1.5)
     assert all(torch.equal(back.state[name], tensor) for name, tensor in checkpoint.state.items())
+    assert torch.equal(back.metrics["alpha"], checkpoint.metrics["alpha"])
     assert torch.equal(back.pending[0].policy["actor.weight"], checkpoint.pending[0].policy["actor.weight"])
     assert list(path.parent.iterdir()) == [path]
 
@@ -57,13 +59,22 @@ def test_a_damaged_checkpoint_says_what_to_do(checkpoint, tmp_path, damage):
         checkpoints.load(path)
 
 
+def test_another_format_is_refused(checkpoint, tmp_path, monkeypatch):
+    path = tmp_path / "p.pt"
+    monkeypatch.setattr(checkpoints, "_FORMAT", 1)
+    checkpoints.save(checkpoint, path)
+    monkeypatch.undo()
+    with pytest.raises(DataError, match="of another format than this program's; delete it"):
+        checkpoints.load(path)
+
+
 def test_no_pickle_from_a_file_runs_code(tmp_path):
     class Evil:
         def __reduce__(self):
             return (open, (str(tmp_path / "owned"), "w"))
 
     path = tmp_path / "p.pt"
-    torch.save({"format": 1, "pending": [], "state": Evil()}, path)
+    torch.save({"format": 2, "pending": [], "state": Evil()}, path)
     with pytest.raises(DataError):
         checkpoints.load(path)
     assert not (tmp_path / "owned").exists()
