@@ -54,3 +54,9 @@ class FailedRunsError(HarnessError):
     """Some runs failed; the others are kept. Exit code 5."""
 
     exit_code = 5
+
+
+class StoppedError(HarnessError):
+    """Interrupted with everything saved; the same command goes on. Exit code 130."""
+
+    exit_code = 130
