@@ -64,6 +64,9 @@ def replay(
 
 
 def _train(name: str, who: Learner, folder: Path, done: int, epochs: int, reporter: Reporter) -> Rows:
+    # every checkpoint holds all transitions, and replaces the one before only once it is written
+    row = 4 * (2 * sum(who.sizes) + 2)
+    files.require_space(folder / "checkpoint.pt", 2 * epochs * EPOCH * row)
     left = epochs - done
     hours = left * seconds_per_epoch(who) / 3600
     reporter.message(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import signal
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from rich.console import Console
 
 from algorithms import Sizes
 from harness import datasets
-from harness.datasets import policies, rollouts
+from harness.datasets import files, policies, rollouts
 from harness.errors import DataError, StoppedError
 from harness.execution import calibration, gathering
 from harness.execution.calibration import calibrate, welch
@@ -126,6 +127,14 @@ def test_replay_data_that_cannot_be_had(small, tmp_path, reporter):
     bare = dataset(small, EPOCH).model_copy(update={"environment": None})
     with pytest.raises(DataError, match="names no environment"):
         obtain(bare, "generated", tmp_path, reporter)
+
+
+def test_too_little_space_for_checkpoints_is_said_before_the_training(small, tmp_path, reporter, monkeypatch):
+    usage = shutil.disk_usage(".")
+    # enough for the dataset, not for what training keeps
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: usage._replace(free=150_000))
+    with pytest.raises(DataError, match=r"checkpoint\.pt, which needs 240,000 more bytes"):
+        obtain(dataset(small, EPOCH), "generated", tmp_path, reporter)
 
 
 # -- calibration -------------------------------------------------------------------------------------------
@@ -240,6 +249,20 @@ def test_cards_and_files_that_do_not_fit(policy, tmp_path):
 def test_without_policies_there_is_nothing_to_compare(tmp_path, monkeypatch):
     monkeypatch.setattr(policies, "folders", lambda home: (home / "policies",))
     assert only(tmp_path)[0] == "warn"
+
+
+def test_the_shipped_policies_give_the_returns_recorded_with_them(tmp_path):
+    """What `harness doctor --calibrate` says of this checkout."""
+    assert [finding for finding in calibrate(tmp_path) if finding.level == "FAIL"] == []
+
+
+def test_no_shipped_dataset_promises_a_policy_that_is_not_there(tmp_path):
+    specs = Specs()
+    for name in specs.ids("datasets"):
+        spec = specs.dataset(name)
+        for wanted in spec.generated.policies if spec.generated else ():
+            sizes = (spec.observation_size, spec.action_size)
+            assert policies.wanted(wanted, tmp_path, spec.environment, *sizes).sha256 == wanted.sha256
 
 
 def test_welch_of_samples_that_do_not_vary():
