@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 
@@ -131,6 +133,21 @@ def test_a_compiled_update_does_what_the_plain_one_does(make_task, monkeypatch):
     _, expected, _ = train(make_task("bc"), None, (3,))
     _, found, _ = train(make_task("bc"), None, (3,), compiled=True)
     assert_same(found, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")
+def test_torchs_compiler_takes_two_derivatives_of_one_forward_pass(make_task):
+    """ASPC's outer step; in float64, where fused kernels' other roundings stay small."""
+    task, states = make_task("aspc", alpha_interval=1), []
+    for compiled in (False, True):
+        learner, replay, draws = build(task, "cpu", torch.float64)
+        engine = Engine(learner, replay, draws, compiled=compiled)
+        for step in range(1, 5):
+            engine.step(step)
+        states.append(learner.training_state())
+    for name, tensor in states[0].items():
+        torch.testing.assert_close(states[1][name], tensor, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("algorithm", ["bc", "td3_bc", "aspc"])
