@@ -26,7 +26,7 @@ from harness.datasets import files
 from harness.errors import DataError
 from harness.results.provenance import fingerprint
 from harness.specs import Environment
-from harness.training.engine import Engine, capture_cuda
+from harness.training.engine import Engine, capture_for
 from harness.training.replay import Draws, GrowingReplay
 from harness.training.rollout import episode_seed, roll_out
 
@@ -195,8 +195,7 @@ class OnlineTrainer:
         self._timeouts: list[list[NDArray[np.bool_]]] = [[] for _ in learners]
         batch_size = self._algorithm.hyper.batch_size
         draws = Draws([m.key for m in members], self._replay, batch_size, self._algorithm.noise)
-        capture = capture_cuda if device == "cuda" else None
-        self._engine = Engine(self._algorithm, self._replay, draws, capture)
+        self._engine = Engine(self._algorithm, self._replay, draws, capture_for(device))
         self._epoch = 0
         self.history: dict[str, list[Scored]] = {each.key: [] for each in learners}
         if self._checkpoint.exists():
@@ -225,8 +224,9 @@ class OnlineTrainer:
             while self._epoch < self._epochs:
                 self._gather(pool)
                 if self._epoch > 0:
-                    for step in range((self._epoch - 1) * EPOCH + 1, self._epoch * EPOCH + 1):
-                        self._engine.step(step)
+                    done, end = (self._epoch - 1) * EPOCH, self._epoch * EPOCH
+                    while done < end:
+                        done = self._engine.advance(done, end)
                     self._check_finite()
                 self._epoch += 1
                 if (self._epoch - 1) % self._score_every == 0 or self._epoch == self._epochs:
