@@ -1,34 +1,49 @@
 """Member-steps per second of population training against the loop a researcher would write.
 
 Both sides do the same algorithm on the same data in one process, in turns, so that a slow minute of the
-machine meets both; printed are the medians of both and of their ratio. The eager loop is the plain program in
-``reference/``: one seed, nn.Sequential networks, torch.optim.Adam, `backward()`, and for ASPC autograd's
-second-order gradient through the inner Adam step.
+machine meets both; printed are the medians of both and of their ratio, as rows of a Markdown table. The eager
+loop is the plain program in ``reference/``: one seed, nn.Sequential networks, torch.optim.Adam, `backward()`,
+and for ASPC autograd's second-order gradient through the inner Adam step.
+
+The floor is the time below which no such program gets on this device: operations of the update's matrix
+products over the rate of a large matrix product, or bytes over the bandwidth of a large copy, whichever takes
+longer, phase by phase; rate and bandwidth are measured in the same run. Bytes are those that must move: the
+state is read once, what a step changes of it is written once, the minibatch's rows are read and written, and
+the random numbers are read. State that stays in a cache can beat that.
 
     python benchmarks/training.py [--members 1 4 8] [--algorithms td3_bc aspc] [--rounds 9]
+    python benchmarks/training.py --device cuda --members 1 4 16 64 128 --algorithms bc td3_bc aspc
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import platform
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from algorithms import Batch, algorithm_ids
 from harness.datasets.base import Transitions
+from harness.execution.arithmetic import arithmetic
 from harness.planning.cells import run_record
 from harness.specs import Specs
-from harness.training.engine import Engine, capture_cuda
+from harness.training.engine import Arithmetic, Engine, capture_for, set_precision
+from harness.training.memory import bytes_of_member
 from harness.training.population import Task, build
+from harness.training.replay import BLOCK
 from reference import program
 
 OBSERVATION, ACTION, BATCH, ROWS = 17, 6, 256, 100_000
-# the ratio that each may reach at most; what is not named has the last
+STEPS = {"cpu": 40, "cuda": BLOCK}  # timed at once
+# the ratio that each may reach at most on a CPU; what is not named has the last
 BOUNDS = {
     ("td3_bc", 4): 0.8,
     ("td3_bc", 8): 0.8,
@@ -94,30 +109,135 @@ def task(algorithm: str, members: int, transitions: Transitions) -> Task:
     return Task(algorithm, runs, [transitions] * members, [], 1, 1, 1)
 
 
-def population(
-    algorithm: str, members: int, transitions: Transitions, device: str
-) -> tuple[Callable[[], None], int]:
-    """A function that does one step of all members, and the bytes of the data it holds."""
-    learner, replay, draws = build(task(algorithm, members, transitions), device)
-    engine = Engine(learner, replay, draws, capture_cuda if device == "cuda" else None)
-    step = 0
+class Population:
+    """All members on the device, as `harness reproduce` trains them."""
 
-    def advance() -> None:
-        nonlocal step
-        step += 1
-        engine.step(step)
+    def __init__(
+        self, algorithm: str, members: int, transitions: Transitions, device: str, how: Arithmetic
+    ) -> None:
+        made = task(algorithm, members, transitions)
+        self.learner, self.replay, self.draws = build(made, device)
+        self._engine = Engine(
+            self.learner, self.replay, self.draws, capture_for(device), compiled=how.compiled
+        )
+        self._done = 0
+        each = bytes_of_member(algorithm, made.runs[0].hyperparameters, self.learner.sizes)
+        self.expected = members * each + self.replay.storage.nbytes  # bytes, as the planner packs
 
-    return advance, replay.storage.numel() * replay.storage.element_size()
+    def advance(self, steps: int) -> None:
+        """Do some steps."""
+        end = self._done + steps
+        while self._done < end:
+            self._done = self._engine.advance(self._done, end)
+        self._engine.prepare(end + 1)
 
 
-def seconds(advance: Callable[[], None], steps: int, device: str) -> float:
-    """Seconds per call."""
+@dataclass(frozen=True)
+class Ceilings:
+    """What the device can do at most: operations and bytes a second."""
+
+    operations: float
+    bytes: float
+
+    @classmethod
+    def measured(cls, device: str) -> Ceilings:
+        """Of a large matrix product of random numbers, and of a large copy, read and write counted."""
+        size, length = (8192, 2**28) if device == "cuda" else (1024, 2**25)
+        a, b = torch.randn(2, size, size, device=device)
+        product = torch.empty_like(a)
+        source = torch.randn(length, device=device)
+        target = torch.empty_like(source)
+        best = {
+            name: min(timed(work, device) for _ in range(10))
+            for name, work in {
+                "product": lambda: torch.mm(a, b, out=product),
+                "copy": lambda: target.copy_(source),
+            }.items()
+        }
+        return cls(2 * size**3 / best["product"], 2 * source.nbytes / best["copy"])
+
+    def floor(self, population: Population) -> float:
+        """Least seconds of a step, averaged over the phases as they occur; trains a little on the way."""
+        learner, block = population.learner, population.draws.block(0)
+        batch = population.replay.batch(block.rows[0])
+        noise = {name: values[0] for name, values in block.noise.items()}
+        read = sum(tensor.nbytes for tensor in (block.rows[0], *noise.values()))
+        read += sum(2 * column.nbytes for column in batch)
+        phases = Counter(learner.phase(step) for step in range(1, 10 * BLOCK + 1))
+        total = 0.0
+        for phase, occurring in phases.items():
+            before = {name: tensor.clone() for name, tensor in learner.training_state().items()}
+            with FlopCounterMode(display=False) as counter:
+                learner.update(batch, noise, phase)
+            after = learner.training_state()
+            changed = sum(t.nbytes for name, t in after.items() if not torch.equal(t, before[name]))
+            state = sum(tensor.nbytes for tensor in after.values())
+            least = max(counter.get_total_flops() / self.operations, (state + changed + read) / self.bytes)
+            total += least * occurring / phases.total()
+        return total
+
+
+def timed(work: Callable[[], object], device: str) -> float:
+    """Seconds of one call."""
+    wait(device)
     start = time.perf_counter()
-    for _ in range(steps):
-        advance()
+    work()
+    wait(device)
+    return time.perf_counter() - start
+
+
+def wait(device: str) -> None:
+    """Let the device finish."""
     if device == "cuda":
         torch.cuda.synchronize()
-    return (time.perf_counter() - start) / steps
+
+
+def row(
+    algorithm: str,
+    members: int,
+    plain: Callable[[], None],
+    transitions: Transitions,
+    device: str,
+    how: Arithmetic,
+    ceilings: Ceilings,
+    rounds: int,
+) -> str:
+    """Measure a population against the eager loop."""
+    gc.collect()
+    before = 0
+    if device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_reserved()
+    steps = STEPS[device]
+    ours = Population(algorithm, members, transitions, device, how)
+    ours.advance(steps)
+    memory = f"{(torch.cuda.max_memory_reserved() - before) / 1e6:,.0f}" if device == "cuda" else "–"
+    pairs = [
+        (
+            timed(lambda: [plain() for _ in range(steps)], device) / steps,
+            timed(lambda: ours.advance(steps), device) / steps,
+        )
+        for _ in range(rounds)
+    ]
+    ratio = statistics.median(mine / members / theirs for theirs, mine in pairs)
+    theirs, mine = (statistics.median(column) for column in zip(*pairs, strict=True))
+    bound = f"{BOUNDS.get((algorithm, members), BOUND)}" if device == "cpu" else "–"
+    floor = ceilings.floor(ours)
+    fields = (
+        algorithm,
+        str(members),
+        f"{1e3 * theirs:.2f}",
+        f"{1e3 * mine / members:.3f}",
+        f"{ratio:.3f}",
+        bound,
+        f"{members / mine:,.0f}",
+        f"{1 / ratio:.1f}",
+        f"{floor / mine:.0%}",
+        memory,
+        f"{ours.expected / 1e6:,.0f}",
+    )
+    return f"| {' | '.join(fields)} |"
 
 
 def main() -> None:
@@ -129,34 +249,33 @@ def main() -> None:
     parser.add_argument("--algorithms", nargs="+", default=algorithm_ids(), choices=algorithm_ids())
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--precision", choices=["fp32", "tf32"], help="default: tf32 on CUDA")
+    parser.add_argument("--compile", action="store_true", help="run our updates through torch.compile")
     arguments = parser.parse_args()
     device, transitions = arguments.device, data()
+    how = arithmetic(device, arguments.precision, compiled=arguments.compile)
+    set_precision(how.precision, device)
     name = (
         torch.cuda.get_device_name()
         if device == "cuda"
         else f"{platform.machine()}, {torch.get_num_threads()} threads"
     )
+    ceilings = Ceilings.measured(device)
     print(
-        f"torch {torch.__version__}, {name}; batch {BATCH}, {OBSERVATION} + {ACTION} dimensions, "
-        "robust critic; milliseconds per member-step"
+        f"torch {torch.__version__}, {name}, {how}; batch {BATCH}, {OBSERVATION} + {ACTION} dimensions, "
+        f"robust critic. A matrix product reaches {ceilings.operations / 1e12:.3g} TFLOP/s, a copy "
+        f"{ceilings.bytes / 1e9:.3g} GB/s. Ratio: ours over eager, in milliseconds per member-step.\n\n"
+        "| Algorithm | M | Eager ms | Ours ms | Ratio | Bound | Member-steps/s | × eager | Of the floor "
+        "| Peak MB | Expected MB |\n"
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        flush=True,
     )
-    print(f"{'algorithm':9} {'M':>4} {'eager ms':>9} {'ours ms':>9} {'ratio':>6} {'bound':>6} {'data MB':>8}")
     for algorithm in arguments.algorithms:
         plain = eager(algorithm, transitions, device)
-        seconds(plain, 40, device)
+        timed(lambda plain=plain: [plain() for _ in range(STEPS[device])], device)
         for members in arguments.members:
-            advance, size = population(algorithm, members, transitions, device)
-            seconds(advance, 40, device)
-            pairs = [
-                (seconds(plain, 40, device), seconds(advance, 40, device) / members)
-                for _ in range(arguments.rounds)
-            ]
-            ratio = statistics.median(ours / theirs for theirs, ours in pairs)
-            theirs, ours = (1e3 * statistics.median(column) for column in zip(*pairs, strict=True))
-            bound = BOUNDS.get((algorithm, members), BOUND)
             print(
-                f"{algorithm:9} {members:4} {theirs:9.2f} {ours:9.2f} {ratio:6.2f} "
-                f"{bound:6.1f} {size / 1e6:8.1f}",
+                row(algorithm, members, plain, transitions, device, how, ceilings, arguments.rounds),
                 flush=True,
             )
 

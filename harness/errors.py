@@ -72,3 +72,9 @@ def reason(text: str) -> str:
         return lines[0]
     raised = [match[0] for match in _RAISED.finditer(text)]
     return raised[-1] if raised else lines[-1]
+
+
+class StoppedError(HarnessError):
+    """Interrupted with everything saved; the same command goes on. Exit code 130."""
+
+    exit_code = 130

@@ -43,7 +43,10 @@ def test_wheel_has_the_whole_package(wheel: set[str], package: str) -> None:
 
 
 def test_wheel_has_every_spec(wheel: set[str]) -> None:
-    shipped = {f"harness/shipped_specs/{name}" for name in files("specs", "*.yaml", "*.csv")}
+    shipped = {
+        f"harness/shipped_specs/{name}"
+        for name in files("specs", "*.yaml", "*.csv", "*.json", "*.safetensors")
+    }
     assert "harness/shipped_specs/tables/aspc-table1.yaml" in shipped
     assert shipped == {name for name in wheel if name.startswith("harness/shipped_specs/")}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -89,15 +89,98 @@ def build(
     transitions: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Rows to make instead of the spec's number.")
     ] = None,
+    trained: Annotated[
+        Path | None,
+        typer.Option(
+            "--trained",
+            metavar="DIR",
+            help="Take replay data from this online training instead of training here.",
+        ),
+    ] = None,
     data_home: DataHome = None,
+    lineage: Annotated[Literal["generated"], typer.Option("--data", "--lineage", hidden=True)] = "generated",
 ) -> None:
     """Make datasets by their published recipes.
 
-    What is there stays.
+    What is there stays. Replay data take a training of hours: how many is said first, and Ctrl-C keeps what
+    was done for the next time.
     """
     from harness.datasets.inventory import sized
 
-    _obtain([sized(dataset, transitions) for dataset in _chosen(ctx, names)], "generated", data_home)
+    chosen = [sized(dataset, transitions) for dataset in _chosen(ctx, names)]
+    _obtain(chosen, lineage, data_home, trained)
+
+
+@group.command(
+    "show", epilog=examples("harness data show maze2d-umaze-v1", "harness data show hopper-medium-v2 --json")
+)
+def show(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="DATASET", help="Id of a generated dataset.")],
+    transitions: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Of this size instead of the spec's.")
+    ] = None,
+    data_home: DataHome = None,
+    as_json: Json = False,
+) -> None:
+    """Print the data card of a generated dataset.
+
+    How it was made, with what, its episodes and returns, and the hash of its content.
+    """
+    from harness import datasets
+    from harness.datasets import cards
+    from harness.datasets.inventory import sized
+
+    card = datasets.card(sized(specs_of(ctx).dataset(name), transitions), data_home)
+    if as_json:
+        json_out(card)
+    else:
+        out(cards.markdown(card).removesuffix("\n"))
+
+
+@group.command(
+    "export-minari",
+    epilog=examples("harness data export-minari hopper-medium-v2 --id harness/hopper-medium-v2"),
+)
+def export_minari(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="DATASET", help="Id of a generated dataset.")],
+    minari_id: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="Id in Minari; default: harness/DATASET.")
+    ] = None,
+    transitions: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Of this size instead of the spec's.")
+    ] = None,
+    data_home: DataHome = None,
+) -> None:
+    """Write a generated dataset as a dataset of Minari's.
+
+    It goes to Minari's own folder on this machine; nothing is uploaded.
+    """
+    from harness import datasets
+    from harness.datasets.inventory import sized
+
+    dataset = sized(specs_of(ctx).dataset(name), transitions)
+    out(str(datasets.export_to_minari(dataset, minari_id or f"harness/{name}", data_home)))
+
+
+@group.command("policies", epilog=examples("harness data policies runs/sac --to specs"))
+def policies(
+    ctx: typer.Context,
+    trained: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a finished online training.")],
+    to: Annotated[
+        Path, typer.Option("--to", metavar="SPECS", help="Folder of specs that gets policies and recipes.")
+    ],
+) -> None:
+    """Make policies, their cards and the recipes that use them out of an online training.
+
+    The expert is the best of the last ten scorings, medium the first checkpoint that reaches a third of the
+    expert's return. In SPECS/datasets, the specs of the training's environments get their 'generated' blocks.
+    """
+    from harness.training.ladder import export
+
+    for path in export(trained, specs_of(ctx), to):
+        out(str(path))
 
 
 @group.command(
@@ -151,7 +234,7 @@ def _chosen(ctx: typer.Context, names: list[str]) -> list[Dataset]:
     return [specs.dataset(name) for name in choose(specs, names)]
 
 
-def _obtain(chosen: list[Dataset], lineage: Lineage, home: Path | None) -> None:
+def _obtain(chosen: list[Dataset], lineage: Lineage, home: Path | None, trained: Path | None = None) -> None:
     from harness import datasets
     from harness.execution.data import obtain
     from harness.execution.progress import Reporter
@@ -162,4 +245,4 @@ def _obtain(chosen: list[Dataset], lineage: Lineage, home: Path | None) -> None:
                 reporter.message(f"{dataset.id} ({lineage}) is there already")
                 out(str(datasets.path(dataset, lineage, home)))
             else:
-                out(str(obtain(dataset, lineage, home, reporter)))
+                out(str(obtain(dataset, lineage, home, reporter, trained)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from harness.cli.options import Database, DataHome, Json, database, examples, specs_of
@@ -11,11 +13,21 @@ from harness.errors import DataError
 
 def add_to(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command("doctor", epilog=examples("harness doctor", "harness doctor --json"))(doctor)
+    app.command("doctor", epilog=examples("harness doctor", "harness doctor --calibrate"))(doctor)
 
 
 def doctor(
-    ctx: typer.Context, data_home: DataHome = None, db: Database = None, as_json: Json = False
+    ctx: typer.Context,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate",
+            help="Also evaluate the shipped policies, and compare with the returns recorded with them.",
+        ),
+    ] = False,
+    data_home: DataHome = None,
+    db: Database = None,
+    as_json: Json = False,
 ) -> None:
     """Check whether this machine can do the work.
 
@@ -24,6 +36,11 @@ def doctor(
     from harness.execution.doctor import examine
 
     findings = examine(specs_of(ctx), database(ctx, db), data_home)
+    if calibrate:
+        from harness.datasets import default_home
+        from harness.execution import calibration
+
+        findings += calibration.calibrate(data_home or default_home())
     if as_json:
         json_out(findings)
     else:

@@ -73,6 +73,15 @@ CellIntervals = Annotated[
     Literal["percentile", "bca", "t"],
     typer.Option("--ci", help="Intervals of the cells: percentile or BCa bootstrap, or Student's t."),
 ]
+MatrixPrecision = Annotated[
+    Literal["fp32", "tf32"] | None,
+    typer.Option(
+        "--precision", help="Arithmetic of matrix products; default: tf32 on CUDA; a CPU has only fp32."
+    ),
+]
+Compiled = Annotated[
+    bool, typer.Option("--compile", help="Run updates through torch.compile; needs a C++ compiler.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

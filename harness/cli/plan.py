@@ -11,11 +11,13 @@ import typer
 
 from harness.cli.options import (
     Algorithms,
+    Compiled,
     Database,
     DataHome,
     DataLineage,
     Datasets,
     Json,
+    MatrixPrecision,
     PresetId,
     Seeds,
     Steps,
@@ -31,7 +33,8 @@ from harness.cli.output import count, duration, json_out, out, size, table_out
 if TYPE_CHECKING:
     from harness.planning.cells import ResolvedTable
     from harness.planning.plan import Estimate, Measure, Plan
-    from harness.specs import Specs
+    from harness.planning.populations import Fit
+    from harness.specs import Lineage, Specs
 
 
 def add_to(app: typer.Typer) -> None:
@@ -64,6 +67,8 @@ def plan(
             "--measure", help="Time some real steps of each population, on made-up data, for the estimate."
         ),
     ] = False,
+    precision: MatrixPrecision = None,
+    compiled: Compiled = False,
     as_json: Json = False,
 ) -> None:
     """Say what `reproduce` would train.
@@ -81,7 +86,16 @@ def plan(
         steps=steps,
         lineage=lineage,
     )
-    made = make(resolved, specs_of(ctx), database(ctx, db, preset), data_home, measure=measure)
+    if (precision or compiled) and not measure:
+        raise typer.BadParameter(
+            "these say how to measure; give --measure", param_hint="--precision, --compile"
+        )
+    timer: Measure | None = None
+    if measure:
+        from harness.execution import measure as measuring
+
+        timer = measuring.timer(precision, compiled=compiled)
+    made = make(resolved, specs_of(ctx), database(ctx, db, preset), data_home, timer)
     if as_json:
         json_out(asdict(made) | {"to_train": made.to_train, "remarks": made.remarks})
     else:
@@ -89,9 +103,16 @@ def plan(
 
 
 def make(
-    resolved: ResolvedTable, specs: Specs, url: str, home: Path | None, *, measure: bool = False
+    resolved: ResolvedTable, specs: Specs, url: str, home: Path | None, measure: Measure | None = None
 ) -> Plan:
     """The plan for a database that need not exist yet.
+
+    Args:
+        resolved: the table.
+        specs: those that it was resolved with.
+        url: of the database.
+        home: data folder, None for the default.
+        measure: times steps on this machine's devices; None for estimates from finished runs.
 
     Raises:
         SpecError: the specs are wrong, or do not fit the code.
@@ -101,15 +122,16 @@ def make(
     from harness.results import schema
     from harness.results.store import Store
 
-    timer: Measure | None = None
-    if measure:
-        from harness.execution.measure import seconds_per_step
-
-        timer = seconds_per_step
     if schema.current_version(schema.Location.parse(url)) is None:
-        return make_plan(resolved, specs, None, home=home, measure=timer)
+        return make_plan(resolved, specs, None, home=home, measure=measure, pack=_pack)
     with Store.open(url) as store:
-        return make_plan(resolved, specs, store, home=home, measure=timer)
+        return make_plan(resolved, specs, store, home=home, measure=measure, pack=_pack)
+
+
+def _pack(lineage: Lineage) -> Fit:
+    from harness.execution.packing import Packing
+
+    return Packing.of_gpu(lineage)
 
 
 def print_plan(plan: Plan, same: Callable[[str], str]) -> None:

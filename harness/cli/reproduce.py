@@ -13,10 +13,12 @@ import typer
 from harness.cli import plan as planning
 from harness.cli.options import (
     Algorithms,
+    Compiled,
     Database,
     DataHome,
     DataLineage,
     Datasets,
+    MatrixPrecision,
     PresetId,
     Seeds,
     Steps,
@@ -56,6 +58,8 @@ def reproduce(
     seeds: Seeds = None,
     steps: Steps = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train.")] = "auto",
+    precision: MatrixPrecision = None,
+    compiled: Compiled = False,
     lineage: DataLineage = None,
     data_home: DataHome = None,
     db: Database = None,
@@ -97,6 +101,8 @@ def reproduce(
     chosen = settings(
         device,
         checkpoint_folder(Location.parse(url), data_home),
+        precision=precision,
+        compiled=compiled,
         home=data_home,
         checkpoint_seconds=checkpoint_seconds,
     )

@@ -5,7 +5,7 @@ Loading never downloads and never builds. Everything here raises `harness.errors
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,9 @@ __all__ = [
     "Transitions",
     "available",
     "build",
+    "card",
     "default_home",
+    "export_to_minari",
     "identity",
     "load",
     "missing_message",
@@ -132,8 +134,21 @@ def pull(
             raise DataError(f"{dataset.id} (generated) is made here: run `harness data build {dataset.id}`")
 
 
-def build(dataset: Dataset, lineage: Lineage = "generated", home: Path | None = None) -> Path:
-    """Make a generated dataset, unless it is there.
+def build(
+    dataset: Dataset,
+    lineage: Lineage = "generated",
+    home: Path | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+    rows: Callable[[], generated.Rows] | None = None,
+) -> Path:
+    """Make a generated dataset and its card, unless they are there.
+
+    Args:
+        dataset: The spec as it is used.
+        lineage: 'generated'; no other data are made here.
+        home: The data folder; None: `default_home`.
+        progress: Called with the number of rows made so far, by recipes that take long.
+        rows: Makes the rows of the recipe 'sac-replay', which needs training; no other needs it.
 
     Returns:
         Where the data lie.
@@ -143,11 +158,39 @@ def build(dataset: Dataset, lineage: Lineage = "generated", home: Path | None = 
     """
     match _source(dataset, lineage):
         case GeneratedSource() as source:
-            return generated.build(dataset, source, home or default_home(), identity(dataset, lineage))
+            name = identity(dataset, lineage)
+            return generated.build(dataset, source, home or default_home(), name, progress, rows)
         case _:
             raise DataError(
                 f"{dataset.id} ({lineage}) is not made here: run `harness data pull {dataset.id}`"
             )
+
+
+def card(dataset: Dataset, home: Path | None = None) -> dict[str, Any]:
+    """The data card of a generated dataset that is on this machine; made now where the file has none.
+
+    Raises:
+        DataError: The dataset is not here, or damaged, or no generated one.
+    """
+    return generated.card(dataset, home or default_home(), identity(dataset, "generated"))
+
+
+def export_to_minari(dataset: Dataset, name: str, home: Path | None = None) -> Path:
+    """Write a generated dataset that is on this machine as a dataset of Minari's, without a network.
+
+    Args:
+        dataset: The spec as it is used.
+        name: Its id in Minari, for example ``harness/hopper-medium-v2``.
+        home: The data folder; None: `default_home`.
+
+    Returns:
+        Minari's folder.
+
+    Raises:
+        DataError: The dataset is not here or damaged, or Minari has one of that name or refuses the name.
+    """
+    rows, _ = generated.read(dataset, home or default_home(), identity(dataset, "generated"))
+    return minari.export(dataset, rows, name)
 
 
 def missing_message(missing: Sequence[tuple[Dataset, Lineage]], home: Path | None = None) -> str:

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.datasets import files, hdf5
+from harness.datasets import cards, files, hdf5
 from harness.datasets.base import Transitions, hash_arrays, transitions
 from harness.datasets.qlearning import qlearning
 from harness.errors import DataError, HarnessError
 from harness.results.records import canonical
-from harness.specs.models import Dataset, Environment, GeneratedSource
+from harness.specs.models import Dataset, Environment, GeneratedSource, PolicyFile
 
 Rows = dict[str, NDArray[Any]]
+Progress = Callable[[int], None]
 
 
 def path(dataset: Dataset, home: Path, identity: dict[str, Any]) -> Path:
@@ -27,8 +28,23 @@ def path(dataset: Dataset, home: Path, identity: dict[str, Any]) -> Path:
     return home / "generated" / f"{dataset.id}-{digest[:12]}.hdf5"
 
 
-def build(dataset: Dataset, source: GeneratedSource, home: Path, identity: dict[str, Any]) -> Path:
-    """Make the dataset, unless it is there.
+def build(
+    dataset: Dataset,
+    source: GeneratedSource,
+    home: Path,
+    identity: dict[str, Any],
+    progress: Progress = lambda done: None,
+    rows: Callable[[], Rows] | None = None,
+) -> Path:
+    """Make the dataset and its card, unless they are there.
+
+    Args:
+        dataset: Its spec.
+        source: Its recipe.
+        home: The data folder.
+        identity: `Dataset.identity`.
+        progress: Called with the number of rows made so far.
+        rows: Makes the rows of a recipe that needs training; no other needs it.
 
     Raises:
         DataError: There is no such recipe or version, or the file cannot be written.
@@ -37,20 +53,22 @@ def build(dataset: Dataset, source: GeneratedSource, home: Path, identity: dict[
     target = path(dataset, home, identity)
     with files.locked(target):
         if target.exists():
+            card(dataset, home, identity)
             return target
-        # an estimate: float32 observations, actions and rewards, goals at most, and two flags
+        # an estimate: float32 observations (twice), actions and rewards, and two flags
         files.require_space(
-            target, source.transitions * (4 * (dataset.observation_size + dataset.action_size + 3) + 2)
+            target, source.transitions * (4 * (2 * dataset.observation_size + dataset.action_size + 1) + 2)
         )
-        version, recipe = _RECIPES[source.recipe]
-        if source.version != version:
+        if source.version != VERSIONS[source.recipe]:
             raise DataError(
                 f"{dataset.id} asks for version {source.version} of the recipe {source.recipe!r}, "
-                f"but this harness makes version {version}"
+                f"but this harness makes version {VERSIONS[source.recipe]}"
             )
-        rows = recipe(_environment(dataset), source.transitions, source.seed)
+        made = rows() if rows else _RECIPES[source.recipe](dataset, source, home, progress)
+        content_hash = hash_arrays(made)
         with files.atomic(target) as temporary:
-            _write(temporary, rows, canonical(identity))
+            _write(temporary, made, canonical(identity), content_hash)
+        cards.write(target, cards.describe(made, dataset, identity, content_hash))
     return target
 
 
@@ -65,6 +83,22 @@ def load(
     Raises:
         DataError: The file is missing, damaged, changed or another one.
     """
+    place = path(dataset, home, identity)
+    rows = read(dataset, home, identity)[0]
+    short = len(rows["rewards"]) != source.transitions and source.recipe != "stitched"
+    if short or len(rows["rewards"]) > source.transitions:
+        raise DataError(
+            f"{place} has {len(rows['rewards']):,} rows, not {source.transitions:,}; {_again(dataset)}"
+        )
+    return transitions(qlearning(rows, None), dataset, identity, str(place))
+
+
+def read(dataset: Dataset, home: Path, identity: dict[str, Any]) -> tuple[Rows, str]:
+    """The rows of the file and their hash.
+
+    Raises:
+        DataError: The file is missing, damaged, changed or another one, or its card is of other content.
+    """
     import h5py
 
     place = path(dataset, home, identity)
@@ -73,14 +107,39 @@ def load(
     rows = hdf5.read_rows(place, everything=True)
     with h5py.File(place, "r") as file:
         recorded, content_hash = file.attrs.get("identity"), file.attrs.get("content_hash")
-    again = f"remove the file and run `harness data build {dataset.id}`"
     if recorded != (wanted := canonical(identity)):
-        raise DataError(f"{place} was made for {recorded}, not for {wanted}; {again}")
+        raise DataError(f"{place} was made for {recorded}, not for {wanted}; {_again(dataset)}")
     if content_hash != (found := hash_arrays(rows)):
-        raise DataError(f"{place} was changed: its rows hash to {found}, but were {content_hash}; {again}")
-    if len(rows["rewards"]) != source.transitions:
-        raise DataError(f"{place} has {len(rows['rewards']):,} rows, not {source.transitions:,}; {again}")
-    return transitions(qlearning(rows, None), dataset, identity, str(place))
+        raise DataError(
+            f"{place} was changed: its rows hash to {found}, but were {content_hash}; {_again(dataset)}"
+        )
+    described = cards.read(place)
+    if described is not None and described.get("content_hash") != found:
+        raise DataError(
+            f"{cards.path(place)} describes other content than {place.name} has: "
+            f"{described.get('content_hash')}, not {found}; remove both and run "
+            f"`harness data build {dataset.id}`"
+        )
+    return rows, found
+
+
+def card(dataset: Dataset, home: Path, identity: dict[str, Any]) -> dict[str, Any]:
+    """The card of the file, made now where the file has none.
+
+    Raises:
+        DataError: As `read`, or the card cannot be written.
+    """
+    place = path(dataset, home, identity)
+    found = cards.read(place) if place.is_file() else None
+    if found is None:
+        rows, content_hash = read(dataset, home, identity)
+        found = cards.describe(rows, dataset, identity, content_hash)
+        cards.write(place, found)
+    return found
+
+
+def _again(dataset: Dataset) -> str:
+    return f"remove the file and run `harness data build {dataset.id}`"
 
 
 def missing(dataset: Dataset, home: Path, identity: dict[str, Any]) -> str:
@@ -162,10 +221,83 @@ def maze2d_waypoints(environment: Environment, rows: int, seed: int) -> Rows:
     return walk(layout, environment.max_episode_steps, rows, seed)
 
 
-# name -> version, raised by any change that changes the data, and the code
-_RECIPES: dict[str, tuple[int, Callable[[Environment, int, int], Rows]]] = {
-    "random-policy": (1, random_policy),
-    "maze2d-waypoints": (1, maze2d_waypoints),
+def policy_rollout(
+    dataset: Dataset, source: GeneratedSource, home: Path, progress: Progress = lambda done: None
+) -> Rows:
+    """A trained policy's drawn actions, episode after episode, as D4RL's ``collect_data.py``.
+
+    Returns:
+        See `harness.datasets.rollouts.collect`.
+
+    Raises:
+        DataError: The policy's file is missing, another one, or does not fit the environment.
+    """
+    return _rolled_out(dataset, source.policies[0], source.transitions, source.seed, home, progress)
+
+
+def stitched(
+    dataset: Dataset, source: GeneratedSource, home: Path, progress: Progress = lambda done: None
+) -> Rows:
+    """The rows of a first policy up to its last finished episode, then those of a second.
+
+    As D4RL's ``stitch_dataset.py``: no episode of the first is left open, so half of the wanted rows less the
+    open episode's come from the first, and half from the second.
+
+    Raises:
+        DataError: As `policy_rollout`.
+    """
+    half = source.transitions // 2
+    first = _rolled_out(dataset, source.policies[0], half, source.seed, home, progress)
+    rest = source.transitions - half
+    second = _rolled_out(
+        dataset, source.policies[1], rest, source.seed, home, lambda done: progress(half + done)
+    )
+    return stitch(first, second, source.transitions)
+
+
+def stitch(first: Rows, second: Rows, largest: int) -> Rows:
+    """All of the first up to its last end of an episode, then the second, at most ``largest`` rows.
+
+    Where no episode of the first has ended, D4RL keeps its first row; so does this.
+    """
+    ends = np.flatnonzero(first["terminals"] | first["timeouts"])
+    kept = int(ends[-1]) + 1 if len(ends) else 1
+    return {name: np.concatenate([first[name][:kept], second[name]])[:largest] for name in first}
+
+
+def _rolled_out(
+    dataset: Dataset, wanted: PolicyFile, rows: int, seed: int, home: Path, progress: Progress
+) -> Rows:
+    from harness.datasets import policies, rollouts
+
+    environment = _environment(dataset)
+    policy = policies.wanted(wanted, home, environment, dataset.observation_size, dataset.action_size)
+    return rollouts.collect(policy, environment, rows, seed, progress=progress)
+
+
+def _untrained(dataset: Dataset, source: GeneratedSource, home: Path, progress: Progress) -> Rows:
+    raise DataError(f"{dataset.id} (generated) needs training: run `harness data build {dataset.id}`")
+
+
+#: Recipe -> version, raised by any change that changes the data.
+VERSIONS = {
+    "random-policy": 1,
+    "maze2d-waypoints": 1,
+    "policy-rollout": 1,
+    "stitched": 1,
+    "sac-replay": 1,
+}
+
+_RECIPES: dict[str, Callable[[Dataset, GeneratedSource, Path, Progress], Rows]] = {
+    "random-policy": lambda dataset, source, home, progress: random_policy(
+        _environment(dataset), source.transitions, source.seed
+    ),
+    "maze2d-waypoints": lambda dataset, source, home, progress: maze2d_waypoints(
+        _environment(dataset), source.transitions, source.seed
+    ),
+    "policy-rollout": policy_rollout,
+    "stitched": stitched,
+    "sac-replay": _untrained,
 }
 
 
@@ -175,14 +307,14 @@ def _environment(dataset: Dataset) -> Environment:
     return dataset.environment
 
 
-def _write(target: Path, rows: Rows, made_for: str) -> None:
+def _write(target: Path, rows: Rows, made_for: str, content_hash: str) -> None:
     import h5py
 
     with h5py.File(target, "w") as file:
         for name, array in rows.items():
             file.create_dataset(name, data=array)
         file.attrs["identity"] = made_for
-        file.attrs["content_hash"] = hash_arrays(rows)
+        file.attrs["content_hash"] = content_hash
         # not part of the identity, but what to look at if two machines disagree on the content
         for package in ("gymnasium", "mujoco", "numpy"):
             file.attrs[f"{package}_version"] = importlib.metadata.version(package)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.datasets.base import Transitions, transitions
+from harness.datasets import files
+from harness.datasets.base import Arrays, Transitions, transitions
 from harness.errors import DataError
 from harness.specs.models import Dataset, MinariSource
 
@@ -89,6 +94,106 @@ def load(dataset: Dataset, source: MinariSource, identity: dict[str, Any]) -> Tr
         "next_actions": np.concatenate([_next(np.asarray(episode.actions)) for episode in episodes]),
     }
     return transitions(arrays, dataset, identity, where)
+
+
+def export(dataset: Dataset, rows: Arrays, name: str) -> Path:
+    """Write rows in D4RL's layout as a dataset of Minari's, in Minari's own folder.
+
+    Rows up to a terminal or a cut become an episode; open rows at the end become a truncated one.
+    An episode's last observation is the file's ``next_observations``. A file without them lacks it: where the
+    episode was cut, its last row then gives the observation alone; where it ended by itself, that row's own
+    observation stands in, since nothing is ever read from there.
+
+    Args:
+        dataset: Its spec, with an environment.
+        rows: D4RL's fields.
+        name: The id in Minari.
+
+    Returns:
+        Minari's folder for it.
+
+    Raises:
+        DataError: Minari has one of that name, or the name, the disk or Minari does not allow it.
+    """
+    import gymnasium
+    import minari
+    from minari.dataset.minari_dataset import parse_dataset_id
+    from minari.namespace import create_namespace, list_local_namespaces
+
+    target = path(MinariSource(id=name))
+    try:
+        namespace = parse_dataset_id(name)[0]
+    except (ValueError, TypeError) as error:  # without a version it is a TypeError
+        raise DataError(f"{name!r} is no id that Minari takes; write it as harness/{dataset.id}") from error
+    if target.exists():
+        raise DataError(f"Minari has a dataset {name!r} already, at {target}; remove it or choose another id")
+    box = gymnasium.spaces.Box
+    environment = dataset.environment
+    own = environment is None or environment.id.startswith("harness/")
+    root = target.parents[len(Path(name).parts) - 1]
+    with files.explained(target), warnings.catch_warnings():
+        # about fields that are left out, and about Gymnasium's '-v4' environments
+        warnings.simplefilter("ignore")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".harness-", dir=root) as temporary, _kept_in(temporary):
+            minari.create_dataset_from_buffers(
+                name,
+                _episodes(rows),
+                env=None if own or environment is None else environment.id,
+                observation_space=box(-np.inf, np.inf, (dataset.observation_size,), np.float32),
+                action_space=box(-1.0, 1.0, (dataset.action_size,), np.float32),
+                algorithm_name=None if dataset.generated is None else dataset.generated.recipe,
+                ref_min_score=dataset.reference.minimum,
+                ref_max_score=dataset.reference.maximum,
+                description=f"{dataset.id}, made by harness: {dataset.identity('generated')}",
+            )
+            (Path(temporary) / name).rename(target)
+        if namespace is not None and namespace not in list_local_namespaces():
+            create_namespace(namespace)
+    return target
+
+
+@contextlib.contextmanager
+def _kept_in(folder: str) -> Iterator[None]:
+    """Minari writes there: a dataset gets its place only when it is whole."""
+    before = os.environ.get("MINARI_DATASETS_PATH")
+    os.environ["MINARI_DATASETS_PATH"] = folder
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["MINARI_DATASETS_PATH"]
+        else:
+            os.environ["MINARI_DATASETS_PATH"] = before
+
+
+def _episodes(rows: Arrays) -> Iterator[Any]:
+    from minari.data_collector import EpisodeBuffer
+
+    ends = np.flatnonzero(rows["terminals"] | rows["timeouts"]).tolist()
+    count, start, number = len(rows["rewards"]), 0, 0
+    for end in ends if ends and ends[-1] == count - 1 else [*ends, count - 1]:
+        terminal = bool(rows["terminals"][end])
+        observations = rows["observations"][start : end + 1]
+        stop = end + 1
+        if "next_observations" in rows:
+            observations = np.concatenate([observations, rows["next_observations"][end : end + 1]])
+        elif terminal:
+            observations = np.concatenate([observations, observations[-1:]])
+        else:
+            stop = end
+        steps, last = stop - start, np.arange(stop - start) == stop - start - 1
+        if steps:
+            yield EpisodeBuffer(
+                id=number,
+                observations=observations.astype(np.float32),
+                actions=rows["actions"][start:stop].astype(np.float32),
+                rewards=rows["rewards"][start:stop],
+                terminations=last & terminal,
+                truncations=last & (not terminal),
+            )
+            number += 1
+        start = end + 1
 
 
 def missing(dataset: Dataset, source: MinariSource) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness import datasets
+from harness.datasets.generated import Rows
 from harness.errors import DataError
 from harness.execution.progress import Reporter
 from harness.specs import Dataset, Lineage
@@ -40,11 +41,24 @@ def prepare(wanted: Iterable[Dataset], lineage: Lineage, home: Path | None, repo
         )
 
 
-def obtain(dataset: Dataset, lineage: Lineage, home: Path | None, reporter: Reporter) -> Path:
-    """Build or download one dataset, with a bar."""
+def obtain(
+    dataset: Dataset, lineage: Lineage, home: Path | None, reporter: Reporter, trained: Path | None = None
+) -> Path:
+    """Build or download one dataset, with a bar.
+
+    Args:
+        dataset: which.
+        lineage: from which source.
+        home: data folder, None for the default.
+        reporter: progress for the user.
+        trained: an online training whose transitions a replay dataset is to take; None trains it here.
+
+    Raises:
+        DataError: it cannot be had.
+        StoppedError: a build that can go on later was interrupted.
+    """
     if lineage == "generated":
-        reporter.message(f"building {dataset.id} (generated data)")
-        return datasets.build(dataset, lineage, home)
+        return _build(dataset, home, reporter, trained)
     reporter.message(f"downloading {dataset.id} ({lineage})")
     bar = None
 
@@ -55,3 +69,25 @@ def obtain(dataset: Dataset, lineage: Lineage, home: Path | None, reporter: Repo
         bar.advance(done)
 
     return datasets.pull(dataset, lineage, home, progress=progress)
+
+
+def _build(dataset: Dataset, home: Path | None, reporter: Reporter, trained: Path | None) -> Path:
+    reporter.message(f"building {dataset.id} (generated data)")
+    source = dataset.generated
+    if source is not None and source.recipe == "sac-replay":
+
+        def rows() -> Rows:
+            from harness.execution.gathering import replay
+
+            return replay(dataset, source, home or datasets.default_home(), reporter, trained)
+
+        return datasets.build(dataset, "generated", home, rows=rows)
+    bar = None
+
+    def progress(done: int) -> None:
+        nonlocal bar
+        if bar is None:
+            bar = reporter.bar(dataset.id, source.transitions if source else 0, 0, "rows")
+        bar.advance(done)
+
+    return datasets.build(dataset, "generated", home, progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import threading
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -18,12 +20,14 @@ from algorithms import algorithm_class, source_hash
 from harness import datasets
 from harness.datasets import Transitions
 from harness.errors import DataError, HarnessError, reason
+from harness.execution.arithmetic import arithmetic
 from harness.execution.data import prepare
+from harness.execution.packing import Packing
 from harness.execution.progress import Bar, Reporter
 from harness.planning.cells import ResolvedTable
 from harness.planning.dependencies import all_keys, open_runs, read_values, waiting
 from harness.planning.plan import CAPACITIES
-from harness.planning.populations import PlannedRun, Population, populations, split_by
+from harness.planning.populations import PlannedRun, Population, halved, populations, split_by
 from harness.planning.validation import check
 from harness.results.leases import LEASE_SECONDS, LeaseLostError
 from harness.results.provenance import fingerprint
@@ -32,6 +36,7 @@ from harness.results.store import RunState, Store
 from harness.specs import Environment, Specs
 from harness.training import checkpoints
 from harness.training.checkpoints import Checkpoint
+from harness.training.engine import PLAIN, Arithmetic, Precision
 from harness.training.population import Options, Task, Trainer
 from harness.training.population import Outcome as TrainingOutcome
 from harness.training.workers import EvaluationPool
@@ -46,16 +51,18 @@ class Settings:
         checkpoints: folder of the checkpoints.
         home: data folder, None for the default.
         checkpoint_seconds: at least this long between two checkpoints of a population.
-        capacity: most members of one population.
+        capacity: most members of one population; None for as many as the GPU's memory holds.
         workers: evaluation processes.
+        arithmetic: how to compute.
     """
 
     device: str
     checkpoints: Path
     home: Path | None = None
     checkpoint_seconds: float = 60.0
-    capacity: int = 8
+    capacity: int | None = 8
     workers: int = 1
+    arithmetic: Arithmetic = PLAIN
 
 
 @dataclass(frozen=True)
@@ -68,16 +75,25 @@ class Outcome:
     interrupted: bool
 
 
-def settings(device: str, checkpoint_folder: Path, **changes: object) -> Settings:
+def settings(
+    device: str,
+    checkpoint_folder: Path,
+    *,
+    precision: Precision | None = None,
+    compiled: bool = False,
+    **changes: object,
+) -> Settings:
     """Settings that suit a device.
 
     Args:
         device: 'auto', 'cpu' or 'cuda'.
         checkpoint_folder: of the checkpoints.
+        precision: of matrix products; None for TF32 on CUDA and float32 on a CPU.
+        compiled: run updates through torch.compile.
         changes: fields to set otherwise.
 
     Raises:
-        HarnessError: CUDA is asked for and not there.
+        HarnessError: CUDA, TF32 or a compiler is asked for and not there.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -86,8 +102,9 @@ def settings(device: str, checkpoint_folder: Path, **changes: object) -> Setting
     cores = os.cpu_count() or 1
     gpu = device == "cuda"
     fields: dict[str, object] = {
-        "capacity": CAPACITIES["gpu" if gpu else "cpu"],
+        "capacity": None if gpu else CAPACITIES["cpu"],
         "workers": max(1, cores - 2 if gpu else cores // 2),
+        "arithmetic": arithmetic(device, precision, compiled=compiled),
     }
     return Settings(device=device, checkpoints=checkpoint_folder, **(fields | changes))  # type: ignore[arg-type]
 
@@ -141,7 +158,8 @@ def train_missing(
     with EvaluationPool(settings.workers) as pool:
         for rank in sorted({run.cell.rank for run in todo}):
             ready = _ready([run for run in todo if run.cell.rank == rank], resolved, store, reporter)
-            for population in populations(ready, settings.capacity):
+            capacity = settings.capacity or Packing.of_gpu(resolved.lineage)
+            for population in populations(ready, capacity):
                 if stop():
                     return _outcome(counts, interrupted=True)
                 claimed = store.claim(population.keys)
@@ -149,15 +167,51 @@ def train_missing(
                 try:
                     with _heartbeat(claimed, store, reporter) as lost:
                         fit = _fail_unfit(split_by(population, [claimed]), store, reporter, counts)
-                        for part, checkpoint in _resumable(fit, store, settings):
-                            execution = _Execution(
-                                resolved, part, checkpoint, store, settings, pool, reporter
-                            )
-                            if execution.run(stop, lost, counts):
-                                return _outcome(counts, interrupted=True)
+                        if isinstance(capacity, Packing):
+                            for each in fit:
+                                taken = capacity.describe(each.runs)
+                                reporter.message(f"{each.algorithm}, {len(each.runs)} runs at once: {taken}")
+                        if _train_or_halve(
+                            fit, resolved, store, settings, pool, reporter, stop, lost, counts
+                        ):
+                            return _outcome(counts, interrupted=True)
                 finally:
                     store.release(claimed)
     return _outcome(counts, interrupted=False)
+
+
+def _train_or_halve(
+    left: list[Population],
+    resolved: ResolvedTable,
+    store: Store,
+    settings: Settings,
+    pool: EvaluationPool,
+    reporter: Reporter,
+    stop: Callable[[], bool],
+    lost: Set[str],
+    counts: Counter[str],
+) -> bool:
+    """Train claimed populations, in halves where the device's memory is too small; True if interrupted."""
+    while left:
+        population, *left = left
+        for part, checkpoint in _resumable([population], store, settings):
+            execution = _Execution(resolved, part, checkpoint, store, settings, pool, reporter)
+            match execution.run(stop, lost, counts):
+                case "interrupted":
+                    return True
+                case "too large":
+                    pool.discard()
+                    gc.collect()  # what was trained hangs in cycles
+                    torch.cuda.empty_cache()
+                    running = [key for key, s in store.runs(part.keys).items() if s.status == "running"]
+                    halves = [half for each in split_by(part, [running]) for half in halved(each)]
+                    sizes = " and then ".join(str(len(half.runs)) for half in halves)
+                    reporter.message(
+                        f"{execution.label}: more than the device's memory holds; going on from the last "
+                        f"checkpoint with {sizes} at once"
+                    )
+                    left = [*halves, *left]
+    return False
 
 
 def _ready(
@@ -284,23 +338,25 @@ class _Execution:
         self._failed = 0
         self._bar: Bar | None = None
 
-    def run(self, stop: Callable[[], bool], lost: Set[str], counts: Counter[str]) -> bool:
+    def run(
+        self, stop: Callable[[], bool], lost: Set[str], counts: Counter[str]
+    ) -> Literal["ended", "interrupted", "too large"]:
         """Train until done, `stop` says so or some of the runs are `lost`; adds to `counts`.
 
         Returns:
-            whether `stop` said so.
+            how it ended. One run alone is never too large: it fails.
         """
         path = self._settings.checkpoints / checkpoint_name(self._population.keys)
         try:
             self._record_environment(path.stem)
             self._record_values()
             outcome = self._train_or_fail(path, lambda: stop() or not lost.isdisjoint(self._runs))
-            if outcome is None:
-                return False
+            if isinstance(outcome, str):
+                return outcome
             if gone := [key for key in self._runs if key in lost]:
                 raise LeaseLostError(gone)
             if outcome.interrupted:
-                return True
+                return "interrupted"
             seconds = outcome.seconds
             self._store.finish(outcome.finished, seconds, seconds / len(self._runs))
             counts["finished"] += len(outcome.finished)
@@ -312,17 +368,21 @@ class _Execution:
             counts["failed"] += self._failed
             if self._bar:
                 self._bar.done()
-        return False
+        return "ended"
 
-    def _train_or_fail(self, path: Path, stop: Callable[[], bool]) -> TrainingOutcome | None:
-        """Train; None if that failed, which is a row of the database: other populations go on."""
+    def _train_or_fail(
+        self, path: Path, stop: Callable[[], bool]
+    ) -> TrainingOutcome | Literal["ended", "too large"]:
+        """Train; a failure is a row of the database: other populations go on."""
         try:
             return self._train(path, stop)
         except HarnessError:
             raise
-        except Exception:
+        except Exception as error:
+            if _out_of_memory(error) and len(self._runs) > 1:
+                return "too large"
             self._fail_all(traceback.format_exc())
-            return None
+            return "ended"
 
     def _train(self, path: Path, stop: Callable[[], bool]) -> TrainingOutcome:
         protocol, data = self._resolved.protocol, self._load()
@@ -335,11 +395,15 @@ class _Execution:
             evaluate_every=protocol.evaluate_every,
             episodes=protocol.episodes,
         )
-        options = Options(device=self._settings.device, checkpoint_seconds=self._settings.checkpoint_seconds)
+        options = Options(
+            device=self._settings.device,
+            arithmetic=self._settings.arithmetic,
+            checkpoint_seconds=self._settings.checkpoint_seconds,
+        )
         trainer = Trainer(task, self, self._pool, path, options, self._checkpoint)
         del data, task  # the replay holds the transitions; they are not held twice
         start = self._checkpoint.step if self._checkpoint else 0
-        self._bar = self._reporter.bar(self._label(), protocol.steps, start)
+        self._bar = self._reporter.bar(self.label, protocol.steps, start)
         return trainer.train(stop)
 
     def _fail_all(self, text: str) -> None:
@@ -347,7 +411,9 @@ class _Execution:
             if state.status == "running":
                 self.failed(key, state.step or 0, text)
 
-    def _label(self) -> str:
+    @property
+    def label(self) -> str:
+        """The population, for the user."""
         columns = sorted({run.cell.column.label for run in self._population.runs})
         names = sorted({run.cell.dataset.id for run in self._population.runs})
         rows = names[0] if len(names) == 1 else f"{len(names)} datasets"
@@ -369,7 +435,7 @@ class _Execution:
         now = fingerprint(
             source_hash(self._population.algorithm),
             device=_device_name(self._settings.device),
-            precision="float32",
+            precision=str(self._settings.arithmetic),
             cuda=torch.version.cuda or "none",
         )
         states = self._store.runs(self._runs)
@@ -444,6 +510,13 @@ class _Execution:
         """Move the bar."""
         if self._bar:
             self._bar.advance(step)
+
+
+def _out_of_memory(error: BaseException | None) -> bool:
+    """Whether the device's memory was too small; a graph's broken capture hides that behind another error."""
+    while error and not isinstance(error, torch.OutOfMemoryError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _environment(run: PlannedRun) -> Environment:

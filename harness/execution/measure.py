@@ -13,29 +13,51 @@ import torch
 from numpy.typing import NDArray
 
 from harness.datasets.base import Transitions
-from harness.planning.plan import Kind
+from harness.execution.arithmetic import arithmetic
+from harness.planning.plan import Kind, Measure
 from harness.planning.populations import Population
 from harness.specs import Dataset
-from harness.training.engine import Engine, capture_cuda
+from harness.training.engine import PLAIN, Arithmetic, Engine, Precision, capture_for, set_precision
 from harness.training.population import Task, build
 from harness.training.replay import BLOCK
 
 _ROWS = 2_000
 _CYCLE = 1_000  # steps over which the phases of the update cycle are counted
-_REPEATS = {"cpu": 3, "gpu": 30}
+_REPEATS = 3  # of a phase on a CPU
 _DRAWS = 3
+_BLOCKS = 3  # on a GPU
 
 
-def seconds_per_step(population: Population, kind: Kind) -> float:
+def timer(precision: Precision | None = None, *, compiled: bool = False) -> Measure:
+    """A function that times steps of a population on a device of this machine.
+
+    Args:
+        precision: of a GPU's matrix products, None for TF32; a CPU's are in float32 whatever is asked.
+        compiled: run updates through torch.compile.
+
+    Raises:
+        HarnessError: see `arithmetic`.
+    """
+    cuda = torch.cuda.is_available()
+    on: dict[Kind, Arithmetic] = {"cpu": arithmetic("cpu", None if cuda else precision, compiled=compiled)}
+    if cuda:
+        on["gpu"] = arithmetic("cuda", precision, compiled=compiled)
+    return lambda population, kind: seconds_per_step(population, kind, on[kind])
+
+
+def seconds_per_step(population: Population, kind: Kind, how: Arithmetic = PLAIN) -> float:
     """The mean time of one training step of a whole population, evaluations left out.
 
-    Each phase of the update cycle is run some times, and weighs as much as it occurs.
+    On a CPU each phase of the update cycle is run some times, and weighs as much as it occurs. On a GPU,
+    where whole cycles are launched at once, some blocks of steps are run.
 
     Args:
         population: what to train; its data are made up.
         kind: which device of this machine.
+        how: how to compute.
     """
     device = {"cpu": "cpu", "gpu": "cuda"}[kind]
+    set_precision(how.precision, device)
     # any number in the place of a value that is not known yet: it changes no operation
     records = [replace(run.record, resolved=dict.fromkeys(run.cell.sources, 1.0)) for run in population.runs]
     data = {run.cell.dataset.id: _made_up(run.cell.dataset) for run in population.runs}
@@ -51,12 +73,21 @@ def seconds_per_step(population: Population, kind: Kind) -> float:
         ),
         device,
     )
-    engine = Engine(algorithm, replay, draws, capture_cuda if kind == "gpu" else None)
+    engine = Engine(algorithm, replay, draws, capture_for(device), compiled=how.compiled)
+    if kind == "gpu":
+
+        def block(index: int) -> None:
+            done, end = index * BLOCK, (index + 1) * BLOCK
+            while done < end:
+                done = engine.advance(done, end)
+            engine.prepare(end + 1)
+
+        return _time(block, range(1 + _BLOCKS), kind) / BLOCK
     phases = [algorithm.phase(step) for step in range(1, _CYCLE + 1)]
     counts, first = Counter(phases), {phase: phases.index(phase) + 1 for phase in phases}
     drawing = _time(draws.block, range(_DRAWS), kind) / BLOCK
     return drawing + sum(
-        occurring / _CYCLE * _time(engine.step, [first[phase]] * (1 + _REPEATS[kind]), kind)
+        occurring / _CYCLE * _time(engine.step, [first[phase]] * (1 + _REPEATS), kind)
         for phase, occurring in counts.items()
     )
 

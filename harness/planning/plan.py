@@ -17,13 +17,15 @@ from harness.results.store import RunState, Store
 from harness.specs import D4RLSource, Dataset, GeneratedSource, Lineage, Specs
 
 if TYPE_CHECKING:
-    from harness.planning.populations import Population
+    from harness.planning.populations import Fit, Population
 
 Kind = Literal["cpu", "gpu"]
-#: Most members of one population. Populations train one after another.
+#: Most members of one population where memory does not decide. Populations train one after another.
 CAPACITIES: Mapping[Kind, int] = {"cpu": 8, "gpu": 64}
 #: Seconds of one step of a whole population on a device of this machine.
 Measure = Callable[["Population", Kind], float]
+#: How many runs fit into the memory of this machine's GPU.
+Pack = Callable[[Lineage], "Fit"]
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Estimate:
         device: its name; '' for a GPU that is neither here nor known to the database.
         kind: 'cpu' or 'gpu'.
         here: whether it is a device of this machine.
-        capacity: most runs that train at once.
+        capacity: most runs that train at once; on a GPU of this machine, as its memory allows.
         populations: batched programs that the runs make, one after another.
         seconds: device time of the runs whose rate is known; 0 where none is.
         unknown: algorithms whose rate is not known.
@@ -167,6 +169,7 @@ def plan(
     *,
     home: Path | None = None,
     measure: Measure | None = None,
+    pack: Pack | None = None,
 ) -> Plan:
     """What a table needs less what a database holds. Nothing is written.
 
@@ -177,6 +180,7 @@ def plan(
         home: data folder, None for the default.
         measure: times a step of a population on a device of this machine; None to estimate these devices,
             too, from finished runs.
+        pack: asked where there is a GPU; None for as many runs as one has whose memory is not known.
 
     Raises:
         SpecError: there is something to train, and the specs are wrong or do not fit the code.
@@ -212,7 +216,7 @@ def plan(
         ),
         also=_also(resolved, {key: run for key, run in todo.items() if key not in shown}),
         waiting=tuple(waits),
-        estimates=tuple(_estimates(todo, states, store, measure)) if todo else (),
+        estimates=tuple(_estimates(todo, states, store, measure, pack, resolved.lineage)) if todo else (),
         absent=tuple(dataset.id for dataset in absent),
         disk=sum(_size(dataset, resolved.lineage) for dataset in absent),
         extra_seeds=resolved.extra_seeds,
@@ -270,6 +274,8 @@ def _estimates(
     states: Mapping[str, RunState],
     store: Store | None,
     measure: Measure | None,
+    pack: Pack | None,
+    lineage: Lineage,
 ) -> Iterable[Estimate]:
     import torch
 
@@ -282,20 +288,24 @@ def _estimates(
     runs = [PlannedRun(run, cell) for run, cell in todo.values()]
     steps = {run.key: _steps_left(run, states) for run, _ in todo.values()}
     algorithms = dict.fromkeys(str(run.record.configuration["algorithm"]) for run in runs)
-    grouped = {kind: populations(runs, capacity) for kind, capacity in CAPACITIES.items()}
+    usual = {kind: populations(runs, capacity) for kind, capacity in CAPACITIES.items()}
     devices = list(dict.fromkeys([*here, *rates]))
     if all(device.kind == "cpu" for device in devices):
         devices.append(_Device("", "gpu"))
     for device in devices:
         known = rates.get(device, _Rates({}, 0))
         now = device in here and measure is not None
+        grouped, capacity = usual[device.kind], CAPACITIES[device.kind]
+        if pack and device in here and device.kind == "gpu":
+            grouped = populations(runs, pack(lineage))
+            capacity = max(len(population.runs) for population in grouped)
         yield Estimate(
             device=device.name,
             kind=device.kind,
             here=device in here,
-            capacity=CAPACITIES[device.kind],
-            populations=len(grouped[device.kind]),
-            seconds=_measured(grouped[device.kind], steps, device.kind, measure)
+            capacity=capacity,
+            populations=len(grouped),
+            seconds=_measured(grouped, steps, device.kind, measure)
             if now and measure
             else sum(
                 known.by_algorithm.get(str(run.record.configuration["algorithm"]), 0.0)

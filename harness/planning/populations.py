@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from algorithms import algorithm_class
@@ -32,7 +32,11 @@ class Population:
         return tuple(run.record.key for run in self.runs)
 
 
-def populations(runs: Iterable[PlannedRun], capacity: int) -> list[Population]:
+#: Of runs of one shape, how many of the first can train together; at least one.
+Fit = Callable[[Sequence[PlannedRun]], int]
+
+
+def populations(runs: Iterable[PlannedRun], capacity: int | Fit) -> list[Population]:
     """Group runs, at most `capacity` to a population, lower ranks first, else keeping their order.
 
     Runs of a higher rank may read values from those of a lower one, so they never share a population. Seeds
@@ -41,11 +45,14 @@ def populations(runs: Iterable[PlannedRun], capacity: int) -> list[Population]:
     groups: dict[str, list[PlannedRun]] = {}
     for run in sorted(runs, key=lambda run: run.cell.rank):
         groups.setdefault(shape(run), []).append(run)
-    return [
-        Population(members[0].record.configuration["algorithm"], tuple(members[start : start + capacity]))
-        for members in groups.values()
-        for start in range(0, len(members), capacity)
-    ]
+    made = []
+    for members in groups.values():
+        algorithm, left = members[0].record.configuration["algorithm"], members
+        while left:
+            count = capacity(left) if callable(capacity) else capacity
+            made.append(Population(algorithm, tuple(left[:count])))
+            left = left[count:]
+    return made
 
 
 def shape(run: PlannedRun) -> str:
@@ -66,6 +73,13 @@ def shape(run: PlannedRun) -> str:
 @functools.cache  # asked once a run, and each time the class is looked for in the folder
 def _static_names(algorithm: str) -> frozenset[str]:
     return algorithm_class(algorithm).Hyperparameters.static_names()
+
+
+def halved(population: Population) -> list[Population]:
+    """A population in two, or as it is where it has but one run."""
+    middle = (len(population.runs) + 1) // 2
+    parts = population.runs[:middle], population.runs[middle:]
+    return [Population(population.algorithm, part) for part in parts if part]
 
 
 def split_by(population: Population, groups: Sequence[Sequence[str]]) -> list[Population]:

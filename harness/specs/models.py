@@ -131,13 +131,43 @@ class MinariSource(Model):
     id: str
 
 
+class PolicyFile(Model):
+    """A trained policy that acts for a recipe; the hash pins its bytes."""
+
+    id: Id = Field(description="name of the file in specs/policies, without .safetensors")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
 class GeneratedSource(Model):
     """A dataset made here; the recipe and its fields are its identity."""
 
-    recipe: Literal["random-policy", "maze2d-waypoints"]
+    recipe: Literal["random-policy", "maze2d-waypoints", "policy-rollout", "stitched", "sac-replay"]
     version: int = Field(ge=1, description="raised when the recipe's code changes the data it makes")
     seed: int = Field(ge=0)
-    transitions: int = Field(gt=0, description="rows written, as D4RL counts them")
+    transitions: int = Field(gt=0, description="rows written, as D4RL counts them; of 'stitched', at most")
+    policies: tuple[PolicyFile, ...] = Field(
+        default=(), description="who acts: one for 'policy-rollout', two, in order, for 'stitched'"
+    )
+    hyperparameters_sha256: str | None = Field(
+        default=None, pattern=r"^[0-9a-f]{64}$", description="of SAC's hyperparameters, for 'sac-replay'"
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> GeneratedSource:
+        wanted = {"policy-rollout": 1, "stitched": 2}.get(self.recipe, 0)
+        if len(self.policies) != wanted:
+            raise ValueError(f"the recipe {self.recipe!r} takes {wanted} policies, got {len(self.policies)}")
+        if (self.hyperparameters_sha256 is not None) != (self.recipe == "sac-replay"):
+            raise ValueError("hyperparameters_sha256 belongs to the recipe 'sac-replay', and it to that")
+        return self
+
+    @property
+    def identity(self) -> dict[str, str | int]:
+        """What makes the data, as plain values; fields that the recipe has no use for are left out."""
+        named: dict[str, str | int] = self.model_dump(exclude={"policies"}, exclude_none=True)
+        if self.policies:
+            named["policies"] = " ".join(f"{policy.id}@{policy.sha256}" for policy in self.policies)
+        return named
 
 
 class Dataset(Model):
@@ -168,7 +198,7 @@ class Dataset(Model):
         if lineage == "minari" and self.minari:
             return named | {"minari": self.minari.id}
         if lineage == "generated" and self.generated:
-            named |= self.generated.model_dump()
+            named |= self.generated.identity
             if self.environment:
                 named["environment"] = self.environment.id
                 named["max_episode_steps"] = self.environment.max_episode_steps

@@ -1,9 +1,15 @@
-"""Runs the update cycle: eagerly on a CPU, as replayed CUDA graphs on a GPU."""
+"""Runs the update cycle: eagerly on a CPU, as replayed CUDA graphs on a GPU.
+
+A population's step is some hundred small kernels, which take a GPU less time than a CPU needs to launch them.
+So a whole cycle of steps is one graph: the host copies the cycle's random numbers to where the graph reads
+them, launches once, and goes on; nothing in between waits for the device.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -12,6 +18,10 @@ from algorithms import Algorithm
 from harness.training.replay import BLOCK, Block, Draws, Rows
 
 Metrics = dict[str, Tensor]
+Precision = Literal["fp32", "tf32"]
+
+UNROLLED = 20
+"""Steps that a short cycle is repeated to in one graph, so that few launches do much."""
 
 
 class Graph(Protocol):
@@ -21,75 +31,208 @@ class Graph(Protocol):
         """Do it again, on the memory it was captured with."""
 
 
-Capture = Callable[[Callable[[], Metrics]], tuple[Graph, Metrics]]
+Capture = Callable[[Callable[[], None]], Graph]
 
 
-def capture_cuda(work: Callable[[], Metrics]) -> tuple[Graph, Metrics]:
-    """Capture `work` as a CUDA graph, after the warm-up on a side stream that capture needs.
+class CudaCapture:
+    """Captures work as CUDA graphs whose intermediate results share one pool of memory.
 
-    `work` runs during the warm-up, so the caller puts back what it changed.
+    Replays may overwrite each other's intermediate results, so the work must write whatever outlives a replay
+    into memory that was there before.
     """
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch has no types here
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
+
+    def __init__(self) -> None:
+        self._pool: Any = None
+
+    def __call__(self, work: Callable[[], None]) -> Graph:
+        """Capture `work`, after the warm-up on a side stream that capture needs.
+
+        `work` runs during the warm-up, so the caller puts back what it changed.
+        """
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch has no types here
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                work()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
             work()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        metrics = work()
-    return graph, metrics
+        self._pool = graph.pool()
+        return graph
+
+
+def capture_for(device: torch.device | str) -> Capture | None:
+    """How an engine on `device` captures: as CUDA graphs, or not at all."""
+    return CudaCapture() if torch.device(device).type == "cuda" else None
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How numbers are computed: part of what a run trained under, not of what it is.
+
+    Attributes:
+        precision: of float32 matrix products. TF32 rounds their factors to 10 bits of mantissa and adds up in
+            float32, several times as fast on an NVIDIA matrix unit; on a CPU it means nothing.
+        compiled: updates run through torch.compile, whose fused kernels round otherwise.
+    """
+
+    precision: Precision = "fp32"
+    compiled: bool = False
+
+    def __str__(self) -> str:
+        """As it is recorded beside scores."""
+        return {"fp32": "float32", "tf32": "tf32"}[self.precision] + ("+compile" if self.compiled else "")
+
+
+PLAIN = Arithmetic()
+
+
+def set_precision(precision: Precision, device: torch.device | str) -> None:
+    """Choose the arithmetic of float32 matrix products, in this whole process; a CPU's is always float32."""
+    tf32 = precision == "tf32" and torch.device(device).type == "cuda"
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
 
 
 class Engine:
-    """Advances an algorithm step by step.
+    """Advances an algorithm step by step, or cycle by cycle.
 
     Args:
         algorithm: the population.
         replay: its data, on the same device.
         draws: its random numbers.
-        capture: how to capture one phase of the update cycle; None runs every step eagerly.
+        capture: how to capture pieces of the update cycle; None runs every step eagerly.
+        compiled: run updates through torch.compile, which fuses kernels and so rounds otherwise.
 
     Attributes:
         metrics: name -> ``(M, 1)``, each from the last step that computed it.
     """
 
     def __init__(
-        self, algorithm: Algorithm, replay: Rows, draws: Draws, capture: Capture | None = None
+        self,
+        algorithm: Algorithm,
+        replay: Rows,
+        draws: Draws,
+        capture: Capture | None = None,
+        *,
+        compiled: bool = False,
     ) -> None:
         self._algorithm, self._replay, self._draws = algorithm, replay, draws
         self._capture = capture
-        self._block_index, self._block = -1, Block(torch.empty(0), {})
+        self._apply = _compile(algorithm.update) if compiled else algorithm.update
+        self._blocks: dict[int, Block] = {}
+        self._cycle = cycle_of(algorithm) if capture else ()
         self._input: Block | None = None
-        self._graphs: dict[str, tuple[Graph, Metrics]] = {}
+        self._graphs: dict[tuple[str, ...], Graph] = {}
         self.metrics: Metrics = {}
 
-    def step(self, step: int) -> None:
-        """Do training step `step` = 1, 2, …; nothing waits for the device."""
-        block_index, position = divmod(step - 1, BLOCK)
-        if block_index != self._block_index:
-            self._block_index, self._block = block_index, self._draws.block(block_index)
-        inputs = Block(self._block.rows[position], {k: v[position] for k, v in self._block.noise.items()})
-        phase = self._algorithm.phase(step)
+    def advance(self, done: int, limit: int) -> int:
+        """Do the step after `done`, or a whole cycle of steps where one begins and ends within `limit`.
+
+        Args:
+            done: number of the last step done; 0 at the beginning.
+            limit: the last step that may be done.
+
+        Returns:
+            The last step done now. The device may not have reached it yet: nothing here waits for it.
+        """
+        self.prepare(done + 1)
+        index, position = divmod(done, BLOCK)
+        count = self._whole_cycle(done, min(limit, (index + 1) * BLOCK)) or 1
+        inputs = _part(self._blocks[index], position, count)
+        phases = _phases(self._algorithm, done, count)
         if self._capture is None:
-            self.metrics |= self._update(inputs, phase)
+            self.metrics |= self._update(inputs, phases)
         else:
-            self.metrics |= self._replayed(inputs, phase, self._capture)
+            self._replayed(inputs, phases, self._capture)
+        return done + count
 
-    def _update(self, inputs: Block, phase: str) -> Metrics:
-        return self._algorithm.update(self._replay.batch(inputs.rows), inputs.noise, phase)
+    def step(self, step: int) -> None:
+        """Do training step `step` = 1, 2, … alone."""
+        self.advance(step - 1, step)
 
-    def _replayed(self, inputs: Block, phase: str, capture: Capture) -> Metrics:
+    def prepare(self, step: int) -> None:
+        """Draw the random numbers of the block that `step` lies in, unless they are there.
+
+        Called for a block ahead, it fills the time in which the device is still busy with the last one.
+        """
+        index = (step - 1) // BLOCK
+        if index not in self._blocks:
+            self._blocks = {i: block for i, block in self._blocks.items() if i == index - 1}
+            self._blocks[index] = self._draws.block(index)
+
+    def _whole_cycle(self, done: int, limit: int) -> int:
+        """Length of the cycle that begins after `done`; 0 if none begins there or it goes beyond `limit`."""
+        length = len(self._cycle)
+        if not length or done % length or done + length > limit:
+            return 0
+        return length if _phases(self._algorithm, done, length) == self._cycle else 0
+
+    def _update(self, inputs: Block, phases: tuple[str, ...]) -> Metrics:
+        metrics: Metrics = {}
+        for position, phase in enumerate(phases):
+            batch = self._replay.batch(inputs.rows[position])
+            noise = {name: values[position] for name, values in inputs.noise.items()}
+            metrics |= self._apply(batch, noise, phase)
+        return metrics
+
+    def _replayed(self, inputs: Block, phases: tuple[str, ...], capture: Capture) -> None:
+        """Copy the inputs to where the graph of these phases reads them, and replay it."""
         if self._input is None:
-            self._input = Block(inputs.rows.clone(), {k: v.clone() for k, v in inputs.noise.items()})
-        fixed = self._input
+            like = _part(next(iter(self._blocks.values())), 0, max(1, len(self._cycle)))
+            self._input = Block(like.rows.clone(), {k: v.clone() for k, v in like.noise.items()})
+        fixed = _part(self._input, 0, len(phases))
         fixed.rows.copy_(inputs.rows)
         for name, values in inputs.noise.items():
             fixed.noise[name].copy_(values)
-        if phase not in self._graphs:
-            before = {name: tensor.clone() for name, tensor in self._algorithm.training_state().items()}
-            self._graphs[phase] = capture(lambda: self._update(fixed, phase))
-            self._algorithm.load_training_state(before)
-        graph, metrics = self._graphs[phase]
-        graph.replay()
-        return metrics
+        if phases not in self._graphs:
+            self._graphs[phases] = self._captured(fixed, phases, capture)
+        self._graphs[phases].replay()
+
+    def _captured(self, fixed: Block, phases: tuple[str, ...], capture: Capture) -> Graph:
+        """The graph of these phases, with training as it was before the capture's warm-up."""
+
+        def work() -> None:
+            for name, value in self._update(fixed, phases).items():
+                # made in the warm-up and thus outside of the graphs' pool, where a replay would overwrite it
+                if name not in self.metrics:
+                    self.metrics[name] = torch.empty_like(value)
+                self.metrics[name].copy_(value)
+
+        before = {name: tensor.clone() for name, tensor in self._algorithm.training_state().items()}
+        graph = capture(work)
+        self._algorithm.load_training_state(before)
+        return graph
+
+
+def cycle_of(algorithm: Algorithm) -> tuple[str, ...]:
+    """The phases of the steps that one graph does, from step 1 on.
+
+    That is the smallest number of steps after which the phases repeat, as often as fits into `UNROLLED` but
+    at least once. Empty if they do not repeat within a block of random numbers.
+    """
+    seen = _phases(algorithm, 0, 2 * BLOCK)
+    for period in range(1, BLOCK + 1):
+        if seen[period:] == seen[:-period]:
+            return seen[: period * max(1, UNROLLED // period)]
+    return ()
+
+
+def _phases(algorithm: Algorithm, done: int, count: int) -> tuple[str, ...]:
+    """Phases of the `count` steps after `done`."""
+    return tuple(algorithm.phase(step) for step in range(done + 1, done + count + 1))
+
+
+def _part(block: Block, start: int, count: int) -> Block:
+    """The numbers of `count` steps, sharing the block's memory."""
+    chosen = slice(start, start + count)
+    return Block(block.rows[chosen], {name: values[chosen] for name, values in block.noise.items()})
+
+
+def _compile(update: Callable[..., Metrics]) -> Callable[..., Metrics]:
+    import torch._functorch.config as functorch
+
+    # ASPC differentiates twice through one forward pass, so its buffers must outlive the first time
+    functorch.donated_buffer = False
+    compiled: Callable[..., Metrics] = torch.compile(update, dynamic=False)
+    return compiled

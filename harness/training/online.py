@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -19,12 +20,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from algorithms import Member, Sizes, algorithm_class, generator, member_slice
+from algorithms import Member, Sizes, algorithm_class, generator, member_slice, source_hash
 from harness import environments
 from harness.datasets import files
 from harness.errors import DataError
+from harness.results.provenance import fingerprint
 from harness.specs import Environment
-from harness.training.engine import Engine, capture_cuda
+from harness.training.engine import Engine, capture_for
 from harness.training.replay import Draws, GrowingReplay
 from harness.training.rollout import episode_seed, roll_out
 
@@ -69,6 +71,13 @@ def _policy(
         return algorithm.explore(states, noise.unsqueeze(0)).squeeze(0).numpy()
 
     return act
+
+
+def _begin() -> None:
+    """In a worker process, before all else."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # they may reach the whole group; the parent decides
+    torch.set_num_threads(1)
 
 
 def gather(learner: Learner, state: Mapping[str, NDArray[Any]], epoch: int) -> Arrays:
@@ -118,6 +127,26 @@ def score(learner: Learner, state: Mapping[str, NDArray[Any]], step: int, episod
     return returns
 
 
+def seconds_per_epoch(learner: Learner, updates: int = 40) -> float:
+    """About how long an epoch takes here: one is gathered, and a few updates are timed."""
+    algorithm = algorithm_class(learner.algorithm)(
+        [Member(learner.key, learner.hyperparameters)], learner.sizes
+    )
+    policy = {name: tensor.numpy() for name, tensor in algorithm.policy_state().items()}
+    began = time.perf_counter()
+    rows = gather(learner, policy, 0)
+    gathering = time.perf_counter() - began
+    replay = GrowingReplay(1, EPOCH, learner.sizes)
+    replay.append(0, [rows[name] for name in FIELDS[:-1]] + [np.zeros_like(rows["actions"])])
+    draws = Draws([learner.key], replay, algorithm.hyper.batch_size, algorithm.noise)
+    engine = Engine(algorithm, replay, draws)
+    engine.step(1)  # the first makes what the others find
+    began = time.perf_counter()
+    for step in range(2, updates + 2):
+        engine.step(step)
+    return gathering + EPOCH * (time.perf_counter() - began) / updates
+
+
 @dataclass(frozen=True)
 class Scored:
     """What a member's policy earned after so many updates."""
@@ -130,7 +159,8 @@ class OnlineTrainer:
     """A population on its way, in a folder that holds all it knows.
 
     The folder gets ``checkpoint.pt`` with everything that going on needs, ``<key>/<step>.pt`` for every
-    policy that was scored, and ``history.json``: key -> scores.
+    policy that was scored, ``history.json``: key -> scores, and ``run.json``: who trains, with which code and
+    versions.
 
     Args:
         learners: the members, of equal algorithm, sizes and static hyperparameters.
@@ -165,12 +195,12 @@ class OnlineTrainer:
         self._timeouts: list[list[NDArray[np.bool_]]] = [[] for _ in learners]
         batch_size = self._algorithm.hyper.batch_size
         draws = Draws([m.key for m in members], self._replay, batch_size, self._algorithm.noise)
-        capture = capture_cuda if device == "cuda" else None
-        self._engine = Engine(self._algorithm, self._replay, draws, capture)
+        self._engine = Engine(self._algorithm, self._replay, draws, capture_for(device))
         self._epoch = 0
         self.history: dict[str, list[Scored]] = {each.key: [] for each in learners}
         if self._checkpoint.exists():
             self._resume()
+        self._describe(device)
 
     @property
     def _checkpoint(self) -> Path:
@@ -190,12 +220,13 @@ class OnlineTrainer:
         """
         saved = time.monotonic()
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(self._workers, context, torch.set_num_threads, (1,)) as pool:
+        with ProcessPoolExecutor(self._workers, context, _begin) as pool:
             while self._epoch < self._epochs:
                 self._gather(pool)
                 if self._epoch > 0:
-                    for step in range((self._epoch - 1) * EPOCH + 1, self._epoch * EPOCH + 1):
-                        self._engine.step(step)
+                    done, end = (self._epoch - 1) * EPOCH, self._epoch * EPOCH
+                    while done < end:
+                        done = self._engine.advance(done, end)
                     self._check_finite()
                 self._epoch += 1
                 if (self._epoch - 1) % self._score_every == 0 or self._epoch == self._epochs:
@@ -276,6 +307,32 @@ class OnlineTrainer:
         with files.atomic(self._checkpoint) as temporary:
             torch.save(content, temporary)
 
+    def _describe(self, device: str) -> None:
+        """Write ``run.json``, or hold this training to the one that the folder's checkpoint is of."""
+        place = self._folder / "run.json"
+        source = source_hash(self._learners[0].algorithm)
+        own = {
+            "source_sha256": source,
+            "learners": {
+                each.key: {
+                    "algorithm": each.algorithm,
+                    "hyperparameters": dict(each.hyperparameters),
+                    "environment": each.environment.model_dump(),
+                    "sizes": list(each.sizes),
+                }
+                for each in self._learners
+            },
+        }
+        begun = files.read_json(place) if self._checkpoint.exists() else None
+        if begun is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            files.write_json(place, own | {"trained_with": fingerprint(source, device, "float32")})
+        elif changed := [name for name, value in own.items() if begun.get(name) != value]:
+            raise DataError(
+                f"{self._folder} was begun with other {' and '.join(changed)}; "
+                "go on with those, or train in another folder"
+            )
+
     def _resume(self) -> None:
         try:
             content = torch.load(self._checkpoint, map_location="cpu", weights_only=True)
@@ -286,6 +343,8 @@ class OnlineTrainer:
             raise DataError(
                 f"cannot go on from {self._checkpoint}: {error}; remove it to begin anew"
             ) from error
+        if content["epoch"] > self._epochs:
+            raise DataError(f"{self._checkpoint} has {content['epoch']} epochs already, not {self._epochs}")
         self._epoch = content["epoch"]
         for member, (rows, timeouts) in enumerate(zip(content["rows"], content["timeouts"], strict=True)):
             self._replay.restore(member, rows)
@@ -293,3 +352,30 @@ class OnlineTrainer:
         self.history = {
             key: [Scored(**each) for each in scores] for key, scores in content["history"].items()
         }
+
+
+def replay_rows(folder: Path, key: str, sizes: Sizes) -> Arrays | None:
+    """What a member had gathered when its folder was last saved, as `OnlineTrainer.gathered`.
+
+    Returns:
+        None if nothing was saved there.
+
+    Raises:
+        DataError: the checkpoint is damaged, or of other members or sizes.
+    """
+    place = folder / "checkpoint.pt"
+    if not place.exists():
+        return None
+    try:
+        content = torch.load(place, map_location="cpu", weights_only=True, mmap=True)
+        if key not in content["keys"]:
+            raise ValueError(f"it has {', '.join(content['keys'])}, not {key}")
+        member = content["keys"].index(key)
+        rows, timeouts = content["rows"][member], content["timeouts"][member]
+        split = torch.split(rows, [*sizes, 1, sizes.observation, 1, sizes.action], -1)
+    except Exception as error:  # a damaged file can fail in any way inside the unpickler
+        raise DataError(f"cannot read {place}: {error}; remove it to begin anew") from error
+    arrays: Arrays = {name: part.numpy() for name, part in zip(FIELDS[:-1], split, strict=False)}
+    for name in ("rewards", "terminals"):
+        arrays[name] = arrays[name][:, 0]
+    return arrays | {"terminals": arrays["terminals"].astype(bool), "timeouts": timeouts.numpy()}

@@ -17,7 +17,7 @@ from harness.results.records import EvaluationRecord, RunRecord
 from harness.specs import Environment
 from harness.training import checkpoints
 from harness.training.checkpoints import Checkpoint, PendingEvaluation
-from harness.training.engine import Engine, capture_cuda
+from harness.training.engine import PLAIN, Arithmetic, Engine, capture_for, set_precision
 from harness.training.replay import BLOCK, Draws, Replay
 from harness.training.rewards import RewardTransform
 from harness.training.rollout import Evaluation
@@ -49,12 +49,14 @@ class Options:
 
     Attributes:
         device: 'cpu' or 'cuda'.
+        arithmetic: how to compute.
         checkpoint_seconds: at least this much time between checkpoints.
         graphs: replay CUDA graphs instead of running eagerly; only on CUDA.
         evaluations_ahead: training waits when this many evaluations per member are still to come back.
     """
 
     device: str = "cpu"
+    arithmetic: Arithmetic = PLAIN
     checkpoint_seconds: float = 60.0
     graphs: bool = True
     evaluations_ahead: int = 4
@@ -145,10 +147,12 @@ class Trainer:
     ) -> None:
         self._recorder, self._pool, self._path = recorder, pool, path
         self._options = options or Options()
+        arithmetic = self._options.arithmetic
+        set_precision(arithmetic.precision, self._options.device)
         self._algorithm, self._replay, draws = build(task, self._options.device)
         self._task = replace(task, data=())  # the replay holds the transitions; they are not held twice
-        graphed = self._options.graphs and self._algorithm.device.type == "cuda"
-        self._engine = Engine(self._algorithm, self._replay, draws, capture_cuda if graphed else None)
+        capture = capture_for(self._options.device) if self._options.graphs else None
+        self._engine = Engine(self._algorithm, self._replay, draws, capture, compiled=arithmetic.compiled)
         self._keys = [run.key for run in task.runs]
         self._alive = dict.fromkeys(self._keys, True)
         self._step, self._before = 0, 0.0
@@ -178,8 +182,9 @@ class Trainer:
             while self._step < end:
                 if stop():
                     return self._interrupt()
-                self._step += 1
-                self._engine.step(self._step)
+                self._step = self._engine.advance(self._step, end)
+            if end < task.steps:
+                self._engine.prepare(end + 1)  # while the device is still busy
             self._recorder.progressed(end)
             self._fail_diverged()
             if end % task.evaluate_every == 0 or end == task.steps:

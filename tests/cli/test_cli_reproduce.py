@@ -50,6 +50,18 @@ def test_cuda_where_there_is_none(cli):
     assert "--device cpu" in result.err
 
 
+def test_tf32_on_a_cpu_is_refused(cli):
+    result = cli("reproduce", "aspc-table1", "--device", "cpu", "--precision", "tf32")
+    assert (result.code, result.out) == (2, "")
+    assert "leave --precision out" in result.err
+
+
+def test_how_to_measure_means_nothing_where_nothing_is_measured(cli):
+    result = cli("plan", "aspc-table1", "--precision", "fp32")
+    assert result.code == 2
+    assert "--measure" in result.err
+
+
 def test_trains_prints_and_trains_nothing_twice(program, cli, tiny, elsewhere):
     command = ["--specs", tiny, "reproduce", "aspc-table1", "--preset", "tiny", "-q"]
     done = program(*command)

@@ -140,7 +140,7 @@ def test_a_file_of_another_identity_is_refused(maze, home):
 
 
 def test_an_unfinished_build_leaves_nothing(maze, home, monkeypatch):
-    def fail(target, rows, identity):
+    def fail(target, *others):
         target.write_bytes(b"half")
         raise KeyboardInterrupt
 
@@ -182,7 +182,7 @@ def test_a_disk_that_fills_up(maze, home, monkeypatch, error):
 def test_too_little_space_is_said_before_the_work(maze, home, monkeypatch):
     usage = shutil.disk_usage(".")
     monkeypatch.setattr(files.shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    with pytest.raises(DataError, match="needs 114,000 more bytes"):
+    with pytest.raises(DataError, match="needs 138,000 more bytes"):
         datasets.build(maze(), "generated", home)
 
 

@@ -6,6 +6,7 @@ import io
 import threading
 
 import pytest
+import torch
 from rich.console import Console
 
 from harness.errors import DataError, HarnessError
@@ -49,9 +50,9 @@ def resolved(tmp_path):
 def train(resolved, tmp_path):
     """Train what is missing; gives the outcome and what was said."""
 
-    def run(store, stop=lambda: False):
+    def run(store, stop=lambda: False, **how):
         said = io.StringIO()
-        settings = local.settings("cpu", tmp_path / "checkpoints", home=tmp_path / "data")
+        settings = local.settings("cpu", tmp_path / "checkpoints", home=tmp_path / "data", **how)
         with Reporter(Console(file=said, width=500), quiet=True) as reporter:
             outcome = local.train_missing(resolved, specs_in(tmp_path), store, settings, reporter, stop)
         return outcome, said.getvalue()
@@ -102,6 +103,66 @@ def test_an_exception_fails_its_population_and_no_other(train, store, monkeypatc
     assert store.retry([state.key for state in failed]) == 2
     assert train(store)[0].finished == 2
     assert statuses(store) == ["finished"] * 4
+
+
+def scores(store):
+    """Mean return by run key and step."""
+    found = store.evaluations(store.runs())
+    return {(key, one.step): one.mean_return for key, each in found.items() for one in each}
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_population_too_large_for_the_memory_goes_on_in_halves(
+    train, store, resumed, tmp_path, monkeypatch, hidden
+):
+    """From its last checkpoint, with the scores that an untroubled run gives."""
+    from algorithms.bc import BC
+
+    with Store.open(tmp_path / "untroubled.db", create=True) as other:
+        train(other)
+        expected = scores(other)
+    whole, steps = BC.update, []
+
+    def update(self, batch, noise, phase):
+        if len(self.members) > 1 and self.hyper.batch_size == 16:
+            steps.append(self)
+            if len(steps) > 130:
+                error = torch.OutOfMemoryError("CUDA out of memory, say")
+                if hidden:  # by the end of a capture
+                    raise RuntimeError("the capture was broken") from error
+                raise error
+        return whole(self, batch, noise, phase)
+
+    monkeypatch.setattr(BC, "update", update)
+    resumed.clear()
+    outcome, said = train(store, checkpoint_seconds=0.0)
+    assert (outcome.finished, outcome.failed) == (4, 0)
+    assert "BC, maze2d-umaze-v1, 2 runs: more than the device's memory holds" in said
+    assert "from the last checkpoint with 1 and then 1 at once" in said
+    assert sorted(resumed.values()) == [False, False, True, True]
+    assert scores(store).keys() == expected.keys()
+    for place, returns in scores(store).items():
+        assert returns == pytest.approx(expected[place], rel=1e-3)
+    assert list((tmp_path / "checkpoints").glob("*")) == []
+
+
+def test_a_run_that_is_too_large_alone_fails(train, store, monkeypatch):
+    from algorithms.bc import BC
+
+    def update(self, batch, noise, phase):
+        raise torch.OutOfMemoryError("CUDA out of memory, say")
+
+    monkeypatch.setattr(BC, "update", update)
+    outcome, said = train(store)
+    assert (outcome.finished, outcome.failed) == (0, 4)
+    assert "CUDA out of memory, say" in said
+
+
+def test_arithmetic_is_recorded_beside_the_scores(train, store, monkeypatch):
+    monkeypatch.setattr("torch.compile", lambda work, **_: work)
+    train(store, compiled=True)
+    found = store.environments({state.environment_id for state in store.runs().values()})
+    assert {each["precision"] for each in found.values()} == {"float32+compile"}
 
 
 def test_a_full_disk_ends_everything_and_keeps_what_was_committed(train, store, monkeypatch):

@@ -2,67 +2,159 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 
-from harness.training.engine import Engine
+from algorithms import algorithm_class, algorithm_ids
+from harness.training.engine import Engine, cycle_of, set_precision
 from harness.training.population import build
 
 
 class Recording:
     """Replays work on the memory it was captured with, as a CUDA graph does."""
 
-    def __init__(self, work, outputs):
-        self._work, self._outputs = work, outputs
+    def __init__(self, work):
+        self._work = work
 
     def replay(self):
-        for name, value in self._work().items():
-            self._outputs[name].copy_(value)
+        self._work()
 
 
 def capture(work):
     for _ in range(4):  # three warm-up runs and the capture itself change the state
-        outputs = work()
-    return Recording(work, outputs), outputs
+        work()
+    return Recording(work)
 
 
-@pytest.mark.parametrize("algorithm", ["bc", "td3_bc", "aspc"])
+def train(task, how, ends, **options):
+    """An engine after the steps up to each of `ends`, and the lengths of its pieces."""
+    learner, replay, draws = build(task)
+    engine, done, pieces = Engine(learner, replay, draws, how, **options), 0, []
+    for end in ends:
+        while done < end:
+            before, done = done, engine.advance(done, end)
+            pieces.append(done - before)
+    return engine, learner.training_state(), pieces
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        assert torch.equal(tensor, other[name]), name
+
+
+@pytest.mark.parametrize("algorithm", algorithm_ids())
 def test_graphs_do_what_eager_steps_do(make_task, algorithm):
-    task = make_task(algorithm)
-    engines, states = [], []
-    for how in (None, capture):
-        learner, replay, draws = build(task)
-        engine = Engine(learner, replay, draws, how)
-        for step in range(1, 145):
-            engine.step(step)
-        engines.append(engine)
-        states.append(learner.training_state())
-    assert states[0].keys() == states[1].keys()
-    for name, tensor in states[0].items():
-        assert torch.equal(tensor, states[1][name]), name
-    for name, tensor in engines[0].metrics.items():
-        assert torch.equal(tensor, engines[1].metrics[name]), name
+    """Through pieces of every kind: whole cycles, the steps before a boundary, and those after it."""
+    task, ends = make_task(algorithm), (40, 47, 110)
+    plain, expected, single = train(task, None, ends)
+    graphed, found, pieces = train(task, capture, ends)
+    assert single == [1] * 110
+    assert pieces == [20, 20, *[1] * 20, 20, 20, *[1] * 10]
+    assert_same(found, expected)
+    assert_same(graphed.metrics, plain.metrics)
 
 
-def test_each_phase_is_captured_once(make_task):
+@pytest.mark.parametrize(
+    ("changes", "length"),
+    [
+        ({}, 20),
+        ({"policy_frequency": 3, "alpha_interval": 1}, 18),
+        ({"policy_frequency": 2, "alpha_interval": 23}, 46),
+        ({"policy_frequency": 2, "alpha_interval": 51}, 0),
+    ],
+)
+def test_a_cycle_ends_where_the_phases_repeat(make_task, changes, length):
+    """Also where blocks of random numbers are no multiple of it, or shorter."""
+    task = make_task("aspc", **changes)
+    assert len(cycle_of(build(task)[0])) == length
+    plain, expected, _ = train(task, None, (210,))
+    graphed, found, pieces = train(task, capture, (210,))
+    assert set(pieces) == {1, length} - {0}
+    assert_same(found, expected)
+    assert_same(graphed.metrics, plain.metrics)
+
+
+def test_phases_that_come_out_otherwise_later_are_not_taken_for_the_cycle(make_task, monkeypatch):
+    def phase(self, step):
+        return "critic and actor" if step % 2 == 0 or step == 251 else "critic"
+
+    monkeypatch.setattr(algorithm_class("td3_bc"), "phase", phase)
+    task = make_task("td3_bc")
+    _, expected, _ = train(task, None, (280,))
+    _, found, pieces = train(task, capture, (280,))
+    assert pieces == [*[20] * 12, *[1] * 20, 20]
+    assert_same(found, expected)
+
+
+def test_pieces_are_captured_once(make_task):
     captured = []
 
     def counting(work):
         captured.append(work)
         return capture(work)
 
-    learner, replay, draws = build(make_task("aspc"))
-    engine = Engine(learner, replay, draws, counting)
-    for step in range(1, 61):
-        engine.step(step)
-    assert len(captured) == 3
+    train(make_task("aspc"), counting, (25, 60, 140))
+    assert len(captured) == 1 + 3  # the cycle, and each phase alone
+
+
+def test_numbers_drawn_ahead_are_those_drawn_in_time(make_task):
+    learner, replay, draws = build(make_task("td3_bc"))
+    asked, block = [], draws.block
+    draws.block = lambda index: asked.append(index) or block(index)
+    engine, done = Engine(learner, replay, draws), 0
+    for end in (100, 200, 300):
+        while done < end:
+            done = engine.advance(done, end)
+        engine.prepare(end + 1)
+    assert asked == [0, 1, 2, 3]
+    assert len(engine._blocks) == 2
+    _, expected, _ = train(make_task("td3_bc"), None, (300,))
+    assert_same(learner.training_state(), expected)
+
+
+def test_tf32_is_for_cuda_alone():
+    before = torch.get_float32_matmul_precision()
+    try:
+        found = []
+        for precision, device in (("tf32", "cuda"), ("tf32", "cpu"), ("fp32", "cuda")):
+            set_precision(precision, device)
+            found.append(torch.get_float32_matmul_precision())
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert found == ["high", "highest", "highest"]
+
+
+def test_a_compiled_update_does_what_the_plain_one_does(make_task, monkeypatch):
+    whole = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda work, **how: whole(work, backend="eager", **how))
+    _, expected, _ = train(make_task("bc"), None, (3,))
+    _, found, _ = train(make_task("bc"), None, (3,), compiled=True)
+    assert_same(found, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")
+def test_torchs_compiler_takes_two_derivatives_of_one_forward_pass(make_task):
+    """ASPC's outer step; in float64, where fused kernels' other roundings stay small."""
+    task, states = make_task("aspc", alpha_interval=1), []
+    for compiled in (False, True):
+        learner, replay, draws = build(task, "cpu", torch.float64)
+        engine = Engine(learner, replay, draws, compiled=compiled)
+        for step in range(1, 5):
+            engine.step(step)
+        states.append(learner.training_state())
+    for name, tensor in states[0].items():
+        torch.testing.assert_close(states[1][name], tensor, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("algorithm", ["bc", "td3_bc", "aspc"])
 def test_updates_never_wait_for_the_device(make_task, algorithm, monkeypatch):
     """No update reads a tensor's value on the host: that would stop a captured graph."""
     learner, replay, draws = build(make_task(algorithm))
-    engine = Engine(learner, replay, draws)
+    engine, block = Engine(learner, replay, draws), draws.block(0)
     engine.step(1)
 
     def refuse(*_):
@@ -74,6 +166,4 @@ def test_updates_never_wait_for_the_device(make_task, algorithm, monkeypatch):
     for step in range(2, 45):
         phases.setdefault(learner.phase(step), step)
     for phase in phases:
-        learner.update(
-            replay.batch(engine._block.rows[0]), {k: v[0] for k, v in engine._block.noise.items()}, phase
-        )
+        learner.update(replay.batch(block.rows[0]), {k: v[0] for k, v in block.noise.items()}, phase)

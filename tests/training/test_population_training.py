@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from harness.training import checkpoints
+from harness.training import checkpoints, population
 from harness.training.engine import Engine
 from harness.training.population import Options, Trainer, build
 from harness.training.rollout import Evaluation, evaluate
@@ -76,6 +76,28 @@ def test_stopped_and_resumed_is_bitwise_the_same(make_task, notebook, pool, tmp_
     assert second.seconds > checkpoint.seconds
     assert parts.scores == whole.scores
     assert parts.metrics == whole.metrics
+
+
+def test_stopped_and_resumed_within_a_cycle_of_graphs_is_bitwise_the_same(
+    make_task, notebook, pool, tmp_path, monkeypatch
+):
+    """Both the evaluation at step 70 and the end of the first run, at 72, lie in the midst of a cycle."""
+
+    class Graph:
+        def __init__(self, work):
+            self.replay = work
+
+    task, plain, graphed = make_task("aspc", evaluate_every=70), notebook(), notebook()
+    train(task, plain, pool, tmp_path)
+    monkeypatch.setattr(
+        population, "capture_for", lambda _: lambda work: [work() for _ in range(4)] and Graph(work)
+    )
+    train(task, graphed, pool, tmp_path, stop=stop_after(15))
+    checkpoint = checkpoints.load(tmp_path / "p.pt")
+    assert checkpoint.step % 20 > 0
+    train(task, graphed, pool, tmp_path, resume=checkpoint)
+    assert graphed.scores == plain.scores
+    assert graphed.metrics == plain.metrics
 
 
 def test_a_member_can_go_on_without_its_neighbours(make_task, notebook, pool, tmp_path):

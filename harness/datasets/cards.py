@@ -1,0 +1,141 @@
+"""Data cards: what is in a file that was made here, beside it as JSON and as a page to read."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import harness
+from harness.datasets import files
+from harness.datasets.base import Arrays
+from harness.specs.models import Dataset
+
+_PERCENTILES = (5, 25, 50, 75, 95)
+
+
+def path(place: Path) -> Path:
+    """Where the card of a data file lies; the page beside it ends in ``.md``."""
+    return place.with_name(place.stem + ".card.json")
+
+
+def describe(rows: Arrays, dataset: Dataset, identity: dict[str, Any], content_hash: str) -> dict[str, Any]:
+    """The card of a file's rows.
+
+    Returns are sums of rewards over finished episodes. D4RL's own figures are not in it: no source gives them
+    apart from the files themselves.
+    """
+    terminals, timeouts = rows["terminals"], rows["timeouts"]
+    ends = np.flatnonzero(terminals | timeouts)
+    finished = int(ends[-1]) + 1 if len(ends) else 0
+    lengths = np.diff(ends, prepend=-1)
+    starts = np.concatenate([[0], ends[:-1] + 1]).astype(int)
+    rewards = rows["rewards"][:finished].astype(np.float64)
+    returns = np.add.reduceat(rewards, starts) if finished else np.empty(0)
+    reference = dataset.reference
+    return {
+        "dataset": dataset.id,
+        "identity": identity,
+        "rows": len(rows["rewards"]),
+        "content_hash": content_hash,
+        "episodes": {
+            "finished": len(ends),
+            "terminal": int(terminals.sum()),
+            "cut at the time limit": int((timeouts & ~terminals).sum()),
+            "rows after the last": len(rows["rewards"]) - finished,
+        },
+        "returns": _statistics(returns),
+        "normalised_returns": _statistics(
+            100 * (returns - reference.minimum) / (reference.maximum - reference.minimum)
+        ),
+        "lengths": _statistics(lengths),
+        "reference": reference.model_dump(),
+        "made_with": {
+            "harness": harness.__version__,
+            **{package: importlib.metadata.version(package) for package in ("gymnasium", "mujoco", "numpy")},
+            "python": platform.python_version(),
+            "platform": f"{platform.system()} {platform.machine()}",
+        },
+    }
+
+
+def write(place: Path, card: dict[str, Any]) -> None:
+    """Write the card of a data file, as JSON and as a page.
+
+    Raises:
+        DataError: They cannot be written.
+    """
+    files.write_json(path(place), card)
+    with files.atomic(path(place).with_suffix(".md")) as temporary:
+        temporary.write_text(markdown(card), encoding="utf-8")
+
+
+def read(place: Path) -> dict[str, Any] | None:
+    """The card of a data file, None if it has none that can be read."""
+    return files.read_json(path(place))
+
+
+def markdown(card: dict[str, Any]) -> str:
+    """The card as a page."""
+    reference = card["reference"]
+    lines = [
+        f"# {card['dataset']} (generated)",
+        "",
+        f"{card['rows']:,} rows; SHA-256 of the content `{card['content_hash']}`.",
+        "",
+        "| Made by | |",
+        "| --- | --- |",
+        *(f"| {name} | {value} |" for name, value in sorted(card["identity"].items())),
+        "",
+        "| Episodes | |",
+        "| --- | ---: |",
+        *(f"| {name} | {value:,} |" for name, value in sorted(card["episodes"].items())),
+        "",
+    ]
+    names = ("mean", "std", "min", *(f"p{p}" for p in _PERCENTILES), "max")
+    statistics = [
+        (label, card[key])
+        for label, key in (
+            ("return", "returns"),
+            ("normalised return", "normalised_returns"),
+            ("length", "lengths"),
+        )
+        if card[key]
+    ]
+    if statistics:
+        lines += [
+            f"| Finished episodes | {' | '.join(names)} |",
+            f"| --- |{' ---: |' * len(names)}",
+            *(
+                f"| {label} | {' | '.join(f'{values[name]:,.1f}' for name in names)} |"
+                for label, values in statistics
+            ),
+            "",
+            f"A normalised return is 0 at {reference['minimum']:g} and 100 at {reference['maximum']:g} "
+            f"({reference['source']}).",
+            "",
+        ]
+    lines += [
+        "| Made with | |",
+        "| --- | --- |",
+        *(f"| {name} | {value} |" for name, value in sorted(card["made_with"].items())),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _statistics(values: NDArray[Any]) -> dict[str, float] | None:
+    """None where there are no values; std with ddof 0."""
+    if not len(values):
+        return None
+    percentiles = np.percentile(values, _PERCENTILES)
+    return {
+        "mean": float(values.mean()),
+        "std": float(values.std()),
+        "min": float(values.min()),
+        "max": float(values.max()),
+        **{f"p{p}": float(value) for p, value in zip(_PERCENTILES, percentiles, strict=True)},
+    }

@@ -1,0 +1,236 @@
+"""Rolls trained policies out as D4RL's ``collect_data.py`` does, many environments at once.
+
+Episode i has a seed of its own for its start and its noise, and the dataset is episode 0, 1, 2, … up to the
+wanted number of rows. So neither the number of processes nor the order in which they finish shows in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness import environments
+from harness.datasets.policies import Policy, Returns
+from harness.errors import DataError
+from harness.specs.models import Environment
+
+EPISODES = 25
+"""Episodes that step together; a unit of work. No part of what the data are."""
+
+Rows = dict[str, NDArray[Any]]
+Progress = Callable[[int], None]
+
+
+class Actors:
+    """A policy in many copies of its environment. Use as a context manager.
+
+    Args:
+        policy: Who acts.
+        environment: Where, and the length at which an episode is cut.
+        count: Copies of the environment.
+
+    Raises:
+        HarnessError: The environment cannot be made.
+    """
+
+    def __init__(self, policy: Policy, environment: Environment, count: int) -> None:
+        self._policy, self._limit = policy, environment.max_episode_steps
+        # without wrappers: they would take a third of the time
+        self._envs = [environments.make(environment).unwrapped for _ in range(count)]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for env in self._envs:
+            env.close()
+
+    def roll_out(self, seed: int, first: int, noisy: bool = True) -> list[Rows]:
+        """One episode in every environment, to its end.
+
+        Args:
+            seed: Of the whole dataset.
+            first: Number of the first episode.
+            noisy: Draw actions from the policy; else they are tanh μ(s).
+
+        Returns:
+            For each episode of T steps ``observations`` (T, S), ``actions`` (T, A), ``rewards`` (T,),
+            ``next_observations`` (T, S), ``terminals`` (T,) and ``timeouts`` (T,); one that ends at its last
+            step counts as cut, as in D4RL.
+        """
+        count, actions = len(self._envs), len(self._policy.biases[-1]) // 2
+        seen = np.empty((count, self._limit + 1, len(self._policy.weights[0])), np.float32)
+        done = np.empty((count, self._limit, actions), np.float32)
+        noise = np.empty((count, self._limit, actions))
+        rewards = np.empty((count, self._limit))
+        lengths = np.zeros(count, int)
+        terminal = np.zeros(count, bool)
+        for i, env in enumerate(self._envs):
+            random = _random(self._policy, seed, first + i)
+            seen[i, 0] = env.reset(seed=int(random.integers(2**31)))[0]
+            if noisy:
+                noise[i] = random.standard_normal((self._limit, actions))
+        running = np.arange(count)
+        for step in range(self._limit):
+            acted = self._policy.act(seen[running, step], noise[running, step] if noisy else None)
+            done[running, step] = acted
+            for i, action in zip(running.tolist(), acted, strict=True):
+                seen[i, step + 1], rewards[i, step], ended, _, _ = self._envs[i].step(action)
+                terminal[i] = ended and step + 1 < self._limit
+            lengths[running] += 1
+            running = running[~terminal[running]]
+            if not len(running):
+                break
+        return [
+            {
+                "observations": seen[i, :length],
+                "actions": done[i, :length],
+                "rewards": rewards[i, :length].astype(np.float32),
+                "next_observations": seen[i, 1 : length + 1],
+                "terminals": _last(length, bool(terminal[i])),
+                "timeouts": _last(length, not terminal[i]),
+            }
+            for i, length in enumerate(lengths.tolist())
+        ]
+
+
+def collect(
+    policy: Policy,
+    environment: Environment,
+    rows: int,
+    seed: int,
+    *,
+    workers: int | None = None,
+    progress: Progress = lambda done: None,
+) -> Rows:
+    """Rows of a D4RL file: whole episodes one after the other, the last one cut off without a mark.
+
+    Args:
+        policy: Who acts; actions are drawn from it.
+        environment: Where, and the length at which an episode is cut.
+        rows: Rows to make; fewer rows are the beginning of more.
+        seed: Of starts and noise.
+        workers: Processes; None: as many as this process may use.
+        progress: Called with the rows made so far.
+
+    Returns:
+        The fields of `Actors.roll_out`, each with ``rows`` rows.
+
+    Raises:
+        DataError: A worker process died.
+        HarnessError: The environment cannot be made.
+    """
+    largest = EPISODES * environment.max_episode_steps
+    workers = min(workers or len(os.sched_getaffinity(0)), -(-rows // largest))
+    blocks: dict[int, Rows] = {}
+    made = 0
+    with contextlib.ExitStack() as stack:
+        if workers == 1:
+            actors = stack.enter_context(Actors(policy, environment, EPISODES))
+            while made < rows:
+                blocks[len(blocks)] = _joined(actors.roll_out(seed, len(blocks) * EPISODES))
+                made += len(blocks[len(blocks) - 1]["rewards"])
+                progress(min(made, rows))
+        else:
+            pool = stack.enter_context(_pool(workers, policy, environment))
+            running: dict[Future[Rows], int] = {}
+            while made < rows or running:
+                each = made / len(blocks) if blocks else largest
+                # no more than what is missing will need, as far as that can be told
+                while len(running) < workers and made + len(running) * each < rows:
+                    block = len(blocks) + len(running)
+                    running[pool.submit(_work, seed, block * EPISODES)] = block
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    block = running.pop(future)
+                    blocks[block] = future.result()
+                    made += len(blocks[block]["rewards"])
+                progress(min(made, rows))
+    return {
+        name: array[:rows] for name, array in _joined([blocks[block] for block in sorted(blocks)]).items()
+    }
+
+
+def evaluate(policy: Policy, environment: Environment, episodes: int, seed: int) -> Returns:
+    """Returns of whole episodes with fixed starts, with the policy's noise and without.
+
+    Args:
+        policy: Who acts.
+        environment: Where, and for how many steps.
+        episodes: Of each kind; fewer are the beginning of more.
+        seed: Of starts and noise.
+
+    Raises:
+        HarnessError: The environment cannot be made.
+    """
+    with Actors(policy, environment, episodes) as actors:
+        stochastic, deterministic = (
+            tuple(float(rows["rewards"].sum(dtype=np.float64)) for rows in actors.roll_out(seed, 0, noisy))
+            for noisy in (True, False)
+        )
+    return Returns(stochastic=stochastic, deterministic=deterministic)
+
+
+def _random(policy: Policy, seed: int, episode: int) -> np.random.Generator:
+    # the policy's hash, so that medium and expert data of one seed share neither starts nor noise
+    return np.random.default_rng([int(policy.sha256[:16], 16), seed, episode])
+
+
+def _last(length: int, value: bool) -> NDArray[np.bool_]:
+    flags = np.zeros(length, bool)
+    flags[-1] = value
+    return flags
+
+
+def _joined(parts: list[Rows]) -> Rows:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+# -- in worker processes -----------------------------------------------------------------------------------
+
+_actors: Actors
+
+
+def _begin(policy: Policy, environment: Environment) -> None:
+    global _actors
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it reaches the whole group; the parent decides
+    _actors = Actors(policy, environment, EPISODES)
+
+
+def _work(seed: int, first: int) -> Rows:
+    return _joined(_actors.roll_out(seed, first))
+
+
+@contextlib.contextmanager
+def _pool(workers: int, policy: Policy, environment: Environment) -> Iterator[ProcessPoolExecutor]:
+    """Processes with one thread each; at an interruption, none of them goes on."""
+    threads = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in threads}
+    os.environ.update(dict.fromkeys(threads, "1"))  # what NumPy reads when a worker loads it
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, _begin, (policy, environment))
+    try:
+        yield pool
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"a process that acted in {environment.id} died, perhaps for want of memory; "
+            "run the same command again"
+        ) from error
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,40 @@
+"""What arithmetic a device computes with, and whether it can."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+
+from harness.errors import HarnessError
+from harness.training.engine import Arithmetic, Precision
+
+_COMPILERS = ("g++", "clang++", "c++")
+
+
+def arithmetic(device: str, precision: Precision | None = None, *, compiled: bool = False) -> Arithmetic:
+    """What to compute with.
+
+    Args:
+        device: 'cpu' or 'cuda'.
+        precision: of matrix products; None for TF32 on CUDA and float32 on a CPU.
+        compiled: run updates through torch.compile.
+
+    Raises:
+        HarnessError: TF32 is asked of a CPU, or torch.compile finds no compiler.
+    """
+    cuda = device == "cuda"
+    if precision == "tf32" and not cuda:
+        raise HarnessError(
+            "TF32 is arithmetic of NVIDIA's GPUs; on a CPU leave --precision out, or give fp32"
+        )
+    if compiled:
+        wanted = [os.environ["CXX"]] if "CXX" in os.environ else _COMPILERS
+        if not any(map(shutil.which, wanted)):
+            raise HarnessError(
+                f"--compile needs a C++ compiler and finds none ({', '.join(wanted)}); install one, "
+                "name it in CXX, or leave --compile out"
+            )
+        if cuda and importlib.util.find_spec("triton") is None:
+            raise HarnessError("--compile on CUDA needs triton; install it, or leave --compile out")
+    return Arithmetic(precision or ("tf32" if cuda else "fp32"), compiled)

@@ -1,0 +1,88 @@
+"""Whether the environments still give the returns that were recorded with the shipped policies.
+
+A release of MuJoCo or Gymnasium may move the scores of one and the same policy; no other test would see it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from harness.datasets import policies, rollouts
+from harness.errors import HarnessError
+from harness.execution.doctor import Finding
+
+TOLERANCE = 1e-6
+"""Relative difference of two returns that count as the same. A return is the sum of up to 1000 rewards, each
+rounded to float32; that is all that may differ while the simulation is the same. Where one digit of the
+simulation differs, episodes part for good, and only their distributions can be compared."""
+
+ALPHA = 0.01
+"""Probability that any of all the tests made at once raises a false alarm."""
+
+
+def calibrate(home: Path) -> Iterator[Finding]:
+    """Evaluate every policy here as its card says and compare the returns with the card's.
+
+    Args:
+        home: data folder, which may hold policies beside the shipped ones.
+    """
+    places = policies.found(home)
+    if not places:
+        yield Finding("warn", "calibration", "no policies are shipped yet, so nothing was compared")
+    for place in places:
+        try:
+            yield _compare(place, ALPHA / (2 * len(places)))
+        except HarnessError as error:
+            yield Finding("FAIL", f"calibration {place.stem}", str(error))
+
+
+def _compare(place: Path, alpha: float) -> Finding:
+    card = policies.card(place)
+    recorded, subject = card.recorded, f"calibration {card.id}"
+    before = recorded.returns
+    episodes = max(len(before.stochastic), len(before.deterministic))
+    after = rollouts.evaluate(policies.read(place), card.environment, episodes, recorded.seed)
+    kinds = {
+        "stochastic": (before.stochastic, after.stochastic[: len(before.stochastic)]),
+        "deterministic": (before.deterministic, after.deterministic[: len(before.deterministic)]),
+    }
+    means = ", ".join(
+        f"{name} {np.mean(new):.1f} (recorded {np.mean(old):.1f})" for name, (old, new) in kinds.items()
+    )
+    if all(np.allclose(old, new, rtol=TOLERANCE, atol=TOLERANCE) for old, new in kinds.values()):
+        return Finding("ok", subject, f"every return as recorded: {means}")
+    now = policies.versions()
+    changed = ", ".join(
+        f"{name} {recorded.versions.get(name, 'unknown')} → {now[name]}"
+        for name in now
+        if now[name] != recorded.versions.get(name)
+    )
+    p = min(welch(old, new) for old, new in kinds.values())
+    text = f"{means}; {changed or 'the same versions and processor'}"
+    if p < alpha:
+        return Finding(
+            "FAIL",
+            subject,
+            f"returns have moved: {text}; Welch's p = {p:.2g}",
+            "scores measured here do not compare with earlier ones; go back to the recorded versions",
+        )
+    if changed:
+        return Finding("ok", subject, f"other digits, no shift shown: {text}; Welch's p = {p:.2g}")
+    return Finding(
+        "warn",
+        subject,
+        f"other digits, no shift shown: {text}; Welch's p = {p:.2g}",
+        "the same versions should give the same returns: another library or thread count may be in use",
+    )
+
+
+def welch(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    """Two-sided p-value of Welch's t-test; where neither sample varies, 1 if they are equal, else 0."""
+    from scipy import stats
+
+    if np.ptp(one) == np.ptp(other) == 0:
+        return float(np.isclose(one[0], other[0], rtol=TOLERANCE))
+    return float(stats.ttest_ind(one, other, equal_var=False).pvalue)

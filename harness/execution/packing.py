@@ -1,0 +1,79 @@
+"""How many runs one population can hold in a GPU's memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+
+from algorithms import Sizes
+from harness.planning.populations import PlannedRun, shape
+from harness.specs import D4RLSource, GeneratedSource, Lineage
+from harness.training.memory import bytes_of_member, bytes_of_row
+
+_SHARE = 0.85
+"""Of the free memory that is filled; the rest is for workspaces of libraries and for gaps between tensors."""
+
+_ROWS = 2_000_000  # where a spec does not tell: as many as the largest locomotion data of D4RL have
+
+
+class Packing:
+    """Fills a memory with runs: what each takes beside what their distinct datasets take once.
+
+    Args:
+        free: bytes.
+        lineage: of the data.
+    """
+
+    def __init__(self, free: int, lineage: Lineage) -> None:
+        self._free, self._lineage = free, lineage
+        self._each: dict[str, int] = {}  # bytes of a run, by shape
+
+    @classmethod
+    def of_gpu(cls, lineage: Lineage) -> Packing:
+        """For what is free on this machine's GPU, this process's unused memory included."""
+        unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        return cls(torch.cuda.mem_get_info()[0] + unused, lineage)
+
+    def __call__(self, runs: Sequence[PlannedRun]) -> int:
+        """How many of the first of these runs of one shape fit; at least one, which is then tried."""
+        data, each = self._bytes(runs[:1])
+        seen, count = {runs[0].cell.dataset.id}, 1
+        for run in runs[1:]:
+            if run.cell.dataset.id not in seen:
+                seen.add(run.cell.dataset.id)
+                data += self._bytes_of_data([run])
+            if data + (count + 1) * each > _SHARE * self._free:
+                break
+            count += 1
+        return count
+
+    def describe(self, runs: Sequence[PlannedRun]) -> str:
+        """What a population of these runs is expected to take, for the user."""
+        data, each = self._bytes(runs)
+        return (
+            f"about {each / 1e6:.0f} MB each and {data / 1e9:.1f} GB of data: "
+            f"{(data + len(runs) * each) / 1e9:.1f} of the {self._free / 1e9:.1f} GB that are free"
+        )
+
+    def _bytes(self, runs: Sequence[PlannedRun]) -> tuple[int, int]:
+        """Bytes of the data of all runs, and of each run apart from them."""
+        run = runs[0]
+        name, dataset = shape(run), run.cell.dataset
+        if name not in self._each:
+            # any number in the place of a value that is not known yet: it changes no size
+            values = run.record.hyperparameters | dict.fromkeys(run.cell.sources, 1.0)
+            sizes = Sizes(dataset.observation_size, dataset.action_size)
+            self._each[name] = bytes_of_member(run.record.configuration["algorithm"], values, sizes)
+        return self._bytes_of_data(runs), self._each[name]
+
+    def _bytes_of_data(self, runs: Iterable[PlannedRun]) -> int:
+        total = 0
+        for dataset in {run.cell.dataset.id: run.cell.dataset for run in runs}.values():
+            match dataset.source(self._lineage):
+                case D4RLSource(rows=int(rows)) | GeneratedSource(transitions=rows):
+                    pass
+                case _:
+                    rows = _ROWS
+            total += rows * bytes_of_row((dataset.observation_size, dataset.action_size))
+        return total

@@ -1,0 +1,239 @@
+"""From a finished online training to what the ladder of datasets ships: policies, cards and recipes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from algorithms import Sizes
+from harness.datasets import files, generated, policies, rollouts
+from harness.errors import DataError
+from harness.results.records import canonical
+from harness.specs import Environment, GeneratedSource, PolicyFile, Specs
+from harness.training.online import EPOCH, Learner, Scored
+
+ROLLOUT, REPLAY = 1_000_000, 1_000_000
+"""Rows of medium and of expert data, and of full-replay data."""
+
+EPISODES = 20
+"""Of each kind, that a card records for `harness doctor --calibrate`."""
+
+LAST = 10
+"""Scorings at the end of training of which the expert is the best."""
+
+_VERSION = "-v2"  # of D4RL's MuJoCo datasets
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A checkpoint that became a policy.
+
+    Attributes:
+        level: which.
+        scored: the checkpoint.
+        rule: how it was chosen.
+    """
+
+    level: policies.Level
+    scored: Scored
+    rule: str
+
+
+def settings_hash(hyperparameters: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) of hyperparameters, by name."""
+    return hashlib.sha256(canonical(dict(hyperparameters)).encode()).hexdigest()
+
+
+def learner(prefix: str, seed: int, specs: Specs, environment: Environment, sizes: Sizes) -> Learner:
+    """The SAC behind an environment's datasets: its key decides its random numbers."""
+    values = {name: h.value for name, h in specs.algorithm("sac").hyperparameters.items()}
+    return Learner(f"sac/{prefix}/{seed}", "sac", values, sizes, environment)
+
+
+def choose(scores: Sequence[Scored]) -> list[Rung]:
+    """Medium and expert among the scored checkpoints of one training.
+
+    D4RL's medium policies were trained to about a third of the expert's performance; how the checkpoints were
+    picked is not said. Here the expert is the best of the last `LAST` scorings, and medium the first
+    checkpoint whose mean return reaches a third of the expert's.
+
+    Raises:
+        DataError: there is too little to choose from, or nothing was learnt.
+    """
+    if len(scores) < LAST:
+        raise DataError(f"the training was scored {len(scores)} times; an expert takes at least {LAST}")
+    expert = max(scores[-LAST:], key=_mean)
+    if _mean(expert) <= max(0.0, _mean(scores[0])):
+        raise DataError(
+            f"the training learnt nothing: its best late return is {_mean(expert):.1f}, "
+            f"and {_mean(scores[0]):.1f} before training"
+        )
+    medium = next(scored for scored in scores if _mean(scored) >= _mean(expert) / 3)
+    end = f"a training of {scores[-1].step:,} updates"
+    return [
+        Rung("medium", medium, f"first scoring of {end} whose mean return is a third of the expert's"),
+        Rung("expert", expert, f"highest mean return of the last {LAST} scorings of {end}"),
+    ]
+
+
+def export(folder: Path, specs: Specs, to: Path, seed: int = 0) -> list[Path]:
+    """Write the policies of every member of an online training, their cards and the recipes that use them.
+
+    Args:
+        folder: of an `OnlineTrainer`.
+        specs: where the datasets are described; they say which datasets an environment has.
+        to: a folder laid out like ``specs/``. Policies and cards go to ``policies/``; the spec of a dataset
+            that lies in ``datasets/`` gets its ``generated`` block, in place of the one it has.
+        seed: of the datasets' rollouts.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        DataError: the folder holds no such training, or the training is too short.
+    """
+    run, history = _read(folder)
+    written: list[Path] = []
+    for key, about in run["learners"].items():
+        member = re.fullmatch(r"sac/([a-z0-9]+)/(\d+)", key)
+        if member is None:
+            raise DataError(f"{folder}: the key {key!r} is not written sac/ENVIRONMENT/SEED")
+        prefix = member[1]
+        dataset = specs.dataset(f"{prefix}-medium{_VERSION}")
+        environment = Environment.model_validate(about["environment"])
+        if dataset.environment is None or dataset.environment.id != environment.id:
+            raise DataError(
+                f"{folder}: {key} was trained in {environment.id}, not where {dataset.id} is from"
+            )
+        named: dict[str, PolicyFile] = {}
+        rungs = choose(history[key])
+        for rung in rungs:
+            place = to / "policies" / f"{prefix}-{rung.level}{policies.SUFFIX}"
+            state = torch.load(folder / key / f"{rung.scored.step}.pt", map_location="cpu", weights_only=True)
+            sha256 = save_policy(state, place)
+            policy = policies.read(place)
+            policies.check_fit(place, policy, environment, dataset.observation_size, dataset.action_size)
+            card = policies.PolicyCard(
+                id=place.stem,
+                sha256=sha256,
+                level=rung.level,
+                rule=rung.rule,
+                environment=environment,
+                algorithm=about["algorithm"],
+                key=key,
+                steps=rung.scored.step,
+                hyperparameters=about["hyperparameters"],
+                hyperparameters_sha256=settings_hash(about["hyperparameters"]),
+                source_sha256=run["source_sha256"],
+                trained_with=run["trained_with"],
+                training_returns=tuple(rung.scored.returns),
+                recorded=policies.Recorded(
+                    seed=0,
+                    versions=policies.versions(),
+                    returns=rollouts.evaluate(policy, environment, EPISODES, 0),
+                ),
+                reference=dataset.reference,
+            )
+            files.write_json(policies.card_path(place), card.model_dump(mode="json"))
+            named[rung.level] = PolicyFile(id=place.stem, sha256=sha256)
+            written += [place, policies.card_path(place)]
+        recipes = _recipes(
+            named, rungs[0].scored.step, int(member[2]), settings_hash(about["hyperparameters"]), seed
+        )
+        for name, source in recipes.items():
+            spec = to / "datasets" / f"{prefix}-{name}{_VERSION}.yaml"
+            if spec.exists():
+                with files.atomic(spec) as temporary:
+                    temporary.write_text(with_recipe(spec.read_text(encoding="utf-8"), source), "utf-8")
+                written.append(spec)
+    return written
+
+
+def save_policy(state: Mapping[str, torch.Tensor], place: Path) -> str:
+    """Write `Algorithm.policy_state` of one member with a `TanhGaussianActor`; returns the file's SHA-256.
+
+    Raises:
+        DataError: it is of another network, or cannot be written.
+    """
+    pattern = re.compile(r"actor\.network\.layers\.(\d+)\.(weight|bias)")
+    layers = {
+        (int(m[1]), m[2]): tensor[0] for name, tensor in state.items() if (m := pattern.fullmatch(name))
+    }
+    depth = len(layers) // 2
+    if len(layers) != len(state) or set(layers) != {(i, p) for i in range(depth) for p in ("weight", "bias")}:
+        raise DataError(f"{place} cannot be written: a policy of {', '.join(sorted(state))} is no plain MLP")
+    return policies.write(
+        place,
+        [layers[i, "weight"].numpy() for i in range(depth)],
+        [layers[i, "bias"].numpy()[0] for i in range(depth)],
+    )
+
+
+def with_recipe(text: str, source: GeneratedSource) -> str:
+    """A dataset's YAML with this ``generated`` block, in place of the one it may have."""
+    without = re.sub(
+        r"^generated:\n(?:[ \t]+.*\n|\n)*", "", text if text.endswith("\n") else text + "\n", flags=re.M
+    )
+    block = {"generated": source.model_dump(mode="json", exclude_defaults=True)}
+    return without + str(yaml.safe_dump(block, sort_keys=False, width=200))
+
+
+def _recipes(
+    named: Mapping[str, PolicyFile], medium_step: int, training_seed: int, hyperparameters: str, seed: int
+) -> dict[str, GeneratedSource]:
+    def rolled(level: str) -> GeneratedSource:
+        return GeneratedSource(
+            recipe="policy-rollout",
+            version=generated.VERSIONS["policy-rollout"],
+            seed=seed,
+            transitions=ROLLOUT,
+            policies=(named[level],),
+        )
+
+    def replayed(rows: int) -> GeneratedSource:
+        return GeneratedSource(
+            recipe="sac-replay",
+            version=generated.VERSIONS["sac-replay"],
+            seed=training_seed,
+            transitions=rows,
+            hyperparameters_sha256=hyperparameters,
+        )
+
+    return {
+        "medium": rolled("medium"),
+        "expert": rolled("expert"),
+        "medium-expert": GeneratedSource(
+            recipe="stitched",
+            version=generated.VERSIONS["stitched"],
+            seed=seed,
+            transitions=2 * ROLLOUT,
+            policies=(named["medium"], named["expert"]),
+        ),
+        # the first epoch gathers and does not update
+        "medium-replay": replayed(medium_step + EPOCH),
+        "full-replay": replayed(REPLAY),
+    }
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, list[Scored]]]:
+    run = files.read_json(folder / "run.json")
+    if run is None:
+        raise DataError(f"{folder} holds no online training: {folder / 'run.json'} is missing or damaged")
+    try:
+        content = json.loads((folder / "history.json").read_text(encoding="utf-8"))
+        history = {key: [Scored(**each) for each in content[key]] for key in run["learners"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{folder / 'history.json'} is missing or damaged: {error}") from error
+    return run, history
+
+
+def _mean(scored: Scored) -> float:
+    return sum(scored.returns) / len(scored.returns)

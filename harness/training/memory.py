@@ -1,0 +1,106 @@
+"""What one member of a population takes of a device's memory, found before anything is allocated there."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from algorithms import Algorithm, Batch, Member, Sizes, algorithm_class
+from harness.training.engine import UNROLLED
+from harness.training.replay import BLOCK
+
+_BLOCKS = 3  # of random numbers: the present one, the next, and what the next is put together from
+_STATES = 2  # of training: the one that moves, and the copy that a capture's warm-up is undone with
+
+
+def bytes_of_row(sizes: Sequence[int]) -> int:
+    """What a transition takes in the replay, whose columns are s, a, r, s', d and a'."""
+    return 4 * (2 * sum(sizes) + 2)
+
+
+def bytes_of_member(algorithm: str, hyperparameters: Mapping[str, Any], sizes: Sizes) -> int:
+    """The most that one member takes at any time, data apart.
+
+    That is parameters, targets and moments, random numbers, and what an update holds while it is at work:
+    activations and gradients. The last is measured, on one update of each phase, by following every tensor
+    from its making to its end; everything grows in proportion to the members, so one tells for all.
+
+    Args:
+        algorithm: its id.
+        hyperparameters: complete, by name.
+        sizes: of observation and action.
+    """
+    learner = algorithm_class(algorithm)([Member("memory", hyperparameters)], sizes)
+    state: int = sum(tensor.numel() * tensor.element_size() for tensor in learner.training_state().values())
+    numbers: int = 8 * learner.hyper.batch_size + 4 * sum(math.prod(n.shape) for n in learner.noise.values())
+    return _STATES * state + (_BLOCKS * BLOCK + UNROLLED) * numbers + _most_in_an_update(learner)
+
+
+def _most_in_an_update(learner: Algorithm) -> int:
+    size, (observation, action) = (len(learner.members), learner.hyper.batch_size), learner.sizes
+    batch = Batch(
+        torch.rand(*size, observation),
+        torch.rand(*size, action),
+        torch.rand(size),
+        torch.rand(*size, observation),
+        torch.zeros(size),
+        torch.rand(*size, action),
+    )
+    noise = {name: torch.rand(len(learner.members), *each.shape) for name, each in learner.noise.items()}
+    most = 0
+    for phase in dict.fromkeys(learner.phase(step) for step in range(1, 2 * BLOCK + 1)):
+        with Watermark() as held:
+            learner.update(batch, noise, phase)
+        most = max(most, held.most)
+    gathered = sum(column.numel() * column.element_size() for column in batch)
+    return most + gathered
+
+
+class Watermark(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types here
+    """Follows the memory of the tensors made while it is on.
+
+    Attributes:
+        now: bytes of those that are alive.
+        most: the largest that this has been.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now = self.most = 0
+        self._alive: set[int] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run an operation, and count what it made."""
+        result = func(*args, **(kwargs or {}))
+        given = {_storage(tensor) for tensor in tree_leaves((args, kwargs)) if isinstance(tensor, Tensor)}
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor) and _storage(tensor) not in given | self._alive:
+                self._follow(tensor)
+        return result
+
+    def _follow(self, tensor: Tensor) -> None:
+        storage, identity = tensor.untyped_storage(), _storage(tensor)
+        size = storage.nbytes()
+        self._alive.add(identity)
+        self.now += size
+        self.most = max(self.most, self.now)
+
+        def end() -> None:
+            self._alive.discard(identity)
+            self.now -= size
+
+        weakref.finalize(storage, end)
+
+
+def _storage(tensor: Tensor) -> int:
+    identity: int = tensor.untyped_storage()._cdata
+    return identity

@@ -1,0 +1,67 @@
+"""As many runs as a memory holds."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.execution.packing import Packing
+from harness.planning.cells import resolve
+from harness.planning.plan import plan
+from harness.planning.populations import PlannedRun, populations
+from harness.specs import Specs
+
+SPECS = Specs()
+DATA = {"maze2d-umaze-v1": 1_000_000, "maze2d-medium-v1": 2_000_000}
+
+
+@pytest.fixture
+def resolved():
+    """TD3+BC on two mazes, four seeds each: equal sizes, so one population would train them all."""
+    return resolve(
+        SPECS, "aspc-table1", lineage="generated", datasets="maze2d-*m*-v1", columns="td3_bc", seeds=range(4)
+    )
+
+
+@pytest.fixture
+def runs(resolved):
+    return [PlannedRun(run, cell) for cell in resolved.cells for run in cell.runs]
+
+
+def rows(run):
+    return run.cell.dataset.generated.transitions
+
+
+def test_a_dataset_counts_once_and_each_run_beside_it(runs, monkeypatch):
+    monkeypatch.setattr("harness.execution.packing.bytes_of_member", lambda *_: 10_000_000)
+    row = 4 * (2 * 4 + 2 * 2 + 2)
+    names = list(dict.fromkeys(run.cell.dataset.id for run in runs))
+    assert len(names) >= 2
+    first = sum(run.cell.dataset.id == names[0] for run in runs)
+    data = rows(runs[0]) * row
+    of_three = Packing(int((data + 3 * 10_000_000) / 0.85) + 2, "generated")
+    assert of_three(runs) == 3 < first
+    # one run more brings its dataset along
+    nearly = Packing(int((data + (first + 1) * 10_000_000) / 0.85) + 2, "generated")
+    assert nearly(runs) == first
+    both = data + rows(runs[first]) * row
+    assert Packing(int((both + (first + 1) * 10_000_000) / 0.85) + 2, "generated")(runs) == first + 1
+    assert Packing(10**15, "generated")(runs) == len(runs)
+    assert Packing(0, "generated")(runs) == 1
+
+
+def test_every_run_is_packed_once(runs):
+    packing = Packing(300_000_000, "generated")
+    made = populations(runs, packing)
+    assert len(made) > 1
+    assert [key for each in made for key in each.keys] == [run.record.key for run in runs]
+    assert "MB each" in packing.describe(made[0].runs)
+
+
+def test_the_plan_packs_where_there_is_a_gpu(resolved, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda: "Some GPU")
+    made = plan(resolved, SPECS, None, home=tmp_path, pack=lambda _: lambda left: min(3, len(left)))
+    gpu, cpu = made.estimates
+    wanted = made.to_train
+    assert (gpu.device, gpu.capacity, gpu.populations) == ("Some GPU", 3, -(-wanted // 3))
+    assert (cpu.kind, cpu.capacity) == ("cpu", 8)

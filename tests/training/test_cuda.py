@@ -1,0 +1,83 @@
+"""What only a GPU can show: captured graphs, their memory, and that nothing waits for the device."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from algorithms import algorithm_ids
+from harness.execution.packing import _SHARE
+from harness.training.engine import CudaCapture, Engine, set_precision
+from harness.training.memory import bytes_of_member
+from harness.training.population import build
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+def advance(engine, done, end):
+    while done < end:
+        done = engine.advance(done, end)
+
+
+def trained(task, capture, dtype=torch.float64):
+    """Training and metrics after whole cycles, single steps, and cycles again."""
+    learner, replay, draws = build(task, "cuda", dtype)
+    engine, done = Engine(learner, replay, draws, capture), 0
+    for end in (40, 47, 110, 200):
+        advance(engine, done, end)
+        done = end
+    return learner.training_state() | {f"metric {name}": value for name, value in engine.metrics.items()}
+
+
+@pytest.mark.parametrize("algorithm", algorithm_ids())
+def test_graphs_do_what_eager_steps_do(make_task, algorithm):
+    task = make_task(algorithm)
+    expected, found = trained(task, None), trained(task, CudaCapture())
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(
+            found[name], value, rtol=1e-8, atol=1e-10, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+@pytest.mark.parametrize("algorithm", ["bc", "td3_bc", "aspc"])
+def test_nothing_waits_for_the_device(make_task, algorithm):
+    learner, replay, draws = build(make_task(algorithm), "cuda")
+    engine = Engine(learner, replay, draws, CudaCapture())
+    advance(engine, 0, 47)  # cycles and single steps are captured
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        advance(engine, 47, 200)
+        engine.prepare(201)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("algorithm", ["td3_bc", "aspc", "cql"])
+def test_no_more_memory_is_taken_than_the_planner_thinks(make_task, algorithm):
+    task = make_task(algorithm, seeds=range(16), batch_size=256)
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_reserved()
+    learner, replay, draws = build(task, "cuda")
+    engine = Engine(learner, replay, draws, CudaCapture())
+    advance(engine, 0, 100)
+    engine.prepare(101)
+    advance(engine, 100, 200)
+    taken = torch.cuda.max_memory_reserved() - before
+    each = bytes_of_member(algorithm, task.runs[0].hyperparameters, learner.sizes)
+    workspaces = 256_000_000  # of libraries: the same however many members
+    assert taken < (16 * each + replay.storage.nbytes) / _SHARE + workspaces
+
+
+def test_tf32_rounds_otherwise():
+    a, b = torch.randn(2, 512, 512, device="cuda")
+    try:
+        set_precision("fp32", "cuda")
+        exact = a @ b
+        set_precision("tf32", "cuda")
+        rounded = a @ b
+    finally:
+        set_precision("fp32", "cuda")
+    error = ((rounded - exact).norm() / exact.norm()).item()
+    assert 1e-6 < error < 5e-3
