@@ -6,7 +6,6 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -58,13 +57,11 @@ def seconds_per_step(population: Population, kind: Kind, how: Arithmetic = PLAIN
     """
     device = {"cpu": "cpu", "gpu": "cuda"}[kind]
     set_precision(how.precision, device)
-    # any number in the place of a value that is not known yet: it changes no operation
-    records = [replace(run.record, resolved=dict.fromkeys(run.cell.sources, 1.0)) for run in population.runs]
     data = {run.cell.dataset.id: _made_up(run.cell.dataset) for run in population.runs}
     algorithm, replay, draws = build(
         Task(
             algorithm=population.algorithm,
-            runs=records,
+            runs=[run.stand_in for run in population.runs],
             data=[data[run.cell.dataset.id] for run in population.runs],
             environments=(),
             steps=_CYCLE,

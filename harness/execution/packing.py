@@ -61,8 +61,7 @@ class Packing:
         run = runs[0]
         name, dataset = shape(run), run.cell.dataset
         if name not in self._each:
-            # any number in the place of a value that is not known yet: it changes no size
-            values = run.record.hyperparameters | dict.fromkeys(run.cell.sources, 1.0)
+            values = run.stand_in.hyperparameters
             sizes = Sizes(dataset.observation_size, dataset.action_size)
             self._each[name] = bytes_of_member(run.record.configuration["algorithm"], values, sizes)
         return self._bytes_of_data(runs), self._each[name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from algorithms import algorithm_class
 from harness.planning.cells import Cell
@@ -17,6 +17,11 @@ class PlannedRun:
 
     record: RunRecord
     cell: Cell
+
+    @property
+    def stand_in(self) -> RunRecord:
+        """The run with any number in the place of values that are not known yet: it computes as much."""
+        return replace(self.record, resolved=dict.fromkeys(self.cell.sources, 1.0))
 
 
 @dataclass(frozen=True)
