@@ -26,6 +26,7 @@ ALONE = (
     "table",
     "report",
     "stats",
+    "metrics",
     "diff",
     "drift",
     "accept",

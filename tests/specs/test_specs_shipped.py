@@ -231,6 +231,19 @@ def test_protocol_and_preset(specs, table):
     assert (reduced.steps, reduced.transitions, reduced.database) == (2000, 20000, "reduced.db")
 
 
+def test_lite_is_what_two_cores_can_carry(specs):
+    lite = resolve(specs, "aspc-table1", preset="lite")
+    assert {cell.column.id for cell in lite.cells} == {"td3_bc", "aspc"}
+    assert {cell.dataset.id for cell in lite.cells} == {
+        *(f"{name}-medium-v2" for name in ("halfcheetah", "hopper", "walker2d")),
+        *(f"{name}-medium-expert-v2" for name in ("halfcheetah", "hopper", "walker2d")),
+        "maze2d-umaze-v1",
+    }
+    assert (lite.protocol.steps, lite.protocol.seeds, lite.lineage) == (100_000, (0, 1), "generated")
+    for cell in lite.cells:
+        assert {"generated data", "lite protocol"} <= set(cell.incomparable)
+
+
 def test_footnotes_say_what_the_audit_cannot(table):
     notes = " ".join(footnote.text for footnote in table.footnotes)
     for what in ("stars", "Tarasov", "CORL", "Walker2d cells", "collapsed seeds"):

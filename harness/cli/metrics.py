@@ -1,0 +1,89 @@
+"""`metrics`: what training reported beside scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from harness.cli.options import (
+    Algorithms,
+    Database,
+    DataLineage,
+    Datasets,
+    Json,
+    PresetId,
+    Steps,
+    TableId,
+    examples,
+    open_store,
+    resolved_table,
+)
+from harness.cli.output import json_out, note, out, table_out, write
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(
+        "metrics",
+        epilog=examples(
+            "harness metrics aspc-table1",
+            "harness metrics aspc-table1 alpha",
+            "harness metrics aspc-table1 alpha --preset lite --at 50000 -f markdown",
+        ),
+    )(metrics)
+
+
+def metrics(
+    ctx: typer.Context,
+    table: TableId,
+    name: Annotated[
+        str | None, typer.Argument(metavar="METRIC", help="Such as alpha; without, the names there are.")
+    ] = None,
+    at: Annotated[
+        int | None,
+        typer.Option("--at", metavar="STEP", min=0, help="After so many updates instead of at the end."),
+    ] = None,
+    form: Annotated[
+        Literal["console", "markdown"], typer.Option("--format", "-f", help="What to print.")
+    ] = "console",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write Markdown here instead of to stdout."),
+    ] = None,
+    preset: PresetId = None,
+    datasets: Datasets = None,
+    algorithms: Algorithms = None,
+    steps: Steps = None,
+    lineage: DataLineage = None,
+    db: Database = None,
+    as_json: Json = False,
+) -> None:
+    """Print a number that training reported, such as ASPC's α, for every cell.
+
+    Mean ± standard deviation (ddof 1) over seeds, after the last update.
+    """
+    from harness.analysis.metrics import metric_names, reported
+    from harness.reports import metrics as report
+
+    resolved = resolved_table(
+        ctx, table, preset, datasets=datasets, algorithms=algorithms, steps=steps, lineage=lineage
+    )
+    with open_store(ctx, db, preset) as store:
+        if name is None:
+            names = metric_names(resolved, store)
+            if as_json:
+                json_out(names)
+            else:
+                out("\n".join(names)) if names else note("no run of this has reported any metric yet")
+            return
+        cells = reported(resolved, store, name, at)
+    if as_json:
+        json_out(report.document(resolved, cells, name, at))
+    elif form == "markdown" or output is not None:
+        write(output, report.markdown(resolved, cells))
+    else:
+        if warning := report.warning(resolved):
+            note(warning)
+        table_out(*report.grid(resolved, cells))

@@ -1,0 +1,67 @@
+"""A metric of training, in the table's layout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from harness.reports import escaping
+from harness.reports.data import finite
+
+if TYPE_CHECKING:
+    from harness.analysis.metrics import ReportedCell
+    from harness.planning.cells import ResolvedTable
+
+
+def grid(resolved: ResolvedTable, cells: Sequence[ReportedCell]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows; columns and rows without any value are left out."""
+    filled = [cell for cell in cells if cell.values]
+    columns = {
+        cell.column.id: cell.column.label
+        for cell in resolved.cells
+        if any(cell.column.id == one.column for one in filled)
+    }
+    shown = {(cell.row, cell.column): _text(cell) for cell in cells}
+    rows = dict.fromkeys(cell.row for cell in filled)
+    return ["Dataset", *columns.values()], [
+        [row, *(shown[row, column] for column in columns)] for row in rows
+    ]
+
+
+def warning(resolved: ResolvedTable) -> str:
+    """What must stand above numbers that were not trained as the paper did; empty if they were."""
+    reasons = dict.fromkeys(reason for cell in resolved.cells for reason in cell.incomparable)
+    return f"Not trained as the paper did: {'; '.join(reasons)}." if reasons else ""
+
+
+def _text(cell: ReportedCell) -> str:
+    """Mean ± standard deviation over seeds, and how many there are of them where some are missing."""
+    if cell.mean is None:
+        return "–"
+    text = f"{cell.mean:#.4g}" + (f" ± {cell.std:.2g}" if cell.std is not None else "")
+    return text if len(cell.values) == cell.wanted else f"{text} ({len(cell.values)}/{cell.wanted})"
+
+
+def markdown(resolved: ResolvedTable, cells: Sequence[ReportedCell]) -> str:
+    """The grid as a GitHub-flavoured Markdown table, below what must be said of it."""
+    header, rows = grid(resolved, cells)
+    escaped = [[escaping.markdown(text) for text in line] for line in (header, *rows)]
+    escaped.insert(1, [":---", *["---:"] * (len(header) - 1)])
+    above = f"**{escaping.markdown(warning(resolved))}**\n\n" if warning(resolved) else ""
+    return above + "".join(f"| {' | '.join(line)} |\n" for line in escaped)
+
+
+def document(
+    resolved: ResolvedTable, cells: Sequence[ReportedCell], name: str, step: int | None
+) -> dict[str, Any]:
+    """Everything, as JSON values; what is not finite as null."""
+    return {
+        "table": resolved.table.id,
+        "preset": resolved.preset.id if resolved.preset else None,
+        "lineage": resolved.lineage,
+        "warning": warning(resolved),
+        "metric": name,
+        "step": resolved.protocol.steps if step is None else step,
+        "cells": [finite(asdict(cell) | {"mean": cell.mean, "std": cell.std}) for cell in cells],
+    }
