@@ -26,8 +26,7 @@ def path(place: Path) -> Path:
 def describe(rows: Arrays, dataset: Dataset, identity: dict[str, Any], content_hash: str) -> dict[str, Any]:
     """The card of a file's rows.
 
-    Returns are sums of rewards over finished episodes. D4RL's own figures are not in it: no source gives them
-    apart from the files themselves.
+    Returns are sums of rewards over finished episodes.
     """
     terminals, timeouts = rows["terminals"], rows["timeouts"]
     ends = np.flatnonzero(terminals | timeouts)
@@ -53,6 +52,7 @@ def describe(rows: Arrays, dataset: Dataset, identity: dict[str, Any], content_h
             100 * (returns - reference.minimum) / (reference.maximum - reference.minimum)
         ),
         "lengths": _statistics(lengths),
+        "d4rl": d4rl(dataset),
         "reference": reference.model_dump(),
         "made_with": {
             "harness": harness.__version__,
@@ -60,6 +60,31 @@ def describe(rows: Arrays, dataset: Dataset, identity: dict[str, Any], content_h
             "python": platform.python_version(),
             "platform": f"{platform.system()} {platform.machine()}",
         },
+    }
+
+
+def d4rl(dataset: Dataset) -> dict[str, Any] | None:
+    """What the spec knows of D4RL's own dataset of that name: no part of the file, so read anew each time.
+
+    Returns:
+        ``episodes``, ``returns``, ``normalised_returns`` and ``source``; the middle two have mean, std, min
+        and max, or those of them that are known. None: no source is known.
+    """
+    known = dataset.d4rl.statistics if dataset.d4rl else None
+    if known is None:
+        return None
+    reference = dataset.reference
+    raw = {"mean": known.return_mean, "min": known.return_min, "max": known.return_max}
+    returns = {name: value for name, value in raw.items() if value is not None}
+    normalised = {name: reference.normalise(value) for name, value in returns.items()}
+    if known.return_std is not None:
+        returns["std"] = known.return_std
+        normalised["std"] = 100 * known.return_std / (reference.maximum - reference.minimum)
+    return {
+        "episodes": known.episodes,
+        "returns": returns,
+        "normalised_returns": normalised,
+        "source": known.source,
     }
 
 
@@ -81,7 +106,10 @@ def read(place: Path) -> dict[str, Any] | None:
 
 def markdown(card: dict[str, Any]) -> str:
     """The card as a page."""
-    reference = card["reference"]
+    reference, original = card["reference"], card["d4rl"] or {}
+    episodes = sorted(card["episodes"].items())
+    if original.get("episodes"):
+        episodes.append(("in D4RL's own dataset, an open last one included", original["episodes"]))
     lines = [
         f"# {card['dataset']} (generated)",
         "",
@@ -93,25 +121,27 @@ def markdown(card: dict[str, Any]) -> str:
         "",
         "| Episodes | |",
         "| --- | ---: |",
-        *(f"| {name} | {value:,} |" for name, value in sorted(card["episodes"].items())),
+        *(f"| {name} | {value:,} |" for name, value in episodes),
         "",
     ]
     names = ("mean", "std", "min", *(f"p{p}" for p in _PERCENTILES), "max")
     statistics = [
-        (label, card[key])
-        for label, key in (
-            ("return", "returns"),
-            ("normalised return", "normalised_returns"),
-            ("length", "lengths"),
+        (label, values)
+        for label, values in (
+            ("return", card["returns"]),
+            ("return in D4RL's own dataset", original.get("returns")),
+            ("normalised return", card["normalised_returns"]),
+            ("normalised return in D4RL's own dataset", original.get("normalised_returns")),
+            ("length", card["lengths"]),
         )
-        if card[key]
+        if values
     ]
     if statistics:
         lines += [
             f"| Finished episodes | {' | '.join(names)} |",
             f"| --- |{' ---: |' * len(names)}",
             *(
-                f"| {label} | {' | '.join(f'{values[name]:,.1f}' for name in names)} |"
+                f"| {label} | {' | '.join(f'{values[n]:,.1f}' if n in values else '' for n in names)} |"
                 for label, values in statistics
             ),
             "",
@@ -119,6 +149,10 @@ def markdown(card: dict[str, Any]) -> str:
             f"({reference['source']}).",
             "",
         ]
+    if original:
+        lines += [f"On D4RL's own dataset: {original['source']}.", ""]
+    if not original.get("returns"):
+        lines += ["No source is known for the returns in D4RL's own dataset of that name.", ""]
     lines += [
         "| Made with | |",
         "| --- | --- |",

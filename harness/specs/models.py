@@ -116,6 +116,36 @@ class Environment(Model):
     )
 
 
+class D4RLStatistics(Model):
+    """What others found in an original file, to compare with; None where no source tells."""
+
+    episodes: int | None = Field(
+        default=None, gt=0, description="in the file; one that the file's end leaves open counts"
+    )
+    return_mean: float | None = Field(default=None, description="over finished episodes, as all that follow")
+    return_std: float | None = Field(default=None, ge=0, description="with ddof 0")
+    return_min: float | None = None
+    return_max: float | None = None
+    source: str = Field(min_length=1, description="repository, file and commit, or the page, of every figure")
+
+    @model_validator(mode="after")
+    def _possible(self) -> D4RLStatistics:
+        for low, high in (
+            ("return_min", "return_mean"),
+            ("return_mean", "return_max"),
+            ("return_min", "return_max"),
+        ):
+            below, above = getattr(self, low), getattr(self, high)
+            if below is not None and above is not None and below > above:
+                raise LocatedError((low,), f"{low} {below} must not be above {high} {above}")
+        match (self.return_std, self.return_min, self.return_max):
+            case (float(std), float(least), float(most)) if std > most - least:
+                raise LocatedError(
+                    ("return_std",), f"return_std {std} is more than from return_min to return_max"
+                )
+        return self
+
+
 class D4RLSource(Model):
     """An original HDF5 file."""
 
@@ -123,6 +153,7 @@ class D4RLSource(Model):
     rows: int | None = Field(default=None, gt=0, description="rows in the file; None where no source tells")
     size: int | None = Field(default=None, gt=0, description="bytes; None where no source tells")
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    statistics: D4RLStatistics | None = Field(default=None, description="None where no source tells")
 
 
 class MinariSource(Model):
