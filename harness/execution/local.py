@@ -514,7 +514,8 @@ class _Execution:
 
 def _out_of_memory(error: BaseException | None) -> bool:
     """Whether the device's memory was too small; a graph's broken capture hides that behind another error."""
-    while error and not isinstance(error, torch.OutOfMemoryError):
+    # CUDA itself, as when it instantiates a graph, says so by another type than torch's allocator
+    while error and not (isinstance(error, RuntimeError) and "out of memory" in str(error)):
         error = error.__cause__ or error.__context__
     return error is not None
 

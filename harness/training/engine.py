@@ -7,6 +7,7 @@ them, launches once, and goes on; nothing in between waits for the device.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -38,25 +39,30 @@ class CudaCapture:
     """Captures work as CUDA graphs whose intermediate results share one pool of memory.
 
     Replays may overwrite each other's intermediate results, so the work must write whatever outlives a replay
-    into memory that was there before.
+    into memory that was there before. The graphs of one instance should also end together.
     """
 
     def __init__(self) -> None:
         self._pool: Any = None
+        # for warm-ups and captures, and of these graphs alone: torch keeps cuBLAS's workspaces (32 MiB each
+        # on an H100) by stream, and frees a stream's with the first graph captured on it that ends
+        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch has no types here
 
     def __call__(self, work: Callable[[], None]) -> Graph:
         """Capture `work`, after the warm-up on a side stream that capture needs.
 
         `work` runs during the warm-up, so the caller puts back what it changed.
         """
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch has no types here
+        stream = self._stream
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
+        with torch.cuda.stream(stream), warnings.catch_warnings():
+            # Adam warns of steps outside of a capture, which a warm-up's are
+            warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
             for _ in range(3):
                 work()
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        with torch.cuda.graph(graph, pool=self._pool, stream=stream):
             work()
         self._pool = graph.pool()
         return graph
@@ -234,5 +240,7 @@ def _compile(update: Callable[..., Metrics]) -> Callable[..., Metrics]:
 
     # ASPC differentiates twice through one forward pass, so its buffers must outlive the first time
     functorch.donated_buffer = False
+    # what earlier populations compiled counts towards a limit, beyond which updates run uncompiled
+    torch.compiler.reset()
     compiled: Callable[..., Metrics] = torch.compile(update, dynamic=False)
     return compiled

@@ -44,10 +44,12 @@ def test_graphs_do_what_eager_steps_do(make_task, algorithm):
 def test_nothing_waits_for_the_device(make_task, algorithm):
     learner, replay, draws = build(make_task(algorithm), "cuda")
     engine = Engine(learner, replay, draws, CudaCapture())
-    advance(engine, 0, 47)  # cycles and single steps are captured
+    advance(engine, 0, 47)
+    advance(engine, 47, 60)  # now cycles and single steps of every phase are captured
     torch.cuda.set_sync_debug_mode("error")
     try:
-        advance(engine, 47, 200)
+        advance(engine, 60, 67)
+        advance(engine, 67, 200)
         engine.prepare(201)
     finally:
         torch.cuda.set_sync_debug_mode("default")

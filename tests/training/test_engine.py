@@ -135,6 +135,21 @@ def test_a_compiled_update_does_what_the_plain_one_does(make_task, monkeypatch):
     assert_same(found, expected)
 
 
+def test_the_updates_of_every_population_are_compiled(make_task, monkeypatch):
+    whole, graphs = torch.compile, []
+
+    def backend(module, _):
+        graphs.append(module)
+        return module
+
+    monkeypatch.setattr(torch, "compile", lambda work, **how: whole(work, backend=backend, **how))
+    monkeypatch.setattr("torch._dynamo.config.recompile_limit", 1)
+    train(make_task("bc"), None, (1,), compiled=True)
+    once = len(graphs)
+    train(make_task("bc"), None, (1,), compiled=True)
+    assert len(graphs) == 2 * once > 0
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="needs a C++ compiler")
 def test_torchs_compiler_takes_two_derivatives_of_one_forward_pass(make_task):
