@@ -1,4 +1,4 @@
-"""The documentation's pages on algorithms and papers, from the algorithms' sources and the specs.
+"""The documentation's pages on algorithms, papers and shipped policies, from sources, specs and cards.
 
 ``make docs`` runs this module, which writes them into the checkout's ``docs/``.
 """
@@ -10,17 +10,20 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jinja2
 
 from harness.analysis.audit import audit
+from harness.datasets import policies
 from harness.errors import SpecError
 from harness.reports import escaping
 from harness.reports.audit import markdown_findings
 from harness.reports.sources import Part, algorithms_folder, read_algorithm
 from harness.reports.templating import Raw, environment
 from harness.specs import Specs
+from harness.specs.catalogue import shipped_folder
 
 if TYPE_CHECKING:
     from harness.specs import models
@@ -103,6 +106,7 @@ def pages(specs: Specs, sources: Path | None = None) -> dict[str, str]:
     found |= {f"papers/{slug}.md": _paper(specs, tables, ids) for slug, tables in papers.items()}
     found["algorithms/README.md"] = _algorithms_index(specs, ids, papers)
     found["papers/README.md"] = _papers_index(papers)
+    found["policies/README.md"] = _policies(specs)
     return found
 
 
@@ -126,7 +130,7 @@ def stale_pages(folder: Path, made: Mapping[str, str]) -> list[str]:
     """The pages below a folder that are missing, differ from those made, or are of what is there no more."""
     there = {
         str(path.relative_to(folder).as_posix()): text
-        for kind in ("algorithms", "papers")
+        for kind in ("algorithms", "papers", "policies")
         for path in sorted((folder / kind).glob("*.md"))
         if (text := path.read_text(encoding="utf-8")).startswith(_MADE)
     }
@@ -393,6 +397,53 @@ def _papers_index(papers: Mapping[str, Sequence[Table]]) -> str:
     ]
     return _index(
         "Papers", "Their tables, and what the audit finds in them.", ("Paper", "Year", "Tables"), rows
+    )
+
+
+def _policies(specs: Specs) -> str:
+    """The shipped policies beside the datasets of D4RL whose like they make."""
+    datasets = {
+        policy.id: specs.dataset(name)
+        for name in specs.ids("datasets")
+        if (made := specs.dataset(name).generated) and made.recipe == "policy-rollout"
+        for policy in made.policies
+    }
+    rows = []
+    for place in sorted((shipped_folder() / "policies").glob("*" + policies.SUFFIX)):
+        card = policies.card(place)
+        returns = card.recorded.returns
+        mean = fmean(returns.stochastic)
+        dataset = datasets.get(card.id)
+        known = dataset.d4rl.statistics if dataset and dataset.d4rl else None
+        rows.append(
+            (
+                _code(card.id),
+                escaping.markdown(card.environment.id),
+                f"{card.steps:,}",
+                f"{mean:,.0f} ± {stdev(returns.stochastic):,.0f}",
+                f"{card.reference.normalise(mean):.1f}",
+                f"{fmean(returns.deterministic):,.0f} ± {stdev(returns.deterministic):,.0f}",
+                f"{known.return_mean:,.0f}" if known and known.return_mean is not None else "",
+                escaping.markdown(card.rule),
+            )
+        )
+    return _index(
+        "Policies",
+        "SAC's, trained here; [data.md](../data.md) says how they are made and used. Returns are means ± "
+        "standard deviations over the episodes on the policy's card; datasets hold stochastic ones. D4RL's "
+        "is the mean return of its own dataset of that name. None is D4RL's policy: an expert here is the "
+        "best of the end of a training of the stated length, whether or not longer training would help.",
+        (
+            "Policy",
+            "Environment",
+            "Updates",
+            "Return, stochastic",
+            "Normalised",
+            "Return, deterministic",
+            "D4RL's",
+            "Chosen as",
+        ),
+        rows,
     )
 
 
