@@ -131,7 +131,7 @@ def show(
     from harness.datasets import cards
     from harness.datasets.inventory import sized
 
-    card = datasets.card(sized(specs_of(ctx).dataset(name), transitions), data_home)
+    card = datasets.card(sized(_one(ctx, name), transitions), data_home)
     if as_json:
         json_out(card)
     else:
@@ -160,8 +160,8 @@ def export_minari(
     from harness import datasets
     from harness.datasets.inventory import sized
 
-    dataset = sized(specs_of(ctx).dataset(name), transitions)
-    out(str(datasets.export_to_minari(dataset, minari_id or f"harness/{name}", data_home)))
+    dataset = sized(_one(ctx, name), transitions)
+    out(str(datasets.export_to_minari(dataset, minari_id or f"harness/{dataset.id}", data_home)))
 
 
 @group.command("policies", epilog=examples("harness data policies runs/sac --to specs"))
@@ -232,6 +232,13 @@ def _chosen(ctx: typer.Context, names: list[str]) -> list[Dataset]:
 
     specs = specs_of(ctx)
     return [specs.dataset(name) for name in choose(specs, names)]
+
+
+def _one(ctx: typer.Context, name: str) -> Dataset:
+    first, *more = _chosen(ctx, [name])
+    if more:
+        raise typer.BadParameter(f"{name!r} names {1 + len(more)} datasets; give one of them")
+    return first
 
 
 def _obtain(chosen: list[Dataset], lineage: Lineage, home: Path | None, trained: Path | None = None) -> None:

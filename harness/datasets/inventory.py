@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -37,14 +38,20 @@ class Item:
 def choose(specs: Specs, patterns: Sequence[str]) -> list[str]:
     """Dataset ids that match any of the ids and globs, sorted; all of them if there are no patterns.
 
+    An id's version may be left out: ``hopper-medium`` is ``hopper-medium-v2``.
+
     Raises:
         UnknownNameError: a pattern that matches nothing.
     """
     known = specs.ids("datasets")
     for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in known):
+        if not any(_matches(name, pattern) for name in known):
             raise UnknownNameError("dataset", pattern, known)
-    return [name for name in known if not patterns or any(fnmatchcase(name, p) for p in patterns)]
+    return [name for name in known if not patterns or any(_matches(name, p) for p in patterns)]
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatchcase(name, pattern) or pattern == re.sub(r"-v\d+$", "", name)
 
 
 def sized(dataset: Dataset, transitions: int | None) -> Dataset:

@@ -28,6 +28,16 @@ def test_the_card_is_shown(cli, built, tmp_path):
     assert f"run `harness data build {NAME}`" in missing.err
 
 
+def test_an_ids_version_may_be_left_out(cli, built):
+    short = NAME.removesuffix("-v1")
+    whole = cli("data", "show", NAME, "--transitions", "900")
+    assert cli("data", "show", short, "--transitions", "900").out == whole.out
+    assert cli("data", "path", short, "--lineage", "generated").out.count(NAME) == 1
+    several = cli("data", "show", "maze2d-*")
+    assert (several.code, "give one" in several.err) == (2, True)
+    assert cli("data", "path", "hopper").code == 2
+
+
 def test_minari_gets_a_copy(cli, built):
     arguments = ("data", "export-minari", NAME, "--transitions", "900")
     done = cli(*arguments)
