@@ -27,7 +27,7 @@ def home(tmp_path):
 def make_policy(home):
     """Writes a policy with random weights to the data folder; returns what a spec says of it."""
 
-    def make(name="hopper-medium", seed=0, sizes=SIZES, width=8):
+    def make(name="toy-medium", seed=0, sizes=SIZES, width=8):
         random = np.random.default_rng(seed)
         shapes = [(sizes[0], width), (width, width), (width, 2 * sizes[1])]
         weights = [random.normal(0, 0.5, shape) for shape in shapes]
@@ -52,7 +52,7 @@ def ladder(make_dataset):
     return make
 
 
-def place_of(home, name="hopper-medium"):
+def place_of(home, name="toy-medium"):
     return home / "policies" / f"{name}.safetensors"
 
 
@@ -173,8 +173,8 @@ def test_the_number_of_processes_does_not_show(make_policy, home):
 
 def test_seed_and_policy_decide(make_policy, home):
     make_policy()
-    make_policy("hopper-expert", seed=1)
-    medium, expert = (policies.read(place_of(home, f"hopper-{level}")) for level in ("medium", "expert"))
+    make_policy("toy-expert", seed=1)
+    medium, expert = (policies.read(place_of(home, f"toy-{level}")) for level in ("medium", "expert"))
     starts = [
         rollouts.collect(policy, HOPPER, 30, seed)["observations"][0]
         for policy, seed in ((medium, 0), (medium, 1), (expert, 0))
@@ -264,7 +264,7 @@ def test_a_recipe_and_its_fields_belong_together(recipe, fields):
 def test_a_missing_policy(ladder, make_policy, home):
     policy = make_policy()
     place_of(home).unlink()
-    with pytest.raises(DataError, match=r"the policy hopper-medium is missing: looked at .*policies"):
+    with pytest.raises(DataError, match=r"the policy toy-medium is missing: looked at .*policies"):
         datasets.build(ladder(policy), home=home)
 
 
@@ -273,6 +273,16 @@ def test_a_policy_with_other_bytes_than_the_specs(ladder, make_policy, home):
     make_policy(seed=1)
     with pytest.raises(DataError, match=r"is another policy than the spec's.*put the original back"):
         datasets.build(spec, home=home)
+
+
+def test_a_policy_of_ones_own_may_have_a_shipped_ones_name(ladder, make_policy, home):
+    name = policies.found(home)[0].stem
+    wanted = make_policy(name)
+    environment, sizes = ladder(wanted).environment, SIZES
+    assert policies.wanted(wanted, home, environment, *sizes).sha256 == wanted.sha256
+    place_of(home, name).unlink()
+    with pytest.raises(DataError, match="is another policy than the spec's"):
+        policies.wanted(wanted, home, environment, *sizes)
 
 
 def test_a_policy_that_does_not_fit(ladder, make_policy, home):

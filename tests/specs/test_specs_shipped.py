@@ -7,8 +7,10 @@ from statistics import fmean
 
 import pytest
 
+from harness.datasets.policies import card
 from harness.planning.cells import resolve
 from harness.specs import Specs
+from harness.specs.catalogue import shipped_folder
 from harness.specs.columns import columns_of, settings
 from harness.specs.validation import validate
 
@@ -170,10 +172,18 @@ def test_sizes_environments_and_sources(specs):
         for name, spec in datasets.items()
         if spec.generated
     }
-    assert generated == {
-        "halfcheetah-random-v2": ("random-policy", 1_000_000),
-        "hopper-random-v2": ("random-policy", 1_000_000),
-        "walker2d-random-v2": ("random-policy", 1_000_000),
+    ladder = {}
+    for name in ("halfcheetah", "hopper", "walker2d"):
+        medium = card(shipped_folder() / "policies" / f"{name}-medium.safetensors")
+        ladder |= {
+            f"{name}-random-v2": ("random-policy", 1_000_000),
+            f"{name}-medium-v2": ("policy-rollout", 1_000_000),
+            f"{name}-expert-v2": ("policy-rollout", 1_000_000),
+            f"{name}-medium-expert-v2": ("stitched", 2_000_000),
+            f"{name}-medium-replay-v2": ("sac-replay", medium.steps + 1000),
+            f"{name}-full-replay-v2": ("sac-replay", 1_000_000),
+        }
+    assert generated == ladder | {
         "maze2d-umaze-v1": ("maze2d-waypoints", 1_000_000),
         "maze2d-medium-v1": ("maze2d-waypoints", 2_000_000),
         "maze2d-large-v1": ("maze2d-waypoints", 4_000_000),
@@ -251,7 +261,11 @@ def test_footnotes_say_what_the_audit_cannot(table):
     assert not re.search(r"seed text|transcri", notes)
     # what our copy of a paper lacks is no fact about the paper
     root = Path(__file__).parents[2]
-    for path in [*(root / "specs").rglob("*.*"), *(root / "algorithms").glob("*.py")]:
+    for path in [
+        *(root / "specs").rglob("*.yaml"),
+        *(root / "specs").rglob("*.csv"),
+        *(root / "algorithms").glob("*.py"),
+    ]:
         text = " ".join(path.read_text(encoding="utf-8").split())
         assert not re.search(r"legible|\bat hand\b", text), path
 
