@@ -258,7 +258,11 @@ def test_killed_at_random_moments(specs, data, tmp_path):
         process = begin(tmp_path, data, "killed")
         try:
             process.wait(moments.uniform(0.4, 1) * seconds)
-            break
+            if kills:
+                break
+            # the machine was busier before: once more, with less time
+            seconds /= 2
+            (tmp_path / "killed.db").unlink()
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()

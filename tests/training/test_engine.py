@@ -143,10 +143,10 @@ def test_the_updates_of_every_population_are_compiled(make_task, monkeypatch):
         return module
 
     monkeypatch.setattr(torch, "compile", lambda work, **how: whole(work, backend=backend, **how))
-    monkeypatch.setattr("torch._dynamo.config.recompile_limit", 1)
-    train(make_task("bc"), None, (1,), compiled=True)
-    once = len(graphs)
-    train(make_task("bc"), None, (1,), compiled=True)
+    with torch._dynamo.config.patch(recompile_limit=1):  # monkeypatch would leave the setting hidden
+        train(make_task("bc"), None, (1,), compiled=True)
+        once = len(graphs)
+        train(make_task("bc"), None, (1,), compiled=True)
     assert len(graphs) == 2 * once > 0
 
 
