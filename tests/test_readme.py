@@ -17,6 +17,7 @@ from harness.specs.models import Algorithm, Table
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES += sorted((ROOT / "reports").glob("*/README.md"))
 
 
 def commands(text: str) -> list[str]:
