@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +12,7 @@ from harness.analysis.audit import Finding, audit
 from harness.analysis.intervals import Interval, IntervalSettings, interval
 from harness.analysis.leading import leading
 from harness.analysis.printed import CONVENTIONS, Printed
-from harness.analysis.scores import Evaluated, first_counted, run_score
+from harness.analysis.scores import Evaluated, deviation, first_counted, run_score
 from harness.analysis.verdicts import Case, Estimate, VerdictKind, VerdictResult, average, estimate, verdicts
 from harness.results.records import BEGINNING, CHANGED, value_metric
 from harness.specs.published import SOURCES
@@ -204,12 +203,7 @@ class Measured:
 
     def std(self, ddof: int) -> float | None:
         """Standard deviation over seeds, with divisor n - ddof; None for fewer than two."""
-        values = [item.score for item in self.scores]
-        if len(values) < 2:
-            return None
-        # not statistics.stdev, whose exact fractions take a quarter of the time of a whole table
-        mean = statistics.fmean(values)
-        return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - ddof))
+        return deviation([item.score for item in self.scores], ddof)
 
     @property
     def estimate(self) -> Estimate | None:

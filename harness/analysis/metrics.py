@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.analysis.scores import deviation
 from harness.errors import IncompleteError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ class ReportedCell:
 
     row: str
     column: str
-    values: Mapping[int, float] = field(default_factory=dict)
-    wanted: int = 0
+    values: Mapping[int, float]
+    wanted: int
 
     @property
     def mean(self) -> float | None:
@@ -38,10 +39,8 @@ class ReportedCell:
     @property
     def std(self) -> float | None:
         """Over seeds, with ddof 1; None for fewer than two values or where one is not finite."""
-        values, mean = self.values.values(), self.mean
-        if mean is None or len(values) < 2 or not all(map(math.isfinite, values)):
-            return None
-        return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+        values = list(self.values.values())
+        return deviation(values, 1) if all(map(math.isfinite, values)) else None
 
 
 def metric_names(resolved: ResolvedTable, store: Store) -> tuple[str, ...]:
@@ -68,10 +67,10 @@ def reported(
     at = resolved.protocol.steps if step is None else step
     wanted = resolved.protocol.seeds
     keys = [run.key for cell in resolved.cells for run in cell.runs]
-    if not any(store.metrics(keys, name=name).values()):
-        raise UnknownNameError("metric", name, metric_names(resolved, store))
     found = store.metrics(keys, name=name, steps=[at])
     if not any(found.values()):
+        if name not in (names := metric_names(resolved, store)):
+            raise UnknownNameError("metric", name, names)
         raise IncompleteError(f"no run has reported {name} after {at:,} updates; --at names another step")
     return tuple(
         ReportedCell(
