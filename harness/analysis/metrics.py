@@ -62,14 +62,19 @@ def reported(
 
     Raises:
         UnknownNameError: no run of the table reported such a metric.
-        IncompleteError: some did, but none after so many updates.
+        IncompleteError: none reported anything yet, or none this after so many updates.
     """
     at = resolved.protocol.steps if step is None else step
     wanted = resolved.protocol.seeds
     keys = [run.key for cell in resolved.cells for run in cell.runs]
     found = store.metrics(keys, name=name, steps=[at])
     if not any(found.values()):
-        if name not in (names := metric_names(resolved, store)):
+        names = metric_names(resolved, store)
+        if not names:
+            raise IncompleteError(
+                "no run of this has reported any metric yet; `harness reproduce` trains them"
+            )
+        if name not in names:
             raise UnknownNameError("metric", name, names)
         raise IncompleteError(f"no run has reported {name} after {at:,} updates; --at names another step")
     return tuple(

@@ -67,3 +67,8 @@ def test_names_are_listed_and_wrong_ones_corrected(cli, measured):
     assert (wrong.code, "did you mean alpha?" in wrong.err) == (2, True)
     never = cli("metrics", "aspc-table1", "alpha", "--at", 7, *CHOICE)
     assert (never.code, "--at" in never.err) == (3, True)
+
+
+def test_without_any_run_it_is_said_what_makes_them(cli, measured):
+    nothing = cli("metrics", "aspc-table1", "alpha", "--db", "some.db")
+    assert (nothing.code, "`harness reproduce` trains them" in nothing.err) == (3, True)
