@@ -71,9 +71,7 @@ def reported(
     if not any(found.values()):
         names = metric_names(resolved, store)
         if not names:
-            raise IncompleteError(
-                "no run of this has reported any metric yet; `harness reproduce` trains them"
-            )
+            raise IncompleteError("no run of this has reported a metric yet; `harness reproduce` trains them")
         if name not in names:
             raise UnknownNameError("metric", name, names)
         raise IncompleteError(f"no run has reported {name} after {at:,} updates; --at names another step")
