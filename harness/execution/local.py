@@ -337,6 +337,7 @@ class _Execution:
         self._runs = {run.record.key: run for run in population.runs}
         self._failed = 0
         self._bar: Bar | None = None
+        self._latest: dict[str, float] = {}  # run key -> normalised score of its last evaluation
 
     def run(
         self, stop: Callable[[], bool], lost: Set[str], counts: Counter[str]
@@ -482,13 +483,19 @@ class _Execution:
     def evaluated(self, records: Sequence[EvaluationRecord]) -> None:
         """Commit evaluations and show their scores."""
         self._store.record_evaluations(records)
-        latest: defaultdict[str, list[float]] = defaultdict(list)
         for record in records:
-            run = self._runs[record.key]
             mean = sum(record.returns) / len(record.returns)
-            latest[run.cell.dataset.id].append(run.cell.dataset.reference.normalise(mean))
+            reference = self._runs[record.key].cell.dataset.reference
+            self._latest[record.key] = reference.normalise(mean)
         if self._bar:
-            self._bar.scores({name: sum(values) / len(values) for name, values in latest.items()})
+            self._bar.scores(self._scores_by_dataset())
+
+    def _scores_by_dataset(self) -> dict[str, float]:
+        """The mean over a dataset's runs of their latest scores, so far as there are any."""
+        scores: defaultdict[str, list[float]] = defaultdict(list)
+        for key, score in self._latest.items():
+            scores[self._runs[key].cell.dataset.id].append(score)
+        return {name: sum(values) / len(values) for name, values in scores.items()}
 
     def measured(self, step: int, metrics: Mapping[str, Mapping[str, float]]) -> None:
         """Commit metrics."""

@@ -79,6 +79,25 @@ def test_everything_is_trained_once(train, store, tmp_path):
     assert (again.finished, again.failed) == (0, 0)
 
 
+def test_progress_shows_the_mean_over_seeds_whose_evaluations_end_apart(train, store, resolved, monkeypatch):
+    whole, shown = local._Execution.evaluated, []
+
+    def one_by_one(self, records):
+        for record in records:
+            whole(self, [record])
+
+    monkeypatch.setattr(local._Execution, "evaluated", one_by_one)
+    monkeypatch.setattr(local.Bar, "scores", lambda self, latest: shown.append((self._label, latest)))
+    train(store)
+    newest = dict(shown)
+    assert len(newest) == 2
+    for cell in resolved.cells:
+        (scores,) = (scores for label, scores in newest.items() if label.startswith(f"{cell.column.label},"))
+        last = [store.evaluations([run.key])[run.key][-1].mean_return for run in cell.runs]
+        reference = cell.dataset.reference
+        assert scores == {cell.dataset.id: pytest.approx(sum(map(reference.normalise, last)) / 2)}
+
+
 def test_an_exception_fails_its_population_and_no_other(train, store, monkeypatch):
     from algorithms.bc import BC
 
