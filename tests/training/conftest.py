@@ -33,34 +33,31 @@ def make_data():
     return transitions
 
 
+def task(algorithm="td3_bc", seeds=(0, 1), steps=250, evaluate_every=100, episodes=2, data=None, **changes):
+    """A population of an algorithm with its shipped hyperparameters on small synthetic data."""
+    spec = Specs().algorithm(algorithm)
+    values = {name: h.value for name, h in spec.hyperparameters.items()}
+    values |= {"batch_size": 16} | changes
+    runs = [
+        run_record({"algorithm": algorithm, "hyperparameters": values, "dataset": {"id": "synthetic"}}, seed)
+        for seed in seeds
+    ]
+    shared = transitions(7)
+    return Task(
+        algorithm=algorithm,
+        runs=runs,
+        data=data or [shared] * len(runs),
+        environments=[HOPPER] * len(runs),
+        steps=steps,
+        evaluate_every=evaluate_every,
+        episodes=episodes,
+    )
+
+
 @pytest.fixture
 def make_task():
-    """A population of an algorithm with its shipped hyperparameters on small synthetic data."""
-
-    def make(
-        algorithm="td3_bc", seeds=(0, 1), steps=250, evaluate_every=100, episodes=2, data=None, **changes
-    ):
-        spec = Specs().algorithm(algorithm)
-        values = {name: h.value for name, h in spec.hyperparameters.items()}
-        values |= {"batch_size": 16} | changes
-        runs = [
-            run_record(
-                {"algorithm": algorithm, "hyperparameters": values, "dataset": {"id": "synthetic"}}, seed
-            )
-            for seed in seeds
-        ]
-        shared = transitions(7)
-        return Task(
-            algorithm=algorithm,
-            runs=runs,
-            data=data or [shared] * len(runs),
-            environments=[HOPPER] * len(runs),
-            steps=steps,
-            evaluate_every=evaluate_every,
-            episodes=episodes,
-        )
-
-    return make
+    """What makes a population for a test."""
+    return task
 
 
 class Notebook:
