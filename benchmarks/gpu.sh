@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# What a GPU has to show, in parts of less than ten minutes each, for machines that are lent by the call:
+# What a GPU has to show, in parts of less than ten minutes each:
 #
 #     benchmarks/gpu.sh tests     the tests that need CUDA: graphs against eager steps, a GPU against a CPU
 #     benchmarks/gpu.sh speed     the benchmark: member-steps per second, ratio to the eager loop, floor, memory
+#     benchmarks/gpu.sh compiled  the same through torch.compile
 #     benchmarks/gpu.sh smoke     a table in miniature from data to verdicts, twice: the second time nothing is left
 #
-# Without arguments all three, one after another. Set PYTHON to the interpreter (default: .venv's, else python3) and
+# Without arguments all four, one after another. Set PYTHON to the interpreter (default: .venv's, else python3) and
 # OUT to the folder that gets the logs (default: gpu-results). A part that fails or takes too long leaves its log
 # and does not keep the others from running; the exit code says whether all passed.
 set -uo pipefail
@@ -52,10 +53,14 @@ for name in "${@:-all}"; do
             part speed "$PYTHON" benchmarks/training.py --device cuda --members 1 4 16 64 128 \
                 --algorithms bc td3_bc aspc --rounds 5
             ;;&
+        compiled | all)
+            part compiled "$PYTHON" benchmarks/training.py --device cuda --members 1 16 64 \
+                --algorithms td3_bc aspc --rounds 5 --compile
+            ;;&
         smoke | all) part smoke bash -c smoke ;;
-        tests | speed) ;;
+        tests | speed | compiled) ;;
         *)
-            echo "unknown part $name: tests, speed or smoke" >&2
+            echo "unknown part $name: tests, speed, compiled or smoke" >&2
             exit 2
             ;;
     esac

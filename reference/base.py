@@ -69,8 +69,8 @@ def plain_mlp(network: Any, member: int, head: int | None = None, *end: nn.Modul
 
 
 def adam(parameters: Iterable[nn.Parameter], rate: float = 1e-3) -> torch.optim.Adam:
-    """PyTorch's Adam in its plainest form."""
-    return torch.optim.Adam(parameters, lr=rate, fused=False, foreach=False)
+    """PyTorch's Adam as everyone writes it."""
+    return torch.optim.Adam(parameters, lr=rate)
 
 
 def descend(loss: Tensor, *optimisers: torch.optim.Optimizer) -> None:

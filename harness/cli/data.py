@@ -97,18 +97,25 @@ def build(
             help="Take replay data from this online training instead of training here.",
         ),
     ] = None,
+    minari: Annotated[
+        bool,
+        typer.Option("--minari", help="Also write each as a dataset of Minari's, named harness/DATASET."),
+    ] = False,
     data_home: DataHome = None,
     lineage: Annotated[Literal["generated"], typer.Option("--data", "--lineage", hidden=True)] = "generated",
 ) -> None:
     """Make datasets by their published recipes.
 
-    What is there stays. Replay data take a training of hours: how many is said first, and Ctrl-C keeps what
-    was done for the next time.
+    What is there stays, once its content was checked. Replay data take a training of hours: how many is said
+    first, and Ctrl-C keeps what was done for the next time.
     """
+    from harness import datasets
     from harness.datasets.inventory import sized
 
     chosen = [sized(dataset, transitions) for dataset in _chosen(ctx, names)]
     _obtain(chosen, lineage, data_home, trained)
+    for dataset in chosen if minari else ():
+        out(str(datasets.export_to_minari(dataset, f"harness/{dataset.id}", data_home)))
 
 
 @group.command(
@@ -164,10 +171,45 @@ def export_minari(
     out(str(datasets.export_to_minari(dataset, minari_id or f"harness/{dataset.id}", data_home)))
 
 
+@group.command(
+    "train",
+    epilog=examples(
+        "harness data train halfcheetah-expert walker2d-expert --to runs/sac --updates 1000000",
+        "harness data policies runs/sac --to specs",
+    ),
+)
+def train(
+    ctx: typer.Context,
+    names: Annotated[
+        list[str], typer.Argument(metavar="DATASET", help="One dataset of each environment to train in.")
+    ],
+    to: Annotated[
+        Path, typer.Option("--to", metavar="DIR", help="Folder of the training; goes on with what is there.")
+    ],
+    updates: Annotated[
+        int, typer.Option("--updates", metavar="N", min=1, help="Of each policy, rounded up to thousands.")
+    ] = 1_000_000,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of the training.")] = 0,
+) -> None:
+    """Train the SAC behind MuJoCo datasets, several environments in one population.
+
+    Takes hours: how many is said first, and Ctrl-C keeps what was done for the next time. `harness data
+    policies` makes policies of it, and `harness data build --trained` replay data.
+    """
+    from harness.execution.gathering import train as gather
+    from harness.execution.progress import Reporter
+
+    chosen = [_one(ctx, name) for name in names]
+    again = f"harness data train {' '.join(names)} --to {to} --updates {updates} --seed {seed}"
+    with Reporter() as reporter:
+        gather(chosen, seed, updates, to, again, reporter)
+    out(str(to))
+
+
 @group.command("policies", epilog=examples("harness data policies runs/sac --to specs"))
 def policies(
     ctx: typer.Context,
-    trained: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a finished online training.")],
+    trained: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of an online training.")],
     to: Annotated[
         Path, typer.Option("--to", metavar="SPECS", help="Folder of specs that gets policies and recipes.")
     ],
@@ -249,6 +291,8 @@ def _obtain(chosen: list[Dataset], lineage: Lineage, home: Path | None, trained:
     with Reporter() as reporter:
         for dataset in chosen:
             if dataset.source(lineage) is not None and datasets.available(dataset, lineage, home):
+                if lineage == "generated":
+                    datasets.card(dataset, home)  # refuses a file that is not as its card says
                 reporter.message(f"{dataset.id} ({lineage}) is there already")
                 out(str(datasets.path(dataset, lineage, home)))
             else:

@@ -66,6 +66,15 @@ def reproduce(
     checkpoint_seconds: Annotated[
         float, typer.Option(metavar="S", min=0, help="Least time between two checkpoints.")
     ] = 60.0,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            metavar="N",
+            min=1,
+            help="Processes that evaluate; default: half of the cores, beside a GPU all but two.",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Print the plan and end.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only messages.")] = False,
 ) -> None:
@@ -105,6 +114,7 @@ def reproduce(
         compiled=compiled,
         home=data_home,
         checkpoint_seconds=checkpoint_seconds,
+        **({"workers": workers} if workers else {}),
     )
     for seed in resolved.extra_seeds:
         note(f"seed {seed} is not among the table's seeds: its runs are trained and kept, but not shown")

@@ -139,7 +139,7 @@ def build(
     lineage: Lineage = "generated",
     home: Path | None = None,
     progress: Callable[[int], None] = lambda done: None,
-    rows: Callable[[], generated.Rows] | None = None,
+    train: Callable[[], generated.Trained] | None = None,
 ) -> Path:
     """Make a generated dataset and its card, unless they are there.
 
@@ -148,7 +148,7 @@ def build(
         lineage: 'generated'; no other data are made here.
         home: The data folder; None: `default_home`.
         progress: Called with the number of rows made so far, by recipes that take long.
-        rows: Makes the rows of the recipe 'sac-replay', which needs training; no other needs it.
+        train: Makes the rows of the recipe 'sac-replay', which needs training; no other needs it.
 
     Returns:
         Where the data lie.
@@ -159,7 +159,7 @@ def build(
     match _source(dataset, lineage):
         case GeneratedSource() as source:
             name = identity(dataset, lineage)
-            return generated.build(dataset, source, home or default_home(), name, progress, rows)
+            return generated.build(dataset, source, home or default_home(), name, progress, train)
         case _:
             raise DataError(
                 f"{dataset.id} ({lineage}) is not made here: run `harness data pull {dataset.id}`"

@@ -16,6 +16,19 @@ from harness.datasets.base import Arrays
 from harness.specs.models import Dataset
 
 _PERCENTILES = (5, 25, 50, 75, 95)
+_FIELDS = {
+    "dataset",
+    "identity",
+    "rows",
+    "content_hash",
+    "episodes",
+    "returns",
+    "normalised_returns",
+    "lengths",
+    "reference",
+    "made_with",
+}
+"""Of a card; D4RL's figures are added when it is shown."""
 
 
 def path(place: Path) -> Path:
@@ -23,10 +36,30 @@ def path(place: Path) -> Path:
     return place.with_name(place.stem + ".card.json")
 
 
-def describe(rows: Arrays, dataset: Dataset, identity: dict[str, Any], content_hash: str) -> dict[str, Any]:
+def versions() -> dict[str, str]:
+    """What decides the digits of data made here."""
+    return {
+        "harness": harness.__version__,
+        **{package: importlib.metadata.version(package) for package in ("gymnasium", "mujoco", "numpy")},
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def describe(
+    rows: Arrays, dataset: Dataset, identity: dict[str, Any], content_hash: str, origin: dict[str, Any]
+) -> dict[str, Any]:
     """The card of a file's rows.
 
-    Returns are sums of rewards over finished episodes.
+    Returns are sums of rewards over episodes that ended or were cut.
+
+    Args:
+        rows: The file's.
+        dataset: Its spec.
+        identity: `Dataset.identity`.
+        content_hash: Of the rows.
+        origin: What the file says of where it came from: ``made_with``, `versions` of then, and
+            ``training``, what is known of the training that gathered the rows; empty if none did.
     """
     terminals, timeouts = rows["terminals"], rows["timeouts"]
     ends = np.flatnonzero(terminals | timeouts)
@@ -44,7 +77,7 @@ def describe(rows: Arrays, dataset: Dataset, identity: dict[str, Any], content_h
         "episodes": {
             "finished": len(ends),
             "terminal": int(terminals.sum()),
-            "cut at the time limit": int((timeouts & ~terminals).sum()),
+            "cut": int((timeouts & ~terminals).sum()),
             "rows after the last": len(rows["rewards"]) - finished,
         },
         "returns": _statistics(returns),
@@ -54,12 +87,8 @@ def describe(rows: Arrays, dataset: Dataset, identity: dict[str, Any], content_h
         "lengths": _statistics(lengths),
         "d4rl": d4rl(dataset),
         "reference": reference.model_dump(),
-        "made_with": {
-            "harness": harness.__version__,
-            **{package: importlib.metadata.version(package) for package in ("gymnasium", "mujoco", "numpy")},
-            "python": platform.python_version(),
-            "platform": f"{platform.system()} {platform.machine()}",
-        },
+        "made_with": origin.get("made_with", {}),
+        "training": origin.get("training", {}),
     }
 
 
@@ -100,8 +129,9 @@ def write(place: Path, card: dict[str, Any]) -> None:
 
 
 def read(place: Path) -> dict[str, Any] | None:
-    """The card of a data file, None if it has none that can be read."""
-    return files.read_json(path(place))
+    """The card of a data file, None if it has none that can be read whole."""
+    card = files.read_json(path(place))
+    return card if card is not None and card.keys() >= _FIELDS else None
 
 
 def markdown(card: dict[str, Any]) -> str:
@@ -153,11 +183,11 @@ def markdown(card: dict[str, Any]) -> str:
         lines += [f"On D4RL's own dataset: {original['source']}.", ""]
     if not original.get("returns"):
         lines += ["No source is known for the returns in D4RL's own dataset of that name.", ""]
-    lines += [
-        "| Made with | |",
-        "| --- | --- |",
-        *(f"| {name} | {value} |" for name, value in sorted(card["made_with"].items())),
-    ]
+    for title, entries in (("Trained with", card.get("training", {})), ("Made with", card["made_with"])):
+        if entries:
+            lines += [f"| {title} | |", "| --- | --- |"]
+            lines += [*(f"| {name} | {value} |" for name, value in sorted(entries.items())), ""]
+    del lines[-1]
     return "\n".join(lines) + "\n"
 
 

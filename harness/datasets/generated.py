@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
+import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,16 @@ from harness.specs.models import Dataset, Environment, GeneratedSource, PolicyFi
 Rows = dict[str, NDArray[Any]]
 Progress = Callable[[int], None]
 
+_SLACK = 2**20
+"""Bytes that HDF5 may take besides the rows."""
+
+
+class Trained(NamedTuple):
+    """Rows that a training gathered, and what the card says of that training."""
+
+    rows: Rows
+    training: dict[str, Any]
+
 
 def path(dataset: Dataset, home: Path, identity: dict[str, Any]) -> Path:
     """Where the file lies or would lie; another identity is another file."""
@@ -34,7 +44,7 @@ def build(
     home: Path,
     identity: dict[str, Any],
     progress: Progress = lambda done: None,
-    rows: Callable[[], Rows] | None = None,
+    train: Callable[[], Trained] | None = None,
 ) -> Path:
     """Make the dataset and its card, unless they are there.
 
@@ -44,7 +54,7 @@ def build(
         home: The data folder.
         identity: `Dataset.identity`.
         progress: Called with the number of rows made so far.
-        rows: Makes the rows of a recipe that needs training; no other needs it.
+        train: Makes the rows of a recipe that needs training; no other needs it.
 
     Raises:
         DataError: There is no such recipe or version, or the file cannot be written.
@@ -56,19 +66,21 @@ def build(
             card(dataset, home, identity)
             return target
         # an estimate: float32 observations (twice), actions and rewards, and two flags
-        files.require_space(
-            target, source.transitions * (4 * (2 * dataset.observation_size + dataset.action_size + 1) + 2)
-        )
+        row = 4 * (2 * dataset.observation_size + dataset.action_size + 1) + 2
+        files.require_space(target, source.transitions * row + _SLACK)
         if source.version != VERSIONS[source.recipe]:
             raise DataError(
                 f"{dataset.id} asks for version {source.version} of the recipe {source.recipe!r}, "
                 f"but this harness makes version {VERSIONS[source.recipe]}"
             )
-        made = rows() if rows else _RECIPES[source.recipe](dataset, source, home, progress)
-        content_hash = hash_arrays(made)
+        if train:
+            made, training = train()
+        else:
+            made, training = _RECIPES[source.recipe](dataset, source, home, progress), {}
+        content_hash, origin = hash_arrays(made), {"made_with": cards.versions(), "training": training}
         with files.atomic(target) as temporary:
-            _write(temporary, made, canonical(identity), content_hash)
-        cards.write(target, cards.describe(made, dataset, identity, content_hash))
+            _write(temporary, made, canonical(identity), content_hash, origin)
+        cards.write(target, cards.describe(made, dataset, identity, content_hash, origin))
     return target
 
 
@@ -129,11 +141,15 @@ def card(dataset: Dataset, home: Path, identity: dict[str, Any]) -> dict[str, An
     Raises:
         DataError: As `read`, or the card cannot be written.
     """
+    import h5py
+
     place = path(dataset, home, identity)
-    found = cards.read(place) if place.is_file() else None
+    rows, content_hash = read(dataset, home, identity)
+    found = cards.read(place)
     if found is None:
-        rows, content_hash = read(dataset, home, identity)
-        found = cards.describe(rows, dataset, identity, content_hash)
+        with h5py.File(place, "r") as file:
+            origin = json.loads(file.attrs.get("origin", "{}"))
+        found = cards.describe(rows, dataset, identity, content_hash, origin)
         cards.write(place, found)
     return found | {"d4rl": cards.d4rl(dataset)}
 
@@ -307,7 +323,7 @@ def _environment(dataset: Dataset) -> Environment:
     return dataset.environment
 
 
-def _write(target: Path, rows: Rows, made_for: str, content_hash: str) -> None:
+def _write(target: Path, rows: Rows, made_for: str, content_hash: str, origin: dict[str, Any]) -> None:
     import h5py
 
     with h5py.File(target, "w") as file:
@@ -316,5 +332,4 @@ def _write(target: Path, rows: Rows, made_for: str, content_hash: str) -> None:
         file.attrs["identity"] = made_for
         file.attrs["content_hash"] = content_hash
         # not part of the identity, but what to look at if two machines disagree on the content
-        for package in ("gymnasium", "mujoco", "numpy"):
-            file.attrs[f"{package}_version"] = importlib.metadata.version(package)
+        file.attrs["origin"] = json.dumps(origin)

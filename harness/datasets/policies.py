@@ -180,7 +180,9 @@ def read(place: Path) -> Policy:
     )
 
 
-def check_fit(place: Path, policy: Policy, environment: Environment, observation: int, action: int) -> None:
+def check_fit(
+    name: str | Path, policy: Policy, environment: Environment, observation: int, action: int
+) -> None:
     """See to it that a policy takes what an environment shows and gives what it wants.
 
     Raises:
@@ -189,7 +191,7 @@ def check_fit(place: Path, policy: Policy, environment: Environment, observation
     own = (len(policy.weights[0]), len(policy.biases[-1]) // 2)
     if own != (observation, action):
         raise DataError(
-            f"{place} does not fit {environment.id}: it takes {own[0]} numbers and gives {own[1]}, "
+            f"{name} does not fit {environment.id}: it takes {own[0]} numbers and gives {own[1]}, "
             f"but the environment shows {observation} and wants {action}"
         )
 

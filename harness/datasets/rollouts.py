@@ -7,21 +7,17 @@ wanted number of rows. So neither the number of processes nor the order in which
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import environments
-from harness.datasets.policies import Policy, Returns
-from harness.errors import DataError
+from harness import environments, processes
+from harness.datasets.policies import Policy, Returns, check_fit
 from harness.specs.models import Environment
 
 EPISODES = 25
@@ -40,6 +36,7 @@ class Actors:
         count: Copies of the environment.
 
     Raises:
+        DataError: The policy does not fit the environment.
         HarnessError: The environment cannot be made.
     """
 
@@ -47,6 +44,10 @@ class Actors:
         self._policy, self._limit = policy, environment.max_episode_steps
         # without wrappers: they would take a third of the time
         self._envs = [environments.make(environment).unwrapped for _ in range(count)]
+        shown, wanted = (
+            space.shape or (0,) for space in (self._envs[0].observation_space, self._envs[0].action_space)
+        )
+        check_fit(f"policy {policy.sha256[:12]}", policy, environment, shown[0], wanted[0])
 
     def __enter__(self) -> Self:
         return self
@@ -133,7 +134,7 @@ def collect(
         HarnessError: The environment cannot be made.
     """
     largest = EPISODES * environment.max_episode_steps
-    workers = min(workers or len(os.sched_getaffinity(0)), -(-rows // largest))
+    workers = min(workers or processes.usable_cores(), -(-rows // largest))
     blocks: dict[int, Rows] = {}
     made = 0
     with contextlib.ExitStack() as stack:
@@ -204,7 +205,6 @@ _actors: Actors
 
 def _begin(policy: Policy, environment: Environment) -> None:
     global _actors
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it reaches the whole group; the parent decides
     _actors = Actors(policy, environment, EPISODES)
 
 
@@ -218,19 +218,12 @@ def _pool(workers: int, policy: Policy, environment: Environment) -> Iterator[Pr
     threads = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
     before = {name: os.environ.get(name) for name in threads}
     os.environ.update(dict.fromkeys(threads, "1"))  # what NumPy reads when a worker loads it
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, _begin, (policy, environment))
     try:
-        yield pool
-    except BrokenProcessPool as error:
-        raise DataError(
-            f"a process that acted in {environment.id} died, perhaps for want of memory; "
-            "run the same command again"
-        ) from error
+        with processes.pool(workers, _begin, (policy, environment), f"acts in {environment.id}") as pool:
+            yield pool
     finally:
         for name, value in before.items():
             if value is None:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-        pool.shutdown(cancel_futures=True)

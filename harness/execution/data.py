@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from harness import datasets
-from harness.datasets.generated import Rows
+from harness.datasets.generated import Trained
 from harness.errors import DataError
 from harness.execution.progress import Reporter
 from harness.specs import Dataset, Lineage
@@ -76,12 +76,12 @@ def _build(dataset: Dataset, home: Path | None, reporter: Reporter, trained: Pat
     source = dataset.generated
     if source is not None and source.recipe == "sac-replay":
 
-        def rows() -> Rows:
+        def train() -> Trained:
             from harness.execution.gathering import replay
 
             return replay(dataset, source, home or datasets.default_home(), reporter, trained)
 
-        return datasets.build(dataset, "generated", home, rows=rows)
+        return datasets.build(dataset, "generated", home, train=train)
     bar = None
 
     def progress(done: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import shutil
 import tempfile
@@ -14,6 +13,7 @@ from typing import Literal
 
 from harness import datasets
 from harness.errors import HarnessError
+from harness.processes import usable_cores
 from harness.results.models import SCHEMA_VERSION
 from harness.results.schema import Location, current_version
 from harness.specs import Specs
@@ -84,7 +84,7 @@ def _device() -> Finding:
     return Finding(
         "warn",
         "device",
-        f"CPU only, {os.cpu_count()} cores (torch {torch.__version__} sees no CUDA device)",
+        f"CPU only, {usable_cores()} cores (torch {torch.__version__} sees no CUDA device)",
         "enough for the smoke preset; a whole table wants a GPU",
     )
 

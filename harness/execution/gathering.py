@@ -1,25 +1,27 @@
-"""Replay data: what SAC gathers while it learns. They take hours and go on where they were left."""
+"""SAC trained online, for its policies and its replay data: hours, which go on where they were left."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from algorithms import Sizes, source_hash
 from harness.datasets import files
-from harness.datasets.generated import Rows
+from harness.datasets.generated import Trained
 from harness.errors import DataError, StoppedError
 from harness.execution.interrupt import Interrupt
 from harness.execution.progress import Reporter
 from harness.results.records import canonical
 from harness.specs import Dataset, GeneratedSource, Specs
-from harness.training.ladder import learner, settings_hash
+from harness.training.ladder import learner, mean_return, read_training, settings_hash
 from harness.training.online import EPOCH, Learner, OnlineTrainer, replay_rows, seconds_per_epoch
 
 
 def replay(
     dataset: Dataset, source: GeneratedSource, home: Path, reporter: Reporter, trained: Path | None = None
-) -> Rows:
+) -> Trained:
     """The first transitions that SAC gathers, in order.
 
     Datasets of one environment and seed share one training, kept in ``online/`` of the data folder: a longer
@@ -33,7 +35,8 @@ def replay(
         trained: the folder of an `OnlineTrainer` that has trained this already; nothing is trained then.
 
     Raises:
-        DataError: the hyperparameters are no longer those of the spec, or `trained` has too little.
+        DataError: the hyperparameters are no longer those of the spec, or `trained` has too little, or was
+            trained otherwise.
         StoppedError: interrupted; what was done is kept.
     """
     if dataset.environment is None:
@@ -45,46 +48,112 @@ def replay(
             f"{dataset.id} was specified for SAC with hyperparameters of SHA-256 "
             f"{source.hyperparameters_sha256}, but specs/algorithms/sac.yaml has {own}"
         )
-    if trained is not None:
-        rows = replay_rows(trained, who.key, sizes)
-        if rows is None or len(rows["rewards"]) < source.transitions:
-            have = 0 if rows is None else len(rows["rewards"])
-            raise DataError(
-                f"{trained} has {have:,} transitions of {who.key}, "
-                f"but {dataset.id} takes {source.transitions:,}"
-            )
-    else:
-        folder = home / "online" / f"{dataset.id.partition('-')[0]}-{source.seed}-{_digest(who)[:12]}"
+    folder = trained or home / "online" / f"{dataset.id.partition('-')[0]}-{source.seed}-{_digest(who)[:12]}"
+    if trained is None:
         with files.locked(folder / "checkpoint.pt"):
-            rows = replay_rows(folder, who.key, sizes)
-            if rows is None or len(rows["rewards"]) < source.transitions:
-                done = 0 if rows is None else len(rows["rewards"]) // EPOCH
-                rows = _train(dataset.id, who, folder, done, -(-source.transitions // EPOCH), reporter)
-    return {name: array[: source.transitions] for name, array in rows.items()}
+            again = f"harness data build {dataset.id}"
+            _train([who], folder, -(-source.transitions // EPOCH), dataset.id, again, reporter)
+    rows = replay_rows(folder, who.key, sizes)
+    if rows is None or len(rows["rewards"]) < source.transitions:
+        have = 0 if rows is None else len(rows["rewards"])
+        raise DataError(
+            f"{folder} has {have:,} transitions of {who.key}, but {dataset.id} takes {source.transitions:,}"
+        )
+    first = {name: array[: source.transitions] for name, array in rows.items()}
+    return Trained(first, _origin(folder, who, source.transitions))
 
 
-def _train(name: str, who: Learner, folder: Path, done: int, epochs: int, reporter: Reporter) -> Rows:
+def train(
+    datasets: Sequence[Dataset], seed: int, updates: int, folder: Path, again: str, reporter: Reporter
+) -> None:
+    """Train SAC in the environments of some datasets, all in one population.
+
+    Args:
+        datasets: one of each environment; their observations and actions are equally long.
+        seed: of the training.
+        updates: of each policy, in whole epochs of 1000.
+        folder: of the `OnlineTrainer`; goes on with what is there.
+        again: the command line that goes on after an interruption.
+        reporter: progress for the user.
+
+    Raises:
+        DataError: sizes differ, an environment is missing or named twice, or the folder is of another
+            training.
+        StoppedError: interrupted; what was done is kept.
+    """
+    learners = []
+    for dataset in datasets:
+        if dataset.environment is None:
+            raise DataError(f"{dataset.id} names no environment to train in")
+        sizes = Sizes(dataset.observation_size, dataset.action_size)
+        learners.append(learner(dataset.id.partition("-")[0], seed, Specs(), dataset.environment, sizes))
+    if len({each.key for each in learners}) < len(learners):
+        raise DataError("name one dataset of each environment: all of an environment share one training")
+    if len({each.sizes for each in learners}) > 1:
+        listed = ", ".join(f"{each.environment.id} {tuple(each.sizes)}" for each in learners)
+        raise DataError(
+            f"one population needs observations and actions of equal lengths, but they are {listed}; "
+            "train these apart, each in a folder of its own"
+        )
+    name = ", ".join(each.environment.id for each in learners)
+    # the first epoch gathers and does not update
+    epochs = -(-updates // EPOCH) + 1
+    with files.locked(folder / "checkpoint.pt"):
+        _train(learners, folder, epochs, name, again, reporter)
+
+
+def _train(
+    learners: Sequence[Learner], folder: Path, epochs: int, name: str, again: str, reporter: Reporter
+) -> None:
+    """Train to so many epochs, unless that was done."""
+    checkpoint = folder / "checkpoint.pt"
+    rows = [replay_rows(folder, each.key, each.sizes) for each in learners]
+    done = min(0 if each is None else len(each["rewards"]) // EPOCH for each in rows)
+    del rows
+    if done >= epochs:
+        return
     # every checkpoint holds all transitions, and replaces the one before only once it is written
-    row = 4 * (2 * sum(who.sizes) + 2)
-    files.require_space(folder / "checkpoint.pt", 2 * epochs * EPOCH * row)
+    row = 4 * (2 * sum(learners[0].sizes) + 2)
+    there = checkpoint.stat().st_size if checkpoint.exists() else 0
+    files.require_space(checkpoint, 2 * len(learners) * epochs * EPOCH * row - there)
     left = epochs - done
-    hours = left * seconds_per_epoch(who) / 3600
+    hours = left * len(learners) * seconds_per_epoch(learners[0]) / 3600
     reporter.message(
         f"{name}: SAC has {left:,} of {epochs:,} epochs to train, about {hours:.1f} h here (a few updates "
         f"were timed). Ctrl-C saves after the epoch under way, and the same command goes on from there."
     )
-    trainer = OnlineTrainer([who], folder, epochs=epochs)
+    trainer = OnlineTrainer(learners, folder, epochs=epochs, workers=len(learners))
     bar = reporter.bar(name, epochs, done, "epochs")
+
+    def report(epoch: int) -> None:
+        bar.scores({key: mean_return(scores[-1]) for key, scores in trainer.history.items() if scores})
+        bar.advance(epoch)
+
     asked = "stopping after this epoch; the work is saved (again: stop at once)"
     with Interrupt(lambda: reporter.message(asked)) as stop:
-        finished = trainer.train(bar.advance, stop)
+        finished = trainer.train(report, stop)
     bar.done()
     if not finished:
         raise StoppedError(
-            f"{name} is not finished; what was done is kept in {folder}, "
-            f"and `harness data build {name}` goes on from there"
+            f"{name} is not finished; what was done is kept in {folder}, and `{again}` goes on from there"
         )
-    return trainer.gathered(who.key)
+
+
+def _origin(folder: Path, who: Learner, transitions: int) -> dict[str, Any]:
+    """What a card says of the training behind replay data; a training of another kind is refused."""
+    run, history = read_training(folder)
+    if other := [
+        name for name, value in who.description.items() if run["learners"][who.key].get(name) != value
+    ]:
+        raise DataError(
+            f"{folder} trained {who.key} with other {' and '.join(other)} than the specs say now; "
+            "take another training"
+        )
+    origin: dict[str, Any] = dict(run["trained_with"])
+    for scored in history[who.key]:
+        if scored.step + EPOCH <= transitions:
+            origin |= {"updates when last scored": scored.step, "mean return then": mean_return(scored)}
+    return origin
 
 
 def _digest(who: Learner) -> str:

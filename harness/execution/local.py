@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import os
 import threading
 import traceback
 from collections import Counter, defaultdict
@@ -29,6 +28,7 @@ from harness.planning.dependencies import all_keys, open_runs, read_values, wait
 from harness.planning.plan import CAPACITIES
 from harness.planning.populations import PlannedRun, Population, halved, populations, split_by
 from harness.planning.validation import check
+from harness.processes import usable_cores
 from harness.results.leases import LEASE_SECONDS, LeaseLostError
 from harness.results.provenance import fingerprint
 from harness.results.records import BEGINNING, CHANGED, EvaluationRecord, value_metric
@@ -99,7 +99,7 @@ def settings(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise HarnessError("there is no CUDA device that this torch can use; choose --device cpu")
-    cores = os.cpu_count() or 1
+    cores = usable_cores()
     gpu = device == "cuda"
     fields: dict[str, object] = {
         "capacity": None if gpu else CAPACITIES["cpu"],
@@ -522,7 +522,9 @@ class _Execution:
 def _out_of_memory(error: BaseException | None) -> bool:
     """Whether the device's memory was too small; a graph's broken capture hides that behind another error."""
     # CUDA itself, as when it instantiates a graph, says so by another type than torch's allocator
-    while error and not (isinstance(error, RuntimeError) and "out of memory" in str(error)):
+    # and cuBLAS, which allocates for itself, by its own words
+    signs = ("out of memory", "ALLOC_FAILED")
+    while error and not (isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)):
         error = error.__cause__ or error.__context__
     return error is not None
 

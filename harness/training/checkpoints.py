@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,7 +58,17 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
     Raises:
         DataError: the file cannot be written; the old one is untouched.
     """
-    content = asdict(checkpoint) | {"format": _FORMAT}
+    # not `asdict`, which would copy every tensor
+    content = {**vars(checkpoint), "pending": [vars(each) for each in checkpoint.pending], "format": _FORMAT}
+    write(content, path)
+
+
+def write(content: dict[str, Any], path: Path) -> None:
+    """Write tensors and plain values atomically.
+
+    Raises:
+        DataError: the file cannot be written; the old one is untouched.
+    """
     try:
         with files.atomic(path) as temporary, temporary.open("wb") as file:
             torch.save(content, file)

@@ -7,6 +7,7 @@ them, launches once, and goes on; nothing in between waits for the device.
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,6 +54,8 @@ class CudaCapture:
 
         `work` runs during the warm-up, so the caller puts back what it changed.
         """
+        # a graph of an earlier population that Python's collector ended during a capture would break it
+        gc.collect()
         stream = self._stream
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream), warnings.catch_warnings():

@@ -70,13 +70,13 @@ def choose(scores: Sequence[Scored]) -> list[Rung]:
     """
     if len(scores) < LAST:
         raise DataError(f"the training was scored {len(scores)} times; an expert takes at least {LAST}")
-    expert = max(scores[-LAST:], key=_mean)
-    if _mean(expert) <= max(0.0, _mean(scores[0])):
+    expert = max(scores[-LAST:], key=mean_return)
+    if mean_return(expert) <= max(0.0, mean_return(scores[0])):
         raise DataError(
-            f"the training learnt nothing: its best late return is {_mean(expert):.1f}, "
-            f"and {_mean(scores[0]):.1f} before training"
+            f"the training learnt nothing: its best late return is {mean_return(expert):.1f}, "
+            f"and {mean_return(scores[0]):.1f} before training"
         )
-    medium = next(scored for scored in scores if _mean(scored) >= _mean(expert) / 3)
+    medium = next(scored for scored in scores if mean_return(scored) >= mean_return(expert) / 3)
     end = f"a training of {scores[-1].step:,} updates"
     return [
         Rung("medium", medium, f"first scoring of {end} whose mean return is a third of the expert's"),
@@ -100,7 +100,7 @@ def export(folder: Path, specs: Specs, to: Path, seed: int = 0) -> list[Path]:
     Raises:
         DataError: the folder holds no such training, or the training is too short.
     """
-    run, history = _read(folder)
+    run, history = read_training(folder)
     written: list[Path] = []
     for key, about in run["learners"].items():
         member = re.fullmatch(r"sac/([a-z0-9]+)/(\d+)", key)
@@ -117,8 +117,7 @@ def export(folder: Path, specs: Specs, to: Path, seed: int = 0) -> list[Path]:
         rungs = choose(history[key])
         for rung in rungs:
             place = to / "policies" / f"{prefix}-{rung.level}{policies.SUFFIX}"
-            state = torch.load(folder / key / f"{rung.scored.step}.pt", map_location="cpu", weights_only=True)
-            sha256 = save_policy(state, place)
+            sha256 = save_policy(_checkpoint(folder / key / f"{rung.scored.step}.pt"), place)
             policy = policies.read(place)
             policies.check_fit(place, policy, environment, dataset.observation_size, dataset.action_size)
             card = policies.PolicyCard(
@@ -155,6 +154,14 @@ def export(folder: Path, specs: Specs, to: Path, seed: int = 0) -> list[Path]:
                     temporary.write_text(with_recipe(spec.read_text(encoding="utf-8"), source), "utf-8")
                 written.append(spec)
     return written
+
+
+def _checkpoint(place: Path) -> dict[str, torch.Tensor]:
+    try:
+        state: dict[str, torch.Tensor] = torch.load(place, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can fail in any way inside the unpickler
+        raise DataError(f"the policy {place} is missing or damaged: {error}") from error
+    return state
 
 
 def save_policy(state: Mapping[str, torch.Tensor], place: Path) -> str:
@@ -223,7 +230,12 @@ def _recipes(
     }
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], dict[str, list[Scored]]]:
+def read_training(folder: Path) -> tuple[dict[str, Any], dict[str, list[Scored]]]:
+    """``run.json`` of an `OnlineTrainer`'s folder, and its history: key -> scorings.
+
+    Raises:
+        DataError: the folder holds no such training, or it is damaged.
+    """
     run = files.read_json(folder / "run.json")
     if run is None:
         raise DataError(f"{folder} holds no online training: {folder / 'run.json'} is missing or damaged")
@@ -235,5 +247,6 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, list[Scored]]]:
     return run, history
 
 
-def _mean(scored: Scored) -> float:
+def mean_return(scored: Scored) -> float:
+    """Of the episodes of one scoring."""
     return sum(scored.returns) / len(scored.returns)

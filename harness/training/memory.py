@@ -18,6 +18,7 @@ from harness.training.replay import BLOCK
 
 _BLOCKS = 3  # of random numbers: the present one, the next, and what the next is put together from
 _STATES = 2  # of training: the one that moves, and the copy that a capture's warm-up is undone with
+_UPDATES = 2  # at work: what the graphs keep for theirs, and the warm-up of a graph that is captured later
 
 
 def bytes_of_row(sizes: Sequence[int]) -> int:
@@ -40,7 +41,7 @@ def bytes_of_member(algorithm: str, hyperparameters: Mapping[str, Any], sizes: S
     learner = algorithm_class(algorithm)([Member("memory", hyperparameters)], sizes)
     state: int = sum(tensor.numel() * tensor.element_size() for tensor in learner.training_state().values())
     numbers: int = 8 * learner.hyper.batch_size + 4 * sum(math.prod(n.shape) for n in learner.noise.values())
-    return _STATES * state + (_BLOCKS * BLOCK + UNROLLED) * numbers + _most_in_an_update(learner)
+    return _STATES * state + (_BLOCKS * BLOCK + UNROLLED) * numbers + _UPDATES * _most_in_an_update(learner)
 
 
 def _most_in_an_update(learner: Algorithm) -> int:

@@ -7,8 +7,6 @@ process, and then does 1000 updates on all that it has gathered so far. No updat
 from __future__ import annotations
 
 import json
-import multiprocessing
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -21,11 +19,12 @@ import torch
 from numpy.typing import NDArray
 
 from algorithms import Member, Sizes, algorithm_class, generator, member_slice, source_hash
-from harness import environments
+from harness import environments, processes
 from harness.datasets import files
 from harness.errors import DataError
 from harness.results.provenance import fingerprint
 from harness.specs import Environment
+from harness.training import checkpoints
 from harness.training.engine import Engine, capture_for
 from harness.training.replay import Draws, GrowingReplay
 from harness.training.rollout import episode_seed, roll_out
@@ -56,6 +55,16 @@ class Learner:
     sizes: Sizes
     environment: Environment
 
+    @property
+    def description(self) -> dict[str, Any]:
+        """What ``run.json`` says of the member, as JSON values."""
+        return {
+            "algorithm": self.algorithm,
+            "hyperparameters": dict(self.hyperparameters),
+            "environment": self.environment.model_dump(),
+            "sizes": list(self.sizes),
+        }
+
 
 def _policy(
     learner: Learner, state: Mapping[str, NDArray[Any]]
@@ -75,8 +84,6 @@ def _policy(
 
 def _begin() -> None:
     """In a worker process, before all else."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # they may reach the whole group; the parent decides
     torch.set_num_threads(1)
 
 
@@ -171,6 +178,10 @@ class OnlineTrainer:
         workers: processes that act.
         device: 'cpu' or 'cuda'.
         checkpoint_seconds: at least this much time between checkpoints.
+
+    Raises:
+        DataError: the folder's checkpoint is damaged or of another training, or a member wants observations
+            or rewards changed, which takes data that are all there before training begins.
     """
 
     def __init__(
@@ -193,8 +204,12 @@ class OnlineTrainer:
         self._algorithm = algorithm_class(first.algorithm)(members, first.sizes, device)
         self._replay = GrowingReplay(len(members), epochs * EPOCH, first.sizes, device)
         self._timeouts: list[list[NDArray[np.bool_]]] = [[] for _ in learners]
-        batch_size = self._algorithm.hyper.batch_size
-        draws = Draws([m.key for m in members], self._replay, batch_size, self._algorithm.noise)
+        hyper = self._algorithm.hyper
+        if hyper.normalize_observations or hyper.normalize_rewards:
+            raise DataError("data that are gathered while training cannot be normalised before it")
+        if (hyper.reward_scale, hyper.reward_shift) != (1, 0):
+            raise DataError("rewards that are gathered while training stay as they are: scale 1, shift 0")
+        draws = Draws([m.key for m in members], self._replay, hyper.batch_size, self._algorithm.noise)
         self._engine = Engine(self._algorithm, self._replay, draws, capture_for(device))
         self._epoch = 0
         self.history: dict[str, list[Scored]] = {each.key: [] for each in learners}
@@ -217,10 +232,13 @@ class OnlineTrainer:
 
         Returns:
             Whether the end was reached.
+
+        Raises:
+            DataError: training diverged, a file cannot be written, or a process that acts died.
         """
         saved = time.monotonic()
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(self._workers, context, _begin) as pool:
+        names = ", ".join(each.environment.id for each in self._learners)
+        with processes.pool(self._workers, _begin, (), f"acts in {names}") as pool:
             while self._epoch < self._epochs:
                 self._gather(pool)
                 if self._epoch > 0:
@@ -232,11 +250,11 @@ class OnlineTrainer:
                 if (self._epoch - 1) % self._score_every == 0 or self._epoch == self._epochs:
                     self._score(pool)
                 report(self._epoch)
-                due = time.monotonic() - saved > self._checkpoint_seconds
-                if due or stop() or self._epoch == self._epochs:
+                due, stopping = time.monotonic() - saved > self._checkpoint_seconds, stop()
+                if due or stopping or self._epoch == self._epochs:
                     self._save()
                     saved = time.monotonic()
-                if stop():
+                if stopping:
                     return self._epoch == self._epochs
         return True
 
@@ -283,9 +301,7 @@ class OnlineTrainer:
         for learner, policy, future in zip(self._learners, policies, work, strict=True):
             self.history[learner.key].append(Scored(step, future.result()))
             place = self._folder / learner.key / f"{step}.pt"
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with files.atomic(place) as temporary:
-                torch.save({name: torch.from_numpy(array) for name, array in policy.items()}, temporary)
+            checkpoints.write({name: torch.from_numpy(array) for name, array in policy.items()}, place)
         content = {key: [asdict(each) for each in scores] for key, scores in self.history.items()}
         with files.atomic(self._folder / "history.json") as temporary:
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -304,8 +320,7 @@ class OnlineTrainer:
             "timeouts": [torch.from_numpy(np.concatenate(each)) for each in self._timeouts],
             "history": {key: [asdict(each) for each in scores] for key, scores in self.history.items()},
         }
-        with files.atomic(self._checkpoint) as temporary:
-            torch.save(content, temporary)
+        checkpoints.write(content, self._checkpoint)
 
     def _describe(self, device: str) -> None:
         """Write ``run.json``, or hold this training to the one that the folder's checkpoint is of."""
@@ -313,15 +328,7 @@ class OnlineTrainer:
         source = source_hash(self._learners[0].algorithm)
         own = {
             "source_sha256": source,
-            "learners": {
-                each.key: {
-                    "algorithm": each.algorithm,
-                    "hyperparameters": dict(each.hyperparameters),
-                    "environment": each.environment.model_dump(),
-                    "sizes": list(each.sizes),
-                }
-                for each in self._learners
-            },
+            "learners": {each.key: each.description for each in self._learners},
         }
         begun = files.read_json(place) if self._checkpoint.exists() else None
         if begun is None:

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import signal
 import traceback
 from collections import deque
 from collections.abc import Iterator
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from harness.errors import HarnessError
+from harness.processes import CONTEXT, deaf
 from harness.results.records import EvaluationRecord
 from harness.training.rollout import Evaluation
-
-_CONTEXT = multiprocessing.get_context("spawn")  # a fork would take the parent's threads and CUDA along
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # they may reach the whole group; the parent decides
 
 
 def _serve(connection: Connection) -> None:
@@ -49,15 +44,10 @@ def _serve(connection: Connection) -> None:
 
 class _Worker:
     def __init__(self) -> None:
-        self.connection, theirs = _CONTEXT.Pipe()
-        self.process = _CONTEXT.Process(target=_serve, args=(theirs,), daemon=True)
-        resource_tracker.ensure_running()  # when it starts it unblocks the signals again
-        # a child inherits what its parent's thread blocks, so none dies of a signal while it starts either
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        try:
+        self.connection, theirs = CONTEXT.Pipe()
+        self.process = CONTEXT.Process(target=_serve, args=(theirs,), daemon=True)
+        with deaf():
             self.process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         self.task: Evaluation | None = None
 

@@ -328,7 +328,7 @@ def test_files_that_are_no_policies(tmp_path):
 def test_too_little_space_is_said_before_the_work(ladder, make_policy, home, monkeypatch):
     usage = shutil.disk_usage(".")
     monkeypatch.setattr(files.shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    with pytest.raises(DataError, match="needs 84,800 more bytes"):
+    with pytest.raises(DataError, match="needs 1,133,376 more bytes"):
         datasets.build(ladder(make_policy()), home=home)
 
 
@@ -345,7 +345,7 @@ def test_an_unfinished_build_leaves_nothing(make_dataset, ladder, make_policy, h
         )
         spec = make_dataset(generated=source)
     with pytest.raises(KeyboardInterrupt):
-        datasets.build(spec, home=home, rows=fail if recipe == "sac-replay" else None)
+        datasets.build(spec, home=home, train=fail if recipe == "sac-replay" else None)
     assert [path.name for path in (home / "generated").iterdir() if path.suffix != ".lock"] == []
 
 
@@ -372,7 +372,7 @@ def test_the_card_says_what_is_in_the_file(ladder, make_policy, home):
     assert card["episodes"] == {
         "finished": len(ends),
         "terminal": int(rows["terminals"].sum()),
-        "cut at the time limit": int(rows["timeouts"].sum()),
+        "cut": int(rows["timeouts"].sum()),
         "rows after the last": 800 - ends[-1] - 1,
     }
     assert card["returns"]["mean"] == pytest.approx(np.mean(returns))
@@ -398,6 +398,25 @@ def test_a_card_of_other_content_is_refused_and_a_lost_one_made_anew(ladder, mak
     assert datasets.card(spec, home) == card
     assert json.loads(path.read_text()) == card
     datasets.load(spec, "generated", home)
+    path.write_text("{}")
+    assert datasets.card(spec, home) == card
+
+
+def test_a_lost_card_is_made_anew_with_the_versions_of_then(ladder, make_policy, home, monkeypatch):
+    spec = ladder(make_policy())
+    monkeypatch.setattr(cards, "versions", lambda: {"mujoco": "0.1"})
+    place = datasets.build(spec, home=home)
+    monkeypatch.undo()
+    cards.path(place).unlink()
+    assert datasets.card(spec, home)["made_with"] == {"mujoco": "0.1"}
+
+
+def test_a_card_of_a_file_that_was_changed_is_not_shown(ladder, make_policy, home):
+    spec = ladder(make_policy())
+    with h5py.File(datasets.build(spec, home=home), "r+") as file:
+        file["rewards"][3] += 1
+    with pytest.raises(DataError, match="was changed: its rows hash to"):
+        datasets.card(spec, home)
 
 
 def test_an_open_episode_alone_has_no_returns(ladder, make_policy, home):

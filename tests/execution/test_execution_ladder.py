@@ -16,7 +16,7 @@ from rich.console import Console
 
 from algorithms import Sizes
 from harness import datasets
-from harness.datasets import files, policies, rollouts
+from harness.datasets import cards, files, policies, rollouts
 from harness.errors import DataError, StoppedError
 from harness.execution import calibration, gathering
 from harness.execution.calibration import calibrate, welch
@@ -101,7 +101,11 @@ def test_replay_data_are_stopped_and_resumed(small, tmp_path, reporter, console,
     assert "SAC has 1 of 2 epochs" in " ".join(console.getvalue().split())
     assert {len(array) for array in rows.values()} == {2 * EPOCH - 10}
     assert len(datasets.load(spec, "generated", tmp_path)) > EPOCH
-    assert datasets.card(spec, tmp_path)["episodes"]["finished"] > 30
+    card = datasets.card(spec, tmp_path)
+    assert card["episodes"]["finished"] > 30
+    assert card["training"]["updates when last scored"] == 0
+    assert card["training"]["torch"] == torch.__version__
+    assert "| mean return then |" in cards.markdown(card)
     [folder] = (tmp_path / "online").iterdir()
     who = gathering.learner("hopper", 0, Specs(), HOPPER, Sizes(11, 3))
     untrained = torch.load(folder / who.key / "0.pt", weights_only=True)
@@ -118,6 +122,36 @@ def test_replay_data_are_stopped_and_resumed(small, tmp_path, reporter, console,
         np.testing.assert_array_equal(again["actions"], rows["actions"][:EPOCH])
     assert "SAC has" not in console.getvalue()
 
+    # neither is a training of another environment taken for this one's
+    run = json.loads((folder / "run.json").read_text())
+    run["learners"][who.key]["environment"]["max_episode_steps"] = 30
+    (folder / "run.json").write_text(json.dumps(run))
+    with pytest.raises(DataError, match="with other environment than the specs say now"):
+        obtain(shorter, "generated", tmp_path / "third", reporter, folder)
+
+
+@pytest.mark.slow
+def test_several_environments_train_in_one_population(small, tmp_path, reporter, console):
+    hopper = dataset(small, EPOCH)
+    other = dataset(small, EPOCH, "walker2d-medium-v2")  # as long as Hopper's here
+    gathering.train([hopper, other], 3, 100, tmp_path / "sac", "again", reporter)
+    assert "SAC has 2 of 2 epochs" in " ".join(console.getvalue().split())
+    content = torch.load(tmp_path / "sac" / "checkpoint.pt", weights_only=True)
+    assert content["keys"] == ["sac/hopper/3", "sac/walker2d/3"]
+    assert content["epoch"] == 2
+    console.truncate(0)
+    gathering.train([hopper, other], 3, 1000, tmp_path / "sac", "again", reporter)
+    assert "SAC has" not in console.getvalue()
+
+
+def test_environments_that_cannot_share_a_population(small, tmp_path, reporter):
+    hopper = dataset(small, EPOCH)
+    longer = dataset(small, EPOCH, "walker2d-medium-v2").model_copy(update={"observation_size": 17})
+    with pytest.raises(DataError, match=r"Hopper-v4 \(11, 3\), Hopper-v4 \(17, 3\); train these apart"):
+        gathering.train([hopper, longer], 0, 1, tmp_path, "again", reporter)
+    with pytest.raises(DataError, match="name one dataset of each environment"):
+        gathering.train([hopper, hopper], 0, 1, tmp_path, "again", reporter)
+
 
 def test_replay_data_that_cannot_be_had(small, tmp_path, reporter):
     with pytest.raises(DataError, match=r"SHA-256 0{64}, but specs/algorithms/sac.yaml has"):
@@ -132,9 +166,9 @@ def test_replay_data_that_cannot_be_had(small, tmp_path, reporter):
 def test_too_little_space_for_checkpoints_is_said_before_the_training(small, tmp_path, reporter, monkeypatch):
     usage = shutil.disk_usage(".")
     # enough for the dataset, not for what training keeps
-    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: usage._replace(free=150_000))
-    with pytest.raises(DataError, match=r"checkpoint\.pt, which needs 240,000 more bytes"):
-        obtain(dataset(small, EPOCH), "generated", tmp_path, reporter)
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: usage._replace(free=2_200_000))
+    with pytest.raises(DataError, match=r"checkpoint\.pt, which needs 2,400,000 more bytes"):
+        obtain(dataset(small, 10 * EPOCH), "generated", tmp_path, reporter)
 
 
 # -- calibration -------------------------------------------------------------------------------------------
@@ -231,6 +265,13 @@ def test_an_environment_that_moves_scores_is_caught(policy, tmp_path, monkeypatc
     level, text = only(tmp_path)
     assert level == "FAIL"
     assert "the same versions and processor" in text
+
+
+def test_a_policy_that_does_not_fit_its_cards_environment(policy, tmp_path):
+    change(policy, lambda card: card["environment"].update(id="HalfCheetah-v4"))
+    level, text = only(tmp_path)
+    assert level == "FAIL"
+    assert "does not fit HalfCheetah-v4: it takes 11 numbers and gives 3" in text
 
 
 def test_cards_and_files_that_do_not_fit(policy, tmp_path):

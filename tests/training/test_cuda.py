@@ -19,10 +19,10 @@ def advance(engine, done, end):
         done = engine.advance(done, end)
 
 
-def trained(task, capture, dtype=torch.float64):
+def trained(task, capture, dtype=torch.float64, *, compiled=False):
     """Training and metrics after whole cycles, single steps, and cycles again."""
     learner, replay, draws = build(task, "cuda", dtype)
-    engine, done = Engine(learner, replay, draws, capture), 0
+    engine, done = Engine(learner, replay, draws, capture, compiled=compiled), 0
     for end in (40, 47, 110, 200):
         advance(engine, done, end)
         done = end
@@ -37,6 +37,16 @@ def test_graphs_do_what_eager_steps_do(make_task, algorithm):
     for name, value in expected.items():
         torch.testing.assert_close(
             found[name], value, rtol=1e-8, atol=1e-10, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+@pytest.mark.parametrize("algorithm", ["bc", "aspc", "cql"])
+def test_compiled_updates_are_captured_too(make_task, algorithm):
+    task = make_task(algorithm)
+    expected, found = trained(task, None), trained(task, CudaCapture(), compiled=True)
+    for name, value in expected.items():
+        torch.testing.assert_close(
+            found[name], value, rtol=1e-6, atol=1e-8, msg=lambda m, n=name: f"{n}: {m}"
         )
 
 
@@ -63,7 +73,8 @@ def test_no_more_memory_is_taken_than_the_planner_thinks(make_task, algorithm):
     before = torch.cuda.memory_reserved()
     learner, replay, draws = build(task, "cuda")
     engine = Engine(learner, replay, draws, CudaCapture())
-    advance(engine, 0, 100)
+    advance(engine, 0, 47)  # whole cycles, then single steps: several graphs
+    advance(engine, 47, 100)
     engine.prepare(101)
     advance(engine, 100, 200)
     taken = torch.cuda.max_memory_reserved() - before

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -64,7 +66,7 @@ def test_members_and_epochs_differ(whole):
 
 
 def test_going_on_gives_what_one_go_gives(whole, tmp_path):
-    stops = iter([False, False, True, True])
+    stops = iter([False, True])
     first = trainer(tmp_path)
     assert not first.train(stop=lambda: next(stops))
     second = trainer(tmp_path)
@@ -98,6 +100,46 @@ def test_policies_and_scores_are_kept(whole):
 def test_gathering_depends_on_nothing_but_its_arguments(whole):
     state = {n: t.numpy() for n, t in torch.load(whole._folder / "a" / "0.pt", weights_only=True).items()}
     assert_same(gather(learner(), state, 0), {n: a[:EPOCH] for n, a in whole.gathered("a").items()})
+
+
+def test_asked_once_an_epoch_whether_to_stop(tmp_path):
+    """A signal between two questions would end a training that was not saved."""
+    asked = []
+    online = trainer(tmp_path, keys="a", epochs=2)
+    assert online.train(stop=lambda: asked.append(online._epoch))
+    assert asked == [1, 2]
+
+
+def test_a_full_disk_is_said_in_words(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+
+    online = trainer(tmp_path, keys="a", epochs=1)
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(DataError, match="everything up to the last one is kept"):
+        online.train()
+
+
+def test_a_worker_that_dies_is_an_error_in_words(tmp_path):
+    online = trainer(tmp_path, keys="a", epochs=2)
+
+    def kill(_):
+        [worker] = multiprocessing.active_children()
+        worker.kill()
+        worker.join()
+
+    with pytest.raises(DataError, match=r"acts in Hopper-v4 died, .*; run the same command again"):
+        online.train(kill)
+
+
+@pytest.mark.parametrize(
+    "change", [{"reward_scale": 5.0}, {"reward_shift": -1.0}, {"normalize_observations": True}]
+)
+def test_what_needs_all_data_beforehand_is_refused(tmp_path, change):
+    who = learner()
+    who = replace(who, hyperparameters={**who.hyperparameters, **change})
+    with pytest.raises(DataError, match="gathered while training"):
+        OnlineTrainer([who], tmp_path, epochs=1)
 
 
 def test_a_damaged_checkpoint_and_one_of_others_are_refused(tmp_path):

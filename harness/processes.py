@@ -1,0 +1,88 @@
+"""Worker processes: no signal kills them while they start, and none outlives the program it belongs to."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
+from pathlib import Path
+from typing import Any
+
+from harness.errors import DataError
+
+CONTEXT = multiprocessing.get_context("spawn")  # a fork would take the parent's threads and CUDA along
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # they may reach the whole group; the parent decides
+
+
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of processor time, and of how many; or "max"
+
+
+def usable_cores() -> int:
+    """Processor cores that this process may use: those it may run on, in a container its share of them."""
+    cores = len(os.sched_getaffinity(0))
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = _QUOTA.read_text(encoding="ascii").split()
+        cores = min(cores, max(1, round(int(quota) / int(period))))
+    return cores
+
+
+@contextlib.contextmanager
+def deaf() -> Iterator[None]:
+    """Processes started within never get the signals that end a program."""
+    resource_tracker.ensure_running()  # when it starts it unblocks the signals again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # which a child inherits
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def pool(
+    workers: int, begin: Callable[..., None], arguments: tuple[Any, ...], does: str
+) -> Iterator[ProcessPoolExecutor]:
+    """A pool whose processes are all started at once, and end when this one does, however it ends.
+
+    Args:
+        workers: Number of processes.
+        begin: What each calls first; found by its name in its module.
+        arguments: Of `begin`.
+        does: What the processes do, for an error: "acts in Hopper-v4".
+
+    Raises:
+        DataError: A process died.
+    """
+    executor = ProcessPoolExecutor(workers, CONTEXT, _begin, (begin, arguments))
+    try:
+        with deaf():
+            for _ in range(workers):  # each finds no idle process, and so starts one
+                executor.submit(_nothing)
+        yield executor
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"a process that {does} died, perhaps for want of memory; run the same command again"
+        ) from error
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _begin(begin: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    begin(*arguments)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # noqa: S101 - this runs in a child
+    parent.join()
+    os._exit(1)
+
+
+def _nothing() -> None:
+    """Work that starts a process."""

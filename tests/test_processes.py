@@ -1,0 +1,90 @@
+"""Pools of worker processes, whatever happens to them or to their parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness import processes
+from harness.errors import DataError
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [("max 100000\n", 4), ("150000 100000\n", 2), ("20000 100000\n", 1), ("900000 100000\n", 4), ("?", 4)],
+)
+def test_a_containers_share_of_the_cores(monkeypatch, tmp_path, quota, cores):
+    (tmp_path / "cpu.max").write_text(quota)
+    monkeypatch.setattr(processes, "_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 5})
+    assert processes.usable_cores() == cores
+    (tmp_path / "cpu.max").unlink()
+    assert processes.usable_cores() == 4
+
+
+def begin(value):
+    os.environ["BEGUN_WITH"] = value
+
+
+def begun_with():
+    return os.environ["BEGUN_WITH"], os.getpid()
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_all_processes_are_there_at_once_and_begin_alike():
+    with processes.pool(2, begin, ("this",), "tests") as pool:
+        assert len(pool._processes) == 2
+        found = [pool.submit(begun_with).result() for _ in range(5)]
+    assert {value for value, _ in found} == {"this"}
+
+
+def test_signals_to_the_whole_group_are_the_parents_business():
+    with processes.pool(1, begin, ("this",), "tests") as pool:
+        [pid] = pool._processes
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(pid, number)  # while it starts
+        assert pool.submit(begun_with).result() == ("this", pid)
+        os.kill(pid, signal.SIGINT)
+        assert pool.submit(begun_with).result() == ("this", pid)
+
+
+def test_a_process_that_dies_is_an_error_in_words():
+    with (
+        pytest.raises(DataError, match=r"a process that tests this died, .*; run the same command again"),
+        processes.pool(1, begin, ("this",), "tests this") as pool,
+    ):
+        pool.submit(die).result()
+
+
+def test_no_process_outlives_its_parent(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import os, time\n"
+        "from harness import processes\n"
+        "if __name__ == '__main__':\n"
+        "    with processes.pool(1, os.getpid, (), 'waits') as pool:\n"
+        "        print(pool.submit(os.getpid).result(), flush=True)\n"
+        "        time.sleep(600)\n"
+    )
+    parent = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
+    worker = Path("/proc", parent.stdout.readline().strip(), "stat")
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            if worker.read_text().rsplit(")", 1)[1].split()[0] == "Z":
+                return
+        except FileNotFoundError:
+            return
+        time.sleep(0.1)
+    pytest.fail("the worker outlived its parent")
