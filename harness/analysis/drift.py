@@ -141,6 +141,9 @@ class Drift:
     Attributes:
         table: the table's spec, restricted to what was asked for.
         preset: id of the preset, or None.
+        lineage: of the data trained on.
+        incomparable: why neither side's numbers are comparable with the paper's: other data, another
+            protocol; empty if those are the table's.
         now: name of the database of now.
         baseline: name of the baseline.
         gate: what decides.
@@ -154,6 +157,8 @@ class Drift:
 
     table: models.Table
     preset: str | None
+    lineage: models.Lineage
+    incomparable: tuple[str, ...]
     now: str
     baseline: str
     gate: Gate
@@ -230,6 +235,8 @@ def drift(
     return Drift(
         table=table,
         preset=resolved.preset.id if resolved.preset else None,
+        lineage=resolved.lineage,
+        incomparable=resolved.incomparable,
         now=str(now.location),
         baseline=str(baseline.location),
         gate=settings.gate,
@@ -418,9 +425,9 @@ def _nothing(
     if reasons:
         return f"no cell of {name} can be compared: {'; '.join(reasons)}"
     return (
-        f"no cell of {name} has all the seeds of the baseline: {now.location} has scores in {in_now} cells, "
-        f"the baseline {baseline.location} in {in_baseline}; train the rest, or choose cells by --datasets "
-        f"and --algorithms"
+        f"no cell of {name} has all the seeds of the baseline; cells with scores: {in_now} in "
+        f"{now.location}, {in_baseline} in the baseline {baseline.location}; train the rest, or choose cells "
+        f"by --datasets and --algorithms"
     )
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.analysis.scores import deviation
-from harness.errors import IncompleteError, UnknownNameError
+from harness.errors import HarnessError, IncompleteError, UnknownNameError
 
 if TYPE_CHECKING:
     from harness.planning.cells import ResolvedTable
     from harness.results.store import Store
+
+_MOST_STEPS = 5  # that a message lists
 
 
 @dataclass(frozen=True)
@@ -22,14 +24,16 @@ class ReportedCell:
     Attributes:
         row: the dataset.
         column: the column.
-        values: seed -> what its run reported, finite or not; empty if no run did.
+        values: seed -> what its run reported, finite or not, without failed runs; empty if no run did.
         wanted: how many seeds the table wants.
+        incomparable: why its numbers are not comparable with the paper's; empty if they are.
     """
 
     row: str
     column: str
     values: Mapping[int, float]
     wanted: int
+    incomparable: tuple[str, ...]
 
     @property
     def mean(self) -> float | None:
@@ -50,37 +54,68 @@ def metric_names(resolved: ResolvedTable, store: Store) -> tuple[str, ...]:
 
 
 def reported(
-    resolved: ResolvedTable, store: Store, name: str, step: int | None = None
+    resolved: ResolvedTable,
+    store: Store,
+    name: str,
+    step: int | None = None,
+    command: Callable[[str], str] = "harness {} TABLE".format,
 ) -> tuple[ReportedCell, ...]:
-    """A metric in every cell of a table, row by row.
+    """A metric in every cell of a table, row by row. Failed runs do not count, as in a table of scores.
 
     Args:
         resolved: the table's cells and their runs.
         store: the results.
         name: of the metric.
         step: after so many updates; None: after the protocol's last one, so that half-trained runs have none.
+        command: from a verb to its command line, for advice.
 
     Raises:
         UnknownNameError: no run of the table reported such a metric.
-        IncompleteError: none reported anything yet, or none this after so many updates.
+        IncompleteError: none reported anything yet, or none that counts reported this after so many updates.
     """
     at = resolved.protocol.steps if step is None else step
     wanted = resolved.protocol.seeds
-    keys = [run.key for cell in resolved.cells for run in cell.runs]
-    found = store.metrics(keys, name=name, steps=[at])
-    if not any(found.values()):
-        names = metric_names(resolved, store)
-        if not names:
-            raise IncompleteError("no run of this has reported a metric yet; `harness reproduce` trains them")
-        if name not in names:
-            raise UnknownNameError("metric", name, names)
-        raise IncompleteError(f"no run has reported {name} after {at:,} updates; --at names another step")
+    states = store.runs(run.key for cell in resolved.cells for run in cell.runs)
+    counted = [key for key, state in states.items() if state.status != "failed"]
+    found = {key: each[0].value for key, each in store.metrics(counted, name, [at]).items() if each}
+    if not found:
+        raise _nothing(resolved, store, name, at, counted, command)
     return tuple(
         ReportedCell(
             cell.dataset.id,
             cell.column.id,
-            {run.seed: found[run.key][0].value for run in cell.runs if found[run.key] and run.seed in wanted},
+            {run.seed: found[run.key] for run in cell.runs if run.key in found and run.seed in wanted},
             len(wanted),
+            cell.incomparable,
         )
         for cell in resolved.cells
+    )
+
+
+def _nothing(
+    resolved: ResolvedTable,
+    store: Store,
+    name: str,
+    at: int,
+    counted: Sequence[str],
+    command: Callable[[str], str],
+) -> HarnessError:
+    """Why none of the runs that count has a value."""
+    names = metric_names(resolved, store)
+    if not names:
+        return IncompleteError(
+            f"no run of {resolved.table.id} has reported a metric yet; `{command('reproduce')}` trains them"
+        )
+    if name not in names:
+        return UnknownNameError("metric", name, names)
+    found = store.metrics(counted, name)
+    steps = [str(step) for step in sorted({each.step for some in found.values() for each in some})]
+    if not steps:
+        return IncompleteError(
+            f"every run that reported {name} failed; `{command('retry')}` queues them again"
+        )
+    listed = steps if len(steps) <= _MOST_STEPS else [*steps[:2], "\N{HORIZONTAL ELLIPSIS}", steps[-1]]
+    return IncompleteError(
+        f"no run, failed ones aside, reported {name} after {at} updates; --at takes any of {len(steps)}: "
+        f"{', '.join(listed)}"
     )

@@ -65,7 +65,8 @@ def drift(
         typer.Option(
             "--baseline",
             metavar="FILE|URL",
-            help="Database to compare with, or a folder of TABLE.db; only read; default: baselines/TABLE.db.",
+            help="Database to compare with, or a folder of them; only read; default: baselines/TABLE.db, "
+            "with --preset and --data also named by these, as TABLE-smoke.db.",
         ),
     ] = None,
     gate: Annotated[
@@ -133,7 +134,7 @@ def drift(
         found = _drift(
             ctx,
             resolved,
-            _baseline(baseline, name, preset),
+            _baseline(baseline, resolved),
             db,
             settings,
             skip=every,
@@ -161,11 +162,12 @@ def drift(
         raise typer.Exit(outcome.exit_code)
 
 
-def _baseline(given: str | None, table: str, preset: str | None) -> str:
-    """The baseline's path or URL; in a folder, it has the table's name."""
+def _baseline(given: str | None, resolved: ResolvedTable) -> str:
+    """The baseline's path or URL; in a folder, it is named by what its scores are of."""
     if given is None or ("://" not in given and Path(given).is_dir()):
-        name = f"{table}-{preset}.db" if preset else f"{table}.db"
-        return str(Path(given or _FOLDER) / name)
+        preset = resolved.preset.id if resolved.preset else None
+        parts = (resolved.table.id, preset, resolved.other_lineage)
+        return str(Path(given or _FOLDER) / f"{'-'.join(filter(None, parts))}.db")
     return given
 
 
@@ -203,7 +205,12 @@ def accept(
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the log of scores.")],
     baseline: Annotated[
         str | None,
-        typer.Option("--baseline", metavar="FILE", help="The file to write; default: baselines/TABLE.db."),
+        typer.Option(
+            "--baseline",
+            metavar="FILE",
+            help="The file to write; default: baselines/TABLE.db, with --preset and --data also named by "
+            "these, as TABLE-smoke.db.",
+        ),
     ] = None,
     log: Annotated[
         Path | None,
@@ -226,8 +233,8 @@ def accept(
 
     if baseline and "://" in baseline:
         raise HarnessError(f"a baseline is written as a file, and {baseline!r} is a URL; give a path")
-    path = Path(_baseline(baseline, table, preset))
     whole = resolved_table(ctx, table, preset, steps=steps, lineage=lineage)
+    path = Path(_baseline(baseline, whole))
     chosen = resolved_table(
         ctx, table, preset, datasets=datasets, algorithms=algorithms, steps=steps, lineage=lineage
     )

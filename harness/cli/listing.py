@@ -129,7 +129,7 @@ def _describe(specs: Specs, table: Table) -> None:
     out(f"Paper: {paper.title} ({paper.authors}, {paper.year}{arxiv})")
     out(f"Protocol: {protocol.id}: {protocol.description}")
     out(
-        f"  {protocol.steps:,} steps, {count(protocol.episodes, 'episode')} every "
+        f"  {count(protocol.steps, 'step')}, {count(protocol.episodes, 'episode')} every "
         f"{protocol.evaluate_every:,}, seeds {seeds}"
     )
     out(f"Data: {table.lineage}")

@@ -16,6 +16,7 @@ from harness.cli.options import (
     PresetId,
     Steps,
     TableId,
+    commands,
     examples,
     open_store,
     resolved_table,
@@ -62,7 +63,7 @@ def metrics(
 ) -> None:
     """Print a number that training reported, such as ASPC's α, for every cell.
 
-    Mean ± standard deviation (ddof 1) over seeds, after the last update.
+    Mean ± standard deviation (ddof 1) over seeds, failed runs left out, after the last update.
     """
     from harness.analysis.metrics import metric_names, reported
     from harness.reports import metrics as report
@@ -76,14 +77,18 @@ def metrics(
             if as_json:
                 json_out(names)
             else:
-                out("\n".join(names)) if names else note("no run of this has reported any metric yet")
+                out("\n".join(names)) if names else note(
+                    f"no run of {table} has reported a metric yet; "
+                    f"`{commands(ctx, table)('reproduce')}` trains them"
+                )
             return
-        cells = reported(resolved, store, name, at)
+        cells = reported(resolved, store, name, at, commands(ctx, table))
     if as_json:
         json_out(report.document(resolved, cells, name, at))
     elif form == "markdown" or output is not None:
-        write(output, report.markdown(resolved, cells))
+        write(output, report.markdown(resolved, cells, name, at))
     else:
-        if warning := report.warning(resolved):
-            note(warning)
+        if warning := report.warning(cells):
+            out(warning)
+        out(f"{report.caption(resolved, cells, name, at)}\n")
         table_out(*report.grid(resolved, cells))

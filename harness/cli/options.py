@@ -166,7 +166,9 @@ def open_store(
     """
     from harness.results.store import Store
 
-    return Store.open(database(ctx, db, preset), create=create)
+    table = ctx.params.get("table") or "TABLE"
+    command = commands(ctx, table)("reproduce")
+    return Store.open(database(ctx, db, preset), create=create, command=command)
 
 
 # parameters that say which runs are meant, and where they are; a verb has some of them

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import DataError
+from harness.reports.counting import count as count
 from harness.reports.escaping import terminal
 
 
@@ -74,11 +75,6 @@ def write(path: Path | None, text: str) -> None:
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}") from error
     note(f"written to {path}")
-
-
-def count(number: int, noun: str) -> str:
-    """For example '1 run' and '1,200 runs'."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:

@@ -47,7 +47,7 @@ def report(
             "--output",
             "-o",
             metavar="DIR",
-            help="Where to; default: reports/TABLE, with a preset reports/TABLE-PRESET.",
+            help="Where to; default: reports/TABLE/PRESET, without a preset reports/TABLE/full.",
         ),
     ] = None,
     preset: PresetId = None,
@@ -65,7 +65,7 @@ def report(
     """
     from harness.analysis.comparison import compare
     from harness.analysis.intervals import IntervalSettings
-    from harness.reports.folder import write_report
+    from harness.reports.folder import default_folder, write_report
 
     resolved = resolved_table(
         ctx,
@@ -77,7 +77,7 @@ def report(
         lineage=lineage,
         score=score,
     )
-    folder = output or Path("reports", f"{table}-{preset}" if preset else table)
+    folder = output or default_folder(table, preset)
     with open_store(ctx, db, preset) as store:
         comparison = compare(resolved, specs_of(ctx), store, intervals=IntervalSettings(method=ci))
         write_report(comparison, resolved, specs_of(ctx), store, folder)

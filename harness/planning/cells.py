@@ -65,6 +65,8 @@ class ResolvedTable:
     Attributes:
         protocol: with the overrides applied; its seeds are those the table wants.
         cells: row by row.
+        incomparable: why none of its numbers is comparable with the printed ones: other data, another
+            protocol; empty if those are the table's. A cell may have reasons of its own, see `Cell`.
     """
 
     table: Table
@@ -72,6 +74,13 @@ class ResolvedTable:
     lineage: Lineage
     preset: Preset | None
     cells: tuple[Cell, ...]
+    incomparable: tuple[str, ...] = ()
+
+    @property
+    def other_lineage(self) -> Lineage | None:
+        """The lineage, where it is neither the preset's nor, without one, the table's own."""
+        own = (self.preset and self.preset.lineage) or self.table.lineage
+        return None if self.lineage == own else self.lineage
 
     @property
     def with_sources(self) -> tuple[Cell, ...]:
@@ -170,7 +179,7 @@ def resolve(
         for dataset_id in table.datasets
         for column in table.columns
     )
-    return ResolvedTable(table, protocol, lineage, chosen, cells)
+    return ResolvedTable(table, protocol, lineage, chosen, cells, incomparable)
 
 
 def _protocol(

@@ -19,11 +19,13 @@ from harness.results.store import Store
 
 if TYPE_CHECKING:
     from harness.planning.cells import ResolvedTable
+    from harness.specs import Lineage
 
 LOG_NAME = "score-log.md"
 _HEADER = (
     "# Score log\n\nWhat was accepted as a baseline, when and why. A mean is over the cells that the "
-    "baseline has (their number in brackets).\n\n"
+    "baseline has (their number in brackets). Brackets behind a table's id say why its scores are not "
+    "comparable with the paper's.\n\n"
     "| Date | Table | Commit | Trained at | Reason | Mean score, before -> after |\n"
     "| --- | --- | --- | --- | --- | --- |\n"
 )
@@ -47,6 +49,10 @@ class Acceptance:
 
     Attributes:
         table: id of the table.
+        preset: id of the preset, or None.
+        lineage: of the data trained on.
+        incomparable: why the scores are not comparable with the paper's: other data, another protocol;
+            empty if those are the table's.
         baseline: the new baseline.
         log: the log of scores.
         accepted: number of cells taken from the results.
@@ -58,6 +64,9 @@ class Acceptance:
     """
 
     table: str
+    preset: str | None
+    lineage: Lineage
+    incomparable: tuple[str, ...]
     baseline: Path
     log: Path
     accepted: int
@@ -121,6 +130,9 @@ def accept(
                 after = measure(whole, new, {})
             acceptance = Acceptance(
                 table=chosen.table.id,
+                preset=chosen.preset.id if chosen.preset else None,
+                lineage=chosen.lineage,
+                incomparable=chosen.incomparable,
                 baseline=baseline,
                 log=log,
                 accepted=len(accepted),
@@ -216,9 +228,10 @@ def line(acceptance: Acceptance, trained_at: str) -> str:
         f"{label} {acceptance.before.get(label, wording.number(None))} -> {mean}"
         for label, mean in acceptance.after.items()
     )
+    reasons = f" ({'; '.join(acceptance.incomparable)})" if acceptance.incomparable else ""
     parts = (
         datetime.now(UTC).date().isoformat(),
-        acceptance.table,
+        f"{acceptance.table}{reasons}",
         acceptance.commit[:_SHOWN],
         trained_at,
         acceptance.reason,

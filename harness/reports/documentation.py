@@ -20,6 +20,7 @@ from harness.datasets import policies
 from harness.errors import SpecError
 from harness.reports import escaping
 from harness.reports.audit import markdown_findings
+from harness.reports.counting import count
 from harness.reports.sources import Part, algorithms_folder, read_algorithm
 from harness.reports.templating import Raw, environment
 from harness.specs import Specs
@@ -333,8 +334,9 @@ def _protocol(protocol: Protocol, table: Table) -> str:
         "best": "the best evaluation counts",
     }[protocol.score]
     return (
-        f"{protocol.steps:,} steps, evaluated every {protocol.evaluate_every:,} by {protocol.episodes} "
-        f"episodes; {counted}. Seeds {', '.join(map(str, protocol.seeds))}. Data: {table.lineage}."
+        f"{count(protocol.steps, 'step')}, evaluated every {protocol.evaluate_every:,} by "
+        f"{count(protocol.episodes, 'episode')}; {counted}. Seeds {', '.join(map(str, protocol.seeds))}. "
+        f"Data: {table.lineage}."
     )
 
 
@@ -363,7 +365,8 @@ def _printed(table: Table) -> Raw:
     link = _linked(name, f"../../specs/published/{name}")
     rows = "only averages" if table.published.rows == "averages" else "all rows"
     return Raw(
-        f"The printed numbers: {link}, {rows}; {table.published.seeds} seeds where a cell does not say."
+        f"The printed numbers: {link}, {rows}; {count(table.published.seeds, 'seed')} where a cell does not "
+        "say."
     )
 
 

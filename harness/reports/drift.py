@@ -16,6 +16,7 @@ from rich.text import Text
 from harness.analysis.drift import Outcome, overall
 from harness.analysis.verdicts import VerdictKind
 from harness.reports import escaping, wording
+from harness.reports.counting import count
 from harness.reports.data import finite
 
 if TYPE_CHECKING:
@@ -112,6 +113,9 @@ def _document(drift: Drift) -> dict[str, Any]:
         "table": drift.table.id,
         "version": drift.table.version,
         "preset": drift.preset,
+        "lineage": drift.lineage,
+        "incomparable": drift.incomparable,
+        "warning": wording.incomparable(drift.incomparable),
         "outcome": drift.outcome,
         "summary": summary(drift),
         "problem": drift.problem or None,
@@ -131,6 +135,7 @@ def _document(drift: Drift) -> dict[str, Any]:
 def junit(drifts: Sequence[Drift]) -> str:
     """JUnit XML: a suite for each table, a case for each aggregate and cell.
 
+    A suite's properties say what was trained on which data, and ``warning`` why that is not the paper's.
     What is gated and worse is a failure; what the baseline has and could not be checked is an error; what is
     not gated and worse, or not in the baseline, is skipped with a message. So a file without failures and
     errors means exit code 0.
@@ -139,6 +144,14 @@ def junit(drifts: Sequence[Drift]) -> str:
     none_counts = all(drift.absent for drift in drifts)
     for drift in drifts:
         suite = ElementTree.SubElement(suites, "testsuite", name=_xml(drift.table.id))
+        properties = ElementTree.SubElement(suite, "properties")
+        for name, value in (
+            ("preset", drift.preset),
+            ("lineage", drift.lineage),
+            ("warning", wording.incomparable(drift.incomparable)),
+        ):
+            if value:
+                ElementTree.SubElement(properties, "property", name=name, value=_xml(value))
         for kind, text, item in _cases(drift, counts=none_counts or not drift.absent):
             group = "aggregates" if item in drift.aggregates else "cells"
             name = f"{item.label}, {item.column_label}" if item else "baseline"
@@ -207,6 +220,8 @@ def markdown(drifts: Sequence[Drift]) -> str:
     lines: list[str] = []
     for drift in drifts:
         lines += [f"## Drift of {escape(drift.table.id)}", "", f"**{escape(summary(drift))}**", ""]
+        if warning := wording.incomparable(drift.incomparable):
+            lines += [f"**{escape(warning)}**", ""]
         lines += [f"{escape(drift.now)} against the baseline {escape(drift.baseline)}", ""]
         if drift.aggregates:
             lines += ["|".join(("", *_HEADERS, "")), "|" + "---|" * len(_HEADERS)]
@@ -224,6 +239,8 @@ def markdown(drifts: Sequence[Drift]) -> str:
 def console(drift: Drift) -> Group:
     """The aggregates, the baseline's cells, and what changed with those that moved; for ``rich.print``."""
     above = [_text(f"{drift.table.id}: {summary(drift)}", style=_OUTCOME_STYLES[drift.outcome])]
+    if warning := wording.incomparable(drift.incomparable):
+        above.append(_text(warning, style="bold magenta"))
     known = [cell for cell in drift.cells if cell.baseline is not None]
     tables = [
         _grid(title, items)
@@ -232,7 +249,7 @@ def console(drift: Drift) -> Group:
     ]
     below = [_text(f"- {message(item)}") for item in notable(drift)]
     if new := len(drift.cells) - len(known):
-        below.append(_text(f"- not in the baseline: {new} cell{'' if new == 1 else 's'} measured now"))
+        below.append(_text(f"- not in the baseline: {count(new, 'cell')} measured now"))
     if drift.cells:
         below += [_text(_legend(), style="dim"), _text(tests(drift), style="dim")]
     below.append(_text(f"{drift.now} against the baseline {drift.baseline}", style="dim"))

@@ -25,6 +25,7 @@ from harness.analysis.aggregates import (
 )
 from harness.analysis.verdicts import VerdictKind
 from harness.reports import escaping
+from harness.reports.counting import count
 from harness.reports.history import thinned
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def illustrations(comparison: Comparison, histories: Histories) -> tuple[Illustr
     matrices = _score_matrices(comparison)
     labels = {column.id: _text(column.label) for column in comparison.columns}
     datasets = next((matrix.shape[1] for matrix in matrices.values()), 0)
-    over = f"the {datasets} datasets on which no algorithm lacks a seed"
+    over = f"the {count(datasets, 'dataset')} on which no algorithm lacks a seed"
     resampled = (
         f"{_BOOTSTRAP.level:.0%} stratified percentile bootstrap over seeds, "
         f"{_BOOTSTRAP.repetitions} resamples, seed {_BOOTSTRAP.seed}"

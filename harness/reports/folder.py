@@ -27,6 +27,11 @@ _PAGE, _FIGURES = "index.html", "figures"
 _EMBEDDED = 1_000_000  # characters of pictures that the page holds; further ones it links
 
 
+def default_folder(table: str, preset: str | None) -> Path:
+    """Where a report lies unless somebody says otherwise, below the folder that has all of the table's."""
+    return Path("reports", table, preset or "full")
+
+
 def write_report(
     comparison: Comparison, resolved: ResolvedTable, specs: Specs, store: Store, folder: Path
 ) -> None:
@@ -45,8 +50,7 @@ def write_report(
         DataError: something else lies in the folder, or it cannot be written.
     """
     folder = folder.resolve()
-    if foreign := _foreign(folder):
-        raise DataError(f"{folder} holds {foreign}, which is of no report; choose another folder with -o")
+    refuse_foreign(folder)
     past = histories(resolved, comparison, store)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     replaced = folder.with_name(f".{folder.name}.{os.getpid()}.replaced")
@@ -67,6 +71,16 @@ def write_report(
             replaced.rename(folder)
         for left in (partial, replaced):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Make sure that a report may replace what is there.
+
+    Raises:
+        DataError: something lies there that no report would have put there.
+    """
+    if foreign := _foreign(folder):
+        raise DataError(f"{folder} holds {foreign}, which is of no report; choose another folder with -o")
 
 
 def _foreign(folder: Path) -> str:
@@ -103,8 +117,8 @@ def _command(resolved: ResolvedTable, specs: Specs) -> Callable[[str, str], str]
     """The command line that reproduces a cell, with the options that this table was resolved with."""
     table, preset = specs.table(resolved.table.id), resolved.preset
     options = ["--preset", preset.id] if preset else []
-    if resolved.lineage != ((preset and preset.lineage) or table.lineage):
-        options += ["--data", resolved.lineage]
+    if resolved.other_lineage:
+        options += ["--data", resolved.other_lineage]
     if resolved.protocol.steps != ((preset and preset.steps) or specs.protocol(table.protocol).steps):
         options += ["--steps", str(resolved.protocol.steps)]
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from harness.reports import escaping
+from harness.reports import escaping, wording
+from harness.reports.counting import count
 from harness.reports.data import finite
 
 if TYPE_CHECKING:
@@ -29,10 +31,29 @@ def grid(resolved: ResolvedTable, cells: Sequence[ReportedCell]) -> tuple[list[s
     ]
 
 
-def warning(resolved: ResolvedTable) -> str:
-    """What must stand above numbers that were not trained as the paper did; empty if they were."""
-    reasons = dict.fromkeys(reason for cell in resolved.cells for reason in cell.incomparable)
-    return f"Not trained as the paper did: {'; '.join(reasons)}." if reasons else ""
+def warning(cells: Sequence[ReportedCell]) -> str:
+    """What must stand above the values shown, where they are not comparable with the paper's; else empty."""
+    shown = [cell for cell in cells if cell.values]
+    counts = Counter(reason for cell in shown for reason in cell.incomparable)
+    of = count(len(shown), "cell")
+    return wording.incomparable(
+        [reason if some == len(shown) else f"{reason} ({some} of {of})" for reason, some in counts.items()]
+    )
+
+
+def caption(resolved: ResolvedTable, cells: Sequence[ReportedCell], name: str, step: int | None) -> str:
+    """What the values shown are."""
+    seeds = len(resolved.protocol.seeds)
+    fewer = any(0 < len(cell.values) < cell.wanted for cell in cells)
+    return (
+        f"{name} after {count(_step(resolved, step), 'update')}: mean \N{PLUS-MINUS SIGN} standard deviation "
+        f"(ddof 1) over {count(seeds, 'seed')}"
+        + (f", or over k of them where (k/{seeds}) stands" if fewer else "")
+    )
+
+
+def _step(resolved: ResolvedTable, step: int | None) -> int:
+    return resolved.protocol.steps if step is None else step
 
 
 def _text(cell: ReportedCell) -> str:
@@ -43,13 +64,17 @@ def _text(cell: ReportedCell) -> str:
     return text if len(cell.values) == cell.wanted else f"{text} ({len(cell.values)}/{cell.wanted})"
 
 
-def markdown(resolved: ResolvedTable, cells: Sequence[ReportedCell]) -> str:
+def markdown(
+    resolved: ResolvedTable, cells: Sequence[ReportedCell], name: str, step: int | None = None
+) -> str:
     """The grid as a GitHub-flavoured Markdown table, below what must be said of it."""
     header, rows = grid(resolved, cells)
     escaped = [[escaping.markdown(text) for text in line] for line in (header, *rows)]
     escaped.insert(1, [":---", *["---:"] * (len(header) - 1)])
-    above = f"**{escaping.markdown(warning(resolved))}**\n\n" if warning(resolved) else ""
-    return above + "".join(f"| {' | '.join(line)} |\n" for line in escaped)
+    above = [f"**{escaping.markdown(warning(cells))}**"] if warning(cells) else []
+    above.append(f"{escaping.markdown(caption(resolved, cells, name, step))}.")
+    lines = "".join(f"| {' | '.join(line)} |\n" for line in escaped)
+    return "\n\n".join((*above, lines))
 
 
 def document(
@@ -60,8 +85,9 @@ def document(
         "table": resolved.table.id,
         "preset": resolved.preset.id if resolved.preset else None,
         "lineage": resolved.lineage,
-        "warning": warning(resolved),
+        "warning": warning(cells),
+        "caption": caption(resolved, cells, name, step),
         "metric": name,
-        "step": resolved.protocol.steps if step is None else step,
+        "step": _step(resolved, step),
         "cells": [finite(asdict(cell) | {"mean": cell.mean, "std": cell.std}) for cell in cells],
     }

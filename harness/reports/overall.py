@@ -14,6 +14,7 @@ import numpy as np
 from harness.analysis.aggregates import METRICS
 from harness.errors import DataError
 from harness.reports import escaping, wording
+from harness.reports.counting import count
 from harness.reports.wording import Note
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def notes(comparison: Comparison, found: Overall) -> tuple[Note, ...]:
     lines = [
         Note(
             "Rests on",
-            f"{len(selection.datasets)} datasets, {len(selection.seeds)} seeds: "
+            f"{count(len(selection.datasets), 'dataset')}, {count(len(selection.seeds), 'seed')}: "
             f"{', '.join(selection.datasets)}",
         ),
         *_left_out(selection),
@@ -120,7 +121,7 @@ def notes(comparison: Comparison, found: Overall) -> tuple[Note, ...]:
         for text in cell.notes
         if not text.startswith("published")
     )
-    lines += [Note("Cells", f"{text}: {count} cells") for text, count in held.items()]
+    lines += [Note("Cells", f"{text}: {count(number, 'cell')}") for text, number in held.items()]
     return (*lines, *(line for line in wording.notes(comparison) if line.title in _FROM_TABLE))
 
 

@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from harness.analysis.verdicts import LEGEND, VerdictKind
 from harness.reports import escaping, wording
+from harness.reports.counting import count
 from harness.reports.history import thinned
 from harness.specs.published import SOURCES
 
@@ -218,7 +219,7 @@ def _facts(cell: ComparedCell, ddof: int) -> list[tuple[str, str]]:
     if cell.unavailable:
         facts.append(("No score", cell.unavailable))
     if cell.mean is not None:
-        of = f"{cell.n} of {cell.wanted} {'seeds' if cell.scores else 'cells'}"
+        of = f"{cell.n} of {count(cell.wanted, 'seed' if cell.scores else 'cell')}"
         std = f", ddof {ddof}" if cell.std is not None else ""
         facts.append(("Reproduced", f"{wording.mean_std(cell.mean, cell.std)} ({of}{std})"))
     if interval:
@@ -227,7 +228,9 @@ def _facts(cell: ComparedCell, ddof: int) -> list[tuple[str, str]]:
     if published:
         source = SOURCES[published.source]
         std = f", ddof {published.ddof}" if published.std is not None else ""
-        facts.append(("Published", f"{wording.published(cell)} ({published.n} seeds{std}; {source})"))
+        facts.append(
+            ("Published", f"{wording.published(cell)} ({count(published.n, 'seed')}{std}; {source})")
+        )
         if published.note:
             facts.append(("Its note", published.note))
     if cell.difference is not None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.analysis.audit import HEADINGS
 from harness.analysis.scores import SCORE_RULES
 from harness.analysis.verdicts import LEGEND, VerdictKind
+from harness.reports.counting import count
 
 if TYPE_CHECKING:
     from harness.analysis.comparison import ComparedCell, ComparedRow, Comparison
@@ -117,29 +118,32 @@ class Note:
     text: str
 
 
+def incomparable(reasons: Sequence[str]) -> str:
+    """The sentence that must stand with numbers that these reasons set apart from the paper's; else empty."""
+    return f"Not comparable with the paper: {'; '.join(reasons)}." if reasons else ""
+
+
 def warning(comparison: Comparison) -> str:
     """The sentence that must stand above a table whose numbers are not the paper's; empty if they are."""
     parts = []
     if comparison.label:
         parts.append(f"Run with the preset '{comparison.preset}' ({comparison.label}), not as the paper did.")
     if comparison.incomparable:
-        count = comparison.counts[VerdictKind.INCOMPARABLE]
+        some, cells = comparison.counts[VerdictKind.INCOMPARABLE], count(len(comparison.cells), "cell")
         reasons = "; ".join(comparison.incomparable)
-        parts.append(
-            f"N/C: {count} of {len(comparison.cells)} cells cannot be compared with the paper: {reasons}."
-        )
+        parts.append(f"N/C: {some} of {cells} cannot be compared with the paper: {reasons}.")
     return " ".join(parts)
 
 
 def notes(comparison: Comparison) -> tuple[Note, ...]:
     """Everything that a reader needs to judge the numbers, in the order shown."""
     table = comparison.table
-    counts = ", ".join(f"{kind} {count}" for kind, count in comparison.counts.items() if count)
+    counts = ", ".join(f"{kind} {number}" for kind, number in comparison.counts.items() if number)
     legend = "; ".join(f"{kind} {meaning}" for kind, meaning in LEGEND.items())
     if any(cell.imported for cell in comparison.cells):
         legend += f"; {_IMPORTED} imported from a file of scores, not trained here"
     lines = [
-        Note("Verdicts", f"{counts} ({len(comparison.cells)} cells)"),
+        Note("Verdicts", f"{counts} ({count(len(comparison.cells), 'cell')})"),
         Note("Legend", legend),
         Note("Tests", _tests(comparison)),
         Note("Intervals", _intervals(comparison)),
@@ -157,8 +161,8 @@ def notes(comparison: Comparison) -> tuple[Note, ...]:
             Note(
                 "Published",
                 f"{table.paper.title}{f', {table.paper.table}' if table.paper.table else ''}; "
-                f"{table.published.seeds} seeds, standard deviations with ddof {table.published.ddof} "
-                "unless a cell says otherwise",
+                f"{count(table.published.seeds, 'seed')}, standard deviations with ddof "
+                f"{table.published.ddof} unless a cell says otherwise",
             )
         )
     lines += [Note("Environment", text) for text in comparison.environment_notes]
@@ -214,8 +218,8 @@ def without_scores(comparison: Comparison) -> tuple[Note, ...]:
             "Without scores",
             f"{reason}: "
             + ", ".join(
-                labels[column] + ("" if count == rows else f" ({count} of {rows} rows)")
-                for column, count in columns.items()
+                labels[column] + ("" if some == rows else f" ({some} of {rows} rows)")
+                for column, some in columns.items()
             ),
         )
         for reason, columns in reasons.items()
@@ -226,7 +230,7 @@ def _tests(comparison: Comparison) -> str:
     settings = comparison.table.verdict
     tested = sum(cell.verdict.p is not None for cell in comparison.cells)
     return (
-        f"Welch's t-test, Benjamini-Hochberg over the {tested} cells tested (averages apart), "
+        f"Welch's t-test, Benjamini-Hochberg over the {count(tested, 'cell')} tested (averages apart), "
         f"alpha {settings.alpha:g}; equivalence by two one-sided t-tests, margin {settings.margin:g} points "
         f"({settings.average_margin:g} for averages), alpha {settings.alpha:g}; "
         "printed means stand for all that would be printed so"
@@ -234,7 +238,7 @@ def _tests(comparison: Comparison) -> str:
 
 
 def _intervals(comparison: Comparison) -> str:
-    """The kinds of intervals in the table; one line each, since cells may have unequal seeds."""
+    """The kinds of intervals in the table, each with its number of seeds: cells may have unequal ones."""
     kinds = {
         (item.method, item.level, item.n, item.repetitions, item.seed): None
         for cell in comparison.cells
@@ -244,6 +248,8 @@ def _intervals(comparison: Comparison) -> str:
         f"{level:.0%} {method} of the mean, n = {n}"
         + (f", {repetitions} resamples" if repetitions else "")
         + (f", seed {seed}" if seed is not None else "")
+        # of the resamples of two scores a quarter has the lower one twice, a quarter the higher
+        + (" (with two seeds no more than their range)" if n == 2 and repetitions else "")
         for method, level, n, repetitions, seed in kinds
     ]
     return "; ".join(described) or "none: no cell has two scores"
@@ -254,7 +260,7 @@ def _protocol(comparison: Comparison) -> str:
     seeds = ", ".join(str(seed) for seed in protocol.seeds)
     return (
         f"{protocol.id}: {protocol.steps} steps, evaluated every {protocol.evaluate_every} on "
-        f"{protocol.episodes} episodes, seeds {seeds}, score: {_score_rule(protocol)}"
+        f"{count(protocol.episodes, 'episode')}, seeds {seeds}, score: {_score_rule(protocol)}"
     )
 
 

@@ -176,12 +176,13 @@ def _explain(name: str, message: str, cause: BaseException) -> HarnessError | No
     return None
 
 
-def ensure(location: Location, *, create: bool) -> None:
+def ensure(location: Location, *, create: bool, command: str = "harness reproduce TABLE") -> None:
     """Make sure that a database of this program's schema version is there.
 
     Args:
         location: the database.
         create: whether to create one where there is none. Any number of processes may do so at once.
+        command: what would create one, for advice.
 
     Raises:
         SchemaError: there is none, it is of another version, or it is something else.
@@ -192,7 +193,7 @@ def ensure(location: Location, *, create: bool) -> None:
         _create(location)
         version = current_version(location)
     if version is None:
-        raise SchemaError(f"no results database at {location}; run harness reproduce TABLE or give --db")
+        raise SchemaError(f"no results database at {location}; run `{command}` or give another by --db")
     if version != SCHEMA_VERSION:
         raise SchemaError(
             f"{location} has schema version {version} and this program needs {SCHEMA_VERSION}; "

@@ -179,6 +179,7 @@ class Store:
         *,
         owner: str | None = None,
         lease_seconds: float = leases.LEASE_SECONDS,
+        command: str = "harness reproduce TABLE",
     ) -> Self:
         """Open a database of this program's schema version.
 
@@ -187,13 +188,14 @@ class Store:
             create: create it if it is not there; any number of processes may do so at once.
             owner: name under which runs are claimed; this process's by default.
             lease_seconds: seconds without a heartbeat after which a run may be taken over.
+            command: what would create it, for advice.
 
         Raises:
             SchemaError: it is not there, of another schema version, or something else.
             DataError: it cannot be read.
         """
         location = schema.Location.parse(url)
-        schema.ensure(location, create=create)
+        schema.ensure(location, create=create, command=command)
         return cls(location, owner=owner, lease_seconds=lease_seconds)
 
     def close(self) -> None:

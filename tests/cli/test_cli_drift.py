@@ -19,6 +19,7 @@ from harness.specs import Specs
 
 ROOT = Path(harness.__file__).parents[1]
 SMOKE = ("aspc-table1", "--preset", "smoke")
+WARNING = "Not comparable with the paper: generated data; smoke protocol."
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,26 @@ def test_drift_that_fails_in_every_format(cli, databases):
     assert "<script>" not in markdown
     assert "&lt;script&gt;" in markdown
     assert "**drift: gate on aggregates: OK" in markdown
+
+
+def test_every_format_says_that_the_numbers_are_not_the_papers(cli, databases):
+    shown = cli("drift", *SMOKE, "--junit", "d.xml", "--markdown", "d.md")
+    assert shown.out.splitlines()[1] == WARNING
+    assert f"\n**{WARNING}**\n" in Path("d.md").read_text()
+    [suite_of_table] = suite("d.xml")[0]
+    properties = {each.get("name"): each.get("value") for each in suite_of_table.find("properties")}
+    assert properties == {"preset": "smoke", "lineage": "generated", "warning": WARNING}
+    [table] = json.loads(cli("drift", *SMOKE, "--json").out)["tables"]
+    assert (table["preset"], table["lineage"], table["warning"]) == ("smoke", "generated", WARNING)
+    assert table["incomparable"] == ["generated data", "smoke protocol"]
+
+
+def test_what_was_trained_as_the_paper_did_has_no_warning(cli, elsewhere, trained):
+    trained("results.db", preset=None, only=lambda row, column, seed: row == "hopper-medium-v2")
+    result = cli("drift", "aspc-table1", "--baseline", "results.db", "--junit", "d.xml", "--markdown", "d.md")
+    assert result.code == 0
+    pages = (result.out, Path("d.xml").read_text(), Path("d.md").read_text())
+    assert not [page for page in pages if "Not comparable with the paper" in page]
 
 
 def test_new_cells_are_counted(cli, databases, trained):
@@ -205,10 +226,32 @@ def test_accept_and_drift(cli, elsewhere, trained, clean):
     assert len(rows) == 2
     assert "first \\| &lt;b&gt; 'row'" in rows[0]
     first, second = ([cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows)
-    assert first[1:4] == ["aspc-table1", "c0ffeec0ffee", "a" * 12]
+    assert first[1:4] == ["aspc-table1 (generated data; smoke protocol)", "c0ffeec0ffee", "a" * 12]
     assert re.fullmatch(r".*BC – -&gt; (\d\d\.\d) \(2\).*", first[5])
     old, new = map(float, re.search(r"BC (\d\d\.\d) \(2\) -&gt; (\d\d\.\d) \(2\)", second[5]).groups())
     assert old - new == pytest.approx(15, abs=0.2)
+
+
+def test_other_data_have_a_baseline_of_their_own(cli, elsewhere, trained, clean):
+    """With a preset its lineage goes without saying."""
+
+    def hopper(row, column, seed):
+        return row == "hopper-medium-v2"
+
+    trained("results.db", preset=None, only=hopper)
+    trained("results.db", preset=None, only=hopper, lineage="generated")
+    for options in ((), ("--data", "generated"), ("--data", "d4rl")):
+        assert cli("accept", "aspc-table1", *options, "--reason", "x").code == 0
+        assert cli("drift", "aspc-table1", *options).code == 0
+        assert cli("drift", "aspc-table1", *options, "--baseline", "baselines").code == 0
+    assert sorted(path.name for path in Path("baselines").glob("*.db")) == [
+        "aspc-table1-generated.db",
+        "aspc-table1.db",
+    ]
+    tables = re.findall(r"^\| 2[^|]*\| ([^|]*) \|", Path("baselines/score-log.md").read_text(), re.MULTILINE)
+    assert tables == ["aspc-table1", "aspc-table1 (generated data)", "aspc-table1"]
+    missing = cli("drift", *SMOKE, "--data", "minari", "--db", "results.db")
+    assert "no baseline baselines/aspc-table1-smoke-minari.db; " in missing.err
 
 
 @pytest.mark.parametrize("reason", ["", "  \n"])

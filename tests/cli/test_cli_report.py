@@ -1,24 +1,50 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
+import harness
 from harness.errors import DataError
+from harness.reports.folder import default_folder, refuse_foreign
+from harness.specs import Specs
+
+ROOT = Path(harness.__file__).parents[1]
 
 
 def test_report_writes_a_folder_and_says_where(cli, scores, elsewhere):
     assert cli("db", "import", scores(), "--table", "aspc-table1").code == 0
     done = cli("report", "aspc-table1", "--datasets", "hopper-medium-*")
-    assert (done.code, done.out) == (0, "reports/aspc-table1/index.html\n")
-    assert "hopper-medium-v2" in (elsewhere / "reports/aspc-table1/table.md").read_text(encoding="utf-8")
+    assert (done.code, done.out) == (0, "reports/aspc-table1/full/index.html\n")
+    assert "hopper-medium-v2" in (elsewhere / "reports/aspc-table1/full/table.md").read_text(encoding="utf-8")
 
 
 def test_a_preset_has_a_folder_of_its_own(cli, scores, elsewhere):
     """Numbers of a preset never take the place of the table's own."""
     assert cli("db", "import", scores(), "--table", "aspc-table1").code == 0
     done = cli("report", "aspc-table1", "--preset", "smoke", "--db", "results.db")
-    assert (done.code, done.out) == (0, "reports/aspc-table1-smoke/index.html\n")
+    assert (done.code, done.out) == (0, "reports/aspc-table1/smoke/index.html\n")
     assert "nothing of this is measured yet" in done.err
-    assert "smoke protocol" in (elsewhere / "reports/aspc-table1-smoke/index.html").read_text(
-        encoding="utf-8"
-    )
+    page = (elsewhere / "reports/aspc-table1/smoke/index.html").read_text(encoding="utf-8")
+    assert "smoke protocol" in page
+
+
+@pytest.mark.parametrize("preset", [None, *Specs().ids("presets")])
+def test_default_folders_are_free_in_a_checkout(preset):
+    """Or have a report, which a new one replaces."""
+    for table in Specs().ids("tables"):
+        folder = ROOT / default_folder(table, preset)
+        assert not folder.exists() or (folder / "index.html").exists()
+        refuse_foreign(folder)
+
+
+def test_what_lies_beside_a_report_is_left_alone(cli, scores, elsewhere):
+    page = elsewhere / "reports" / "aspc-table1" / "README.md"
+    page.parent.mkdir(parents=True)
+    page.write_text("by hand")
+    assert cli("db", "import", scores(), "--table", "aspc-table1").code == 0
+    assert cli("report", "aspc-table1").code == 0
+    assert page.read_text() == "by hand"
 
 
 def test_the_working_folder_is_not_replaced(cli, scores, elsewhere):

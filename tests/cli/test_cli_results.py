@@ -93,6 +93,10 @@ def test_without_a_database_nothing_is_made(cli, elsewhere):
         result = cli(verb, "aspc-table1")
         assert (result.code, result.out) == (4, "")
         assert "results.db" in result.err
+        assert "run `harness reproduce aspc-table1` or give another by --db" in result.err
+    chosen = cli("stats", "aspc-table1", "--preset", "lite", "--datasets", "hopper-*")
+    assert "run `harness reproduce aspc-table1 --preset lite --datasets 'hopper-*'` or" in chosen.err
+    assert "run `harness reproduce TABLE` or" in cli("db", "check").err
     assert cli("plan", "aspc-table1", "--algorithms", "iql").code == 0
     assert not list(elsewhere.glob("*.db*"))
 

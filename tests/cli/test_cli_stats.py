@@ -23,6 +23,11 @@ def test_what_is_used_and_what_is_left_out_is_said_everywhere(cli, imported, for
     assert "200" in result.out
 
 
+def test_one_dataset_is_singular(cli, imported):
+    result = cli("stats", "aspc-table1", "--datasets", "hopper-medium-v2", "--reps", 200, "-f", "markdown")
+    assert "**Rests on:** 1 dataset, 4 seeds: hopper" in result.out
+
+
 def test_json_holds_method_seed_and_repetitions(cli, imported):
     arguments = ("stats", "aspc-table1", "--json", "--reps", 300, "--stat-seed", 7, "--metrics", "iqm, og")
     document = json.loads(cli(*arguments).out)

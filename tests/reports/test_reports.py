@@ -155,6 +155,28 @@ def test_bold_is_decided_once(example):
         assert "Holm over the row" in text
 
 
+def test_two_seeds_have_no_interval_but_their_range(example):
+    [text] = [note.text for note in wording.notes(example()) if note.title == "Intervals"]
+    four, two = text.split("; ")
+    assert four == "95% exact percentile bootstrap of the mean, n = 4, 35 resamples"
+    assert two.endswith("n = 2, 3 resamples (with two seeds no more than their range)")
+
+
+def test_one_is_singular(example):
+    comparison = example(**INCOMPARABLE)
+    [group, *_] = comparison.groups
+    row = replace(group.rows[0], cells=group.rows[0].cells[:1])
+    one = replace(
+        comparison,
+        groups=(replace(group, rows=(row,)),),
+        protocol=comparison.protocol.model_copy(update={"episodes": 1}),
+    )
+    assert "N/C: 1 of 1 cell cannot" in wording.warning(one)
+    text = " ".join(note.text for note in wording.notes(one))
+    for words in ("(1 cell)", "over the 0 cells tested", "on 1 episode, "):
+        assert words in text
+
+
 @pytest.mark.parametrize("siunitx", [False, True])
 def test_the_papers_numbers_beside_ours(example, siunitx):
     text = render(example(), "latex", siunitx=siunitx, with_published=True, digits=2)

@@ -57,7 +57,7 @@ def test_missing_database(database):
     with pytest.raises(SchemaError) as caught:
         Store.open(database)
     assert str(caught.value) == (
-        f"no results database at {database}; run harness reproduce TABLE or give --db"
+        f"no results database at {database}; run `harness reproduce TABLE` or give another by --db"
     )
     assert not database.exists()
 
