@@ -29,9 +29,7 @@ PAGE = Path("reports", "aspc-table1", "README.md")
 def shipped(tmp_path_factory):
     """A folder with the database and the reports as they ship."""
     folder = tmp_path_factory.mktemp("shipped")
-    staged = subprocess.run(
-        ["git", "ls-files", "-z", "results.db", "reports"], cwd=ROOT, capture_output=True
-    )
+    staged = subprocess.run(["git", "ls-files", "-z", "results.db", "reports"], cwd=ROOT, capture_output=True)
     if staged.returncode == 0 and staged.stdout:
         command = ["git", "checkout-index", "-z", "--stdin", f"--prefix={folder}/"]
         subprocess.run(command, cwd=ROOT, input=staged.stdout, check=True)
