@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from harness.datasets import cards, files, generated
+from harness.datasets.base import hash_arrays
 from harness.errors import SpecError
+from harness.results.records import canonical
 from harness.specs import Specs
 from harness.specs.loader import load
 from harness.specs.models import D4RLSource, D4RLStatistics, Dataset, ReferenceScores
@@ -34,7 +36,7 @@ def described(make_dataset, statistics, count=6000):
         "timeouts": np.zeros(count, bool),
     }
     spec = spec.model_copy(update={"reference": REFERENCE})
-    return cards.describe(rows, spec, IDENTITY, "0" * 64)
+    return cards.describe(rows, spec, IDENTITY, "0" * 64, {})
 
 
 def lines_of(card):
@@ -104,8 +106,9 @@ def test_a_card_that_was_written_earlier_shows_the_present_figures(make_dataset,
     spec = make_dataset()
     place = generated.path(spec, tmp_path, IDENTITY)
     place.parent.mkdir(parents=True)
-    place.touch()
-    written = cards.describe(hdf5_rows, spec, IDENTITY, "0" * 64)
+    content_hash = hash_arrays(hdf5_rows)
+    generated._write(place, hdf5_rows, canonical(IDENTITY), content_hash, {})
+    written = cards.describe(hdf5_rows, spec, IDENTITY, content_hash, {})
     del written["d4rl"]
     files.write_json(cards.path(place), written)
     present = spec.model_copy(update={"d4rl": D4RLSource(url="http://localhost/a.hdf5", statistics=KNOWN)})

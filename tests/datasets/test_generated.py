@@ -182,7 +182,7 @@ def test_a_disk_that_fills_up(maze, home, monkeypatch, error):
 def test_too_little_space_is_said_before_the_work(maze, home, monkeypatch):
     usage = shutil.disk_usage(".")
     monkeypatch.setattr(files.shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    with pytest.raises(DataError, match="needs 138,000 more bytes"):
+    with pytest.raises(DataError, match="needs 1,186,576 more bytes"):
         datasets.build(maze(), "generated", home)
 
 
