@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 import typer
 
 from harness.cli.options import Json, examples, specs_of
-from harness.cli.output import count, json_out, note, out
+from harness.cli.output import json_out, note, out
+from harness.reports.counting import count
 
 
 def add_to(app: typer.Typer) -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from harness.cli.options import DataHome, DataLineage, Json, Lineage, examples, specs_of
-from harness.cli.output import count, error_out, json_out, note, out, size, table_out
+from harness.cli.output import error_out, json_out, note, out, size, table_out
 from harness.errors import DataError
+from harness.reports.counting import count
 
 if TYPE_CHECKING:
     from harness.specs import Dataset

@@ -18,8 +18,9 @@ from harness.cli.options import (
     resolved_table,
     specs_of,
 )
-from harness.cli.output import count, note, out
+from harness.cli.output import note, out
 from harness.errors import DataError
+from harness.reports.counting import count
 
 group = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 

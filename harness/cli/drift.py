@@ -24,8 +24,9 @@ from harness.cli.options import (
     resolved_table,
     specs_of,
 )
-from harness.cli.output import count, json_out, note, write
+from harness.cli.output import json_out, note, write
 from harness.errors import HarnessError, IncompleteError, UnknownNameError
+from harness.reports.counting import count
 
 if TYPE_CHECKING:
     from harness.analysis.drift import Drift, DriftSettings

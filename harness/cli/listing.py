@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from harness.cli.options import Json, TableId, examples, specs_of
-from harness.cli.output import count, json_out, note, out, table_out
+from harness.cli.output import json_out, note, out, table_out
+from harness.reports.counting import count
 
 if TYPE_CHECKING:
     from harness.specs import Column, Dependency, Specs, Table

@@ -71,18 +71,18 @@ def metrics(
     resolved = resolved_table(
         ctx, table, preset, datasets=datasets, algorithms=algorithms, steps=steps, lineage=lineage
     )
+    command = commands(ctx, table)
     with open_store(ctx, db, preset) as store:
         if name is None:
             names = metric_names(resolved, store)
             if as_json:
                 json_out(names)
+            elif names:
+                out("\n".join(names))
             else:
-                out("\n".join(names)) if names else note(
-                    f"no run of {table} has reported a metric yet; "
-                    f"`{commands(ctx, table)('reproduce')}` trains them"
-                )
+                note(f"no run of {table} has reported a metric yet; `{command('reproduce')}` trains them")
             return
-        cells = reported(resolved, store, name, at, commands(ctx, table))
+        cells = reported(resolved, store, name, at, command)
     if as_json:
         json_out(report.document(resolved, cells, name, at))
     elif form == "markdown" or output is not None:

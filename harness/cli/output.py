@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import DataError
-from harness.reports.counting import count as count
 from harness.reports.escaping import terminal
 
 

@@ -29,8 +29,9 @@ from harness.cli.options import (
     resolved_table,
     specs_of,
 )
-from harness.cli.output import count, note, write
+from harness.cli.output import note, write
 from harness.errors import FailedRunsError, IncompleteError
+from harness.reports.counting import count
 
 if TYPE_CHECKING:
     from harness.analysis.comparison import Comparison

@@ -23,7 +23,8 @@ from harness.cli.options import (
     open_store,
     resolved_table,
 )
-from harness.cli.output import count, json_out, note, out, table_out
+from harness.cli.output import json_out, note, out, table_out
+from harness.reports.counting import count
 
 if TYPE_CHECKING:
     from harness.planning.status import Failure, Work

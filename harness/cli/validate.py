@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from harness.cli.options import examples, specs_of
-from harness.cli.output import count, note, out
+from harness.cli.output import note, out
+from harness.reports.counting import count
 
 
 def add_to(app: typer.Typer) -> None:

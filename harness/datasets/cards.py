@@ -186,7 +186,7 @@ def markdown(card: dict[str, Any]) -> str:
     for title, entries in (("Trained with", card.get("training", {})), ("Made with", card["made_with"])):
         if entries:
             lines += [f"| {title} | |", "| --- | --- |"]
-            lines += [*(f"| {name} | {value} |" for name, value in sorted(entries.items())), ""]
+            lines += [f"| {name} | {value} |" for name, value in sorted(entries.items())] + [""]
     del lines[-1]
     return "\n".join(lines) + "\n"
 
