@@ -32,7 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from algorithms import Batch, algorithm_ids
 from harness.datasets.base import Transitions
-from harness.execution.arithmetic import arithmetic
+from harness.execution.devices import arithmetic
 from harness.planning.cells import run_record
 from harness.specs import Specs
 from harness.training.engine import Arithmetic, Engine, capture_for, set_precision

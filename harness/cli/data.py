@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from harness.cli.options import DataHome, DataLineage, Json, Lineage, examples, specs_of
+from harness.cli.options import DataHome, DataLineage, Device, Json, Lineage, examples, specs_of
 from harness.cli.output import error_out, json_out, note, out, size, table_out
 from harness.errors import DataError
 from harness.reports.counting import count
@@ -102,6 +102,7 @@ def build(
         bool,
         typer.Option("--minari", help="Also write each as a dataset of Minari's, named harness/DATASET."),
     ] = False,
+    device: Device = "auto",
     data_home: DataHome = None,
     lineage: Annotated[Literal["generated"], typer.Option("--data", "--lineage", hidden=True)] = "generated",
 ) -> None:
@@ -114,7 +115,7 @@ def build(
     from harness.datasets.inventory import sized
 
     chosen = [sized(dataset, transitions) for dataset in _chosen(ctx, names)]
-    _obtain(chosen, lineage, data_home, trained)
+    _obtain(chosen, lineage, data_home, trained, device)
     for dataset in chosen if minari else ():
         out(str(datasets.export_to_minari(dataset, f"harness/{dataset.id}", data_home)))
 
@@ -191,6 +192,7 @@ def train(
         int, typer.Option("--updates", metavar="N", min=1, help="Of each policy, rounded up to thousands.")
     ] = 1_000_000,
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of the training.")] = 0,
+    device: Device = "auto",
 ) -> None:
     """Train the SAC behind MuJoCo datasets, several environments in one population.
 
@@ -202,8 +204,9 @@ def train(
 
     chosen = [_one(ctx, name) for name in names]
     again = f"harness data train {' '.join(names)} --to {to} --updates {updates} --seed {seed}"
+    again += "" if device == "auto" else f" --device {device}"
     with Reporter() as reporter:
-        gather(chosen, seed, updates, to, again, reporter)
+        gather(chosen, seed, updates, to, again, reporter, device)
     out(str(to))
 
 
@@ -284,7 +287,13 @@ def _one(ctx: typer.Context, name: str) -> Dataset:
     return first
 
 
-def _obtain(chosen: list[Dataset], lineage: Lineage, home: Path | None, trained: Path | None = None) -> None:
+def _obtain(
+    chosen: list[Dataset],
+    lineage: Lineage,
+    home: Path | None,
+    trained: Path | None = None,
+    device: str = "auto",
+) -> None:
     from harness import datasets
     from harness.execution.data import obtain
     from harness.execution.progress import Reporter
@@ -297,4 +306,4 @@ def _obtain(chosen: list[Dataset], lineage: Lineage, home: Path | None, trained:
                 reporter.message(f"{dataset.id} ({lineage}) is there already")
                 out(str(datasets.path(dataset, lineage, home)))
             else:
-                out(str(obtain(dataset, lineage, home, reporter, trained)))
+                out(str(obtain(dataset, lineage, home, reporter, trained, device)))

@@ -73,6 +73,9 @@ CellIntervals = Annotated[
     Literal["percentile", "bca", "t"],
     typer.Option("--ci", help="Intervals of the cells: percentile or BCa bootstrap, or Student's t."),
 ]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where to train; auto: on CUDA if there.")
+]
 MatrixPrecision = Annotated[
     Literal["fp32", "tf32"] | None,
     typer.Option(

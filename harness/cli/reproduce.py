@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,7 @@ from harness.cli.options import (
     DataHome,
     DataLineage,
     Datasets,
+    Device,
     MatrixPrecision,
     PresetId,
     Seeds,
@@ -58,7 +59,7 @@ def reproduce(
     algorithms: Algorithms = None,
     seeds: Seeds = None,
     steps: Steps = None,
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train.")] = "auto",
+    device: Device = "auto",
     precision: MatrixPrecision = None,
     compiled: Compiled = False,
     lineage: DataLineage = None,

@@ -12,7 +12,9 @@ from harness.execution.progress import Reporter
 from harness.specs import Dataset, Lineage
 
 
-def prepare(wanted: Iterable[Dataset], lineage: Lineage, home: Path | None, reporter: Reporter) -> None:
+def prepare(
+    wanted: Iterable[Dataset], lineage: Lineage, home: Path | None, reporter: Reporter, device: str = "cpu"
+) -> None:
     """Build what can be built and download what can be downloaded.
 
     Args:
@@ -20,6 +22,7 @@ def prepare(wanted: Iterable[Dataset], lineage: Lineage, home: Path | None, repo
         lineage: from which source.
         home: data folder, None for the default.
         reporter: progress for the user.
+        device: 'auto', 'cpu' or 'cuda', for data that take a training.
 
     Raises:
         DataError: some cannot be had; one message names all that are missing.
@@ -28,7 +31,7 @@ def prepare(wanted: Iterable[Dataset], lineage: Lineage, home: Path | None, repo
     reasons: list[str] = []
     for dataset in missing:
         try:
-            obtain(dataset, lineage, home, reporter)
+            obtain(dataset, lineage, home, reporter, device=device)
         except DataError as error:
             reasons.append(str(error))
             if lineage != "generated":
@@ -42,7 +45,12 @@ def prepare(wanted: Iterable[Dataset], lineage: Lineage, home: Path | None, repo
 
 
 def obtain(
-    dataset: Dataset, lineage: Lineage, home: Path | None, reporter: Reporter, trained: Path | None = None
+    dataset: Dataset,
+    lineage: Lineage,
+    home: Path | None,
+    reporter: Reporter,
+    trained: Path | None = None,
+    device: str = "cpu",
 ) -> Path:
     """Build or download one dataset, with a bar.
 
@@ -52,13 +60,14 @@ def obtain(
         home: data folder, None for the default.
         reporter: progress for the user.
         trained: an online training whose transitions a replay dataset is to take; None trains it here.
+        device: 'auto', 'cpu' or 'cuda', for data that take a training.
 
     Raises:
         DataError: it cannot be had.
         StoppedError: a build that can go on later was interrupted.
     """
     if lineage == "generated":
-        return _build(dataset, home, reporter, trained)
+        return _build(dataset, home, reporter, trained, device)
     reporter.message(f"downloading {dataset.id} ({lineage})")
     bar = None
 
@@ -71,7 +80,9 @@ def obtain(
     return datasets.pull(dataset, lineage, home, progress=progress)
 
 
-def _build(dataset: Dataset, home: Path | None, reporter: Reporter, trained: Path | None) -> Path:
+def _build(
+    dataset: Dataset, home: Path | None, reporter: Reporter, trained: Path | None, device: str
+) -> Path:
     reporter.message(f"building {dataset.id} (generated data)")
     source = dataset.generated
     if source is not None and source.recipe == "sac-replay":
@@ -79,7 +90,7 @@ def _build(dataset: Dataset, home: Path | None, reporter: Reporter, trained: Pat
         def train() -> Trained:
             from harness.execution.gathering import replay
 
-            return replay(dataset, source, home or datasets.default_home(), reporter, trained)
+            return replay(dataset, source, home or datasets.default_home(), reporter, trained, device)
 
         return datasets.build(dataset, "generated", home, train=train)
     bar = None

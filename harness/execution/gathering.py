@@ -11,6 +11,7 @@ from algorithms import Sizes, source_hash
 from harness.datasets import files
 from harness.datasets.generated import Trained
 from harness.errors import DataError, StoppedError
+from harness.execution import devices
 from harness.execution.interrupt import Interrupt
 from harness.execution.progress import Reporter
 from harness.results.records import canonical
@@ -20,7 +21,12 @@ from harness.training.online import EPOCH, Learner, OnlineTrainer, replay_rows, 
 
 
 def replay(
-    dataset: Dataset, source: GeneratedSource, home: Path, reporter: Reporter, trained: Path | None = None
+    dataset: Dataset,
+    source: GeneratedSource,
+    home: Path,
+    reporter: Reporter,
+    trained: Path | None = None,
+    device: str = "cpu",
 ) -> Trained:
     """The first transitions that SAC gathers, in order.
 
@@ -33,6 +39,7 @@ def replay(
         home: data folder.
         reporter: progress for the user.
         trained: the folder of an `OnlineTrainer` that has trained this already; nothing is trained then.
+        device: 'auto', 'cpu' or 'cuda', to train on.
 
     Raises:
         DataError: the hyperparameters are no longer those of the spec, or `trained` has too little, or was
@@ -52,7 +59,7 @@ def replay(
     if trained is None:
         with files.locked(folder / "checkpoint.pt"):
             again = f"harness data build {dataset.id}"
-            _train([who], folder, -(-source.transitions // EPOCH), dataset.id, again, reporter)
+            _train([who], folder, -(-source.transitions // EPOCH), dataset.id, again, reporter, device)
     rows = replay_rows(folder, who.key, sizes)
     if rows is None or len(rows["rewards"]) < source.transitions:
         have = 0 if rows is None else len(rows["rewards"])
@@ -64,7 +71,13 @@ def replay(
 
 
 def train(
-    datasets: Sequence[Dataset], seed: int, updates: int, folder: Path, again: str, reporter: Reporter
+    datasets: Sequence[Dataset],
+    seed: int,
+    updates: int,
+    folder: Path,
+    again: str,
+    reporter: Reporter,
+    device: str = "cpu",
 ) -> None:
     """Train SAC in the environments of some datasets, all in one population.
 
@@ -75,6 +88,7 @@ def train(
         folder: of the `OnlineTrainer`; goes on with what is there.
         again: the command line that goes on after an interruption.
         reporter: progress for the user.
+        device: 'auto', 'cpu' or 'cuda', to train on.
 
     Raises:
         DataError: sizes differ, an environment is missing or named twice, or the folder is of another
@@ -99,11 +113,17 @@ def train(
     # the first epoch gathers and does not update
     epochs = -(-updates // EPOCH) + 1
     with files.locked(folder / "checkpoint.pt"):
-        _train(learners, folder, epochs, name, again, reporter)
+        _train(learners, folder, epochs, name, again, reporter, device)
 
 
 def _train(
-    learners: Sequence[Learner], folder: Path, epochs: int, name: str, again: str, reporter: Reporter
+    learners: Sequence[Learner],
+    folder: Path,
+    epochs: int,
+    name: str,
+    again: str,
+    reporter: Reporter,
+    device: str,
 ) -> None:
     """Train to so many epochs, unless that was done."""
     checkpoint = folder / "checkpoint.pt"
@@ -112,17 +132,18 @@ def _train(
     del rows
     if done >= epochs:
         return
+    device = devices.chosen(device)
     # every checkpoint holds all transitions, and replaces the one before only once it is written
     row = 4 * (2 * sum(learners[0].sizes) + 2)
     there = checkpoint.stat().st_size if checkpoint.exists() else 0
     files.require_space(checkpoint, 2 * len(learners) * epochs * EPOCH * row - there)
     left = epochs - done
-    hours = left * len(learners) * seconds_per_epoch(learners[0]) / 3600
+    hours = left * seconds_per_epoch(learners, device) / 3600
     reporter.message(
         f"{name}: SAC has {left:,} of {epochs:,} epochs to train, about {hours:.1f} h here (a few updates "
         f"were timed). Ctrl-C saves after the epoch under way, and the same command goes on from there."
     )
-    trainer = OnlineTrainer(learners, folder, epochs=epochs, workers=len(learners))
+    trainer = OnlineTrainer(learners, folder, epochs=epochs, workers=len(learners), device=device)
     bar = reporter.bar(name, epochs, done, "epochs")
 
     def report(epoch: int) -> None:

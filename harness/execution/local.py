@@ -19,8 +19,8 @@ from algorithms import algorithm_class, source_hash
 from harness import datasets
 from harness.datasets import Transitions
 from harness.errors import DataError, HarnessError, reason
-from harness.execution.arithmetic import arithmetic
 from harness.execution.data import prepare
+from harness.execution.devices import arithmetic, chosen
 from harness.execution.packing import Packing
 from harness.execution.progress import Bar, Reporter
 from harness.planning.cells import ResolvedTable
@@ -30,13 +30,13 @@ from harness.planning.populations import PlannedRun, Population, halved, populat
 from harness.planning.validation import check
 from harness.processes import usable_cores
 from harness.results.leases import LEASE_SECONDS, LeaseLostError
-from harness.results.provenance import fingerprint
-from harness.results.records import BEGINNING, CHANGED, EvaluationRecord, value_metric
+from harness.results.provenance import both, fingerprint
+from harness.results.records import BEGINNING, EvaluationRecord, value_metric
 from harness.results.store import RunState, Store
 from harness.specs import Environment, Specs
 from harness.training import checkpoints
 from harness.training.checkpoints import Checkpoint
-from harness.training.engine import PLAIN, Arithmetic, Precision
+from harness.training.engine import PLAIN, Arithmetic, Precision, device_name
 from harness.training.population import Options, Task, Trainer
 from harness.training.population import Outcome as TrainingOutcome
 from harness.training.workers import EvaluationPool
@@ -95,10 +95,7 @@ def settings(
     Raises:
         HarnessError: CUDA, TF32 or a compiler is asked for and not there.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise HarnessError("there is no CUDA device that this torch can use; choose --device cpu")
+    device = chosen(device)
     cores = usable_cores()
     gpu = device == "cuda"
     fields: dict[str, object] = {
@@ -153,6 +150,7 @@ def train_missing(
         resolved.lineage,
         settings.home,
         reporter,
+        settings.device,
     )
     store.register(run.record for run in todo)
     with EvaluationPool(settings.workers) as pool:
@@ -435,7 +433,7 @@ class _Execution:
         """Write down what the runs train under; a run that was begun under something else says both."""
         now = fingerprint(
             source_hash(self._population.algorithm),
-            device=_device_name(self._settings.device),
+            device=device_name(self._settings.device),
             precision=str(self._settings.arithmetic),
             cuda=torch.version.cuda or "none",
         )
@@ -454,7 +452,7 @@ class _Execution:
                     f"that code out again, or begin such runs anew with `harness retry TABLE --restart` and "
                     f"this command's filters"
                 )
-            groups[tuple(sorted(_both(begun, now).items()))].append(key)
+            groups[tuple(sorted(both(begun, now).items()))].append(key)
         for fields, keys in groups.items():
             self._store.record_environment(keys, dict(fields), population)
 
@@ -537,16 +535,3 @@ def _environment(run: PlannedRun) -> Environment:
 
 def _has_begun(state: RunState) -> bool:
     return state.step is not None or state.checkpoint is not None
-
-
-def _both(begun: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
-    """`now`, with 'old → new' where a run was begun under something else."""
-    joined = {}
-    for name, value in now.items():
-        last = begun.get(name, value).split(CHANGED)
-        joined[name] = CHANGED.join(last if last[-1] == value else [*last, value])
-    return joined
-
-
-def _device_name(device: str) -> str:
-    return torch.cuda.get_device_name() if device == "cuda" else "cpu"

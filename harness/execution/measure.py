@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from harness.datasets.base import Transitions
-from harness.execution.arithmetic import arithmetic
+from harness.execution.devices import arithmetic
 from harness.planning.plan import Kind, Measure
 from harness.planning.populations import Population
 from harness.specs import Dataset

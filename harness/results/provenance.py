@@ -6,10 +6,12 @@ import functools
 import importlib.metadata
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import harness
 from harness.errors import HarnessError
+from harness.results.records import CHANGED
 
 _CODE = ("algorithms", "harness", "specs")
 _PACKAGES = ("torch", "numpy", "gymnasium", "gymnasium-robotics", "mujoco", "minari")
@@ -44,6 +46,15 @@ def fingerprint(
         "cpu": cpu_model(),
         **{package: _version(package) for package in _PACKAGES},
     }
+
+
+def both(begun: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """The fingerprint `now`, with 'old → new' where what goes on was begun under something else."""
+    joined = {}
+    for name, value in now.items():
+        last = begun.get(name, value).split(CHANGED)
+        joined[name] = CHANGED.join(last if last[-1] == value else [*last, value])
+    return joined
 
 
 def committed() -> str:

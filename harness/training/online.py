@@ -22,10 +22,10 @@ from algorithms import Member, Sizes, algorithm_class, generator, member_slice, 
 from harness import environments, processes
 from harness.datasets import files
 from harness.errors import DataError
-from harness.results.provenance import fingerprint
+from harness.results.provenance import both, fingerprint
 from harness.specs import Environment
 from harness.training import checkpoints
-from harness.training.engine import Engine, capture_for
+from harness.training.engine import PLAIN, Engine, capture_for, device_name, set_precision
 from harness.training.replay import Draws, GrowingReplay
 from harness.training.rollout import episode_seed, roll_out
 
@@ -134,23 +134,60 @@ def score(learner: Learner, state: Mapping[str, NDArray[Any]], step: int, episod
     return returns
 
 
-def seconds_per_epoch(learner: Learner, updates: int = 40) -> float:
-    """About how long an epoch takes here: one is gathered, and a few updates are timed."""
-    algorithm = algorithm_class(learner.algorithm)(
-        [Member(learner.key, learner.hyperparameters)], learner.sizes
-    )
-    policy = {name: tensor.numpy() for name, tensor in algorithm.policy_state().items()}
+class _Population:
+    """Members, what they gathered, and the engine that trains them on it, in plain float32.
+
+    Args:
+        learners: the members, of equal algorithm, sizes and static hyperparameters.
+        capacity: transitions that each may gather.
+        device: 'cpu' or 'cuda'.
+
+    Raises:
+        DataError: a member wants observations or rewards changed.
+    """
+
+    def __init__(self, learners: Sequence[Learner], capacity: int, device: str) -> None:
+        first = learners[0]
+        members = [Member(each.key, each.hyperparameters) for each in learners]
+        set_precision(PLAIN.precision, device)
+        self.algorithm = algorithm_class(first.algorithm)(members, first.sizes, device)
+        self.replay = GrowingReplay(len(members), capacity, first.sizes, device)
+        hyper = self.algorithm.hyper
+        if hyper.normalize_observations or hyper.normalize_rewards:
+            raise DataError("data that are gathered while training cannot be normalised before it")
+        if (hyper.reward_scale, hyper.reward_shift) != (1, 0):
+            raise DataError("rewards that are gathered while training stay as they are: scale 1, shift 0")
+        draws = Draws([m.key for m in members], self.replay, hyper.batch_size, self.algorithm.noise)
+        self.engine = Engine(self.algorithm, self.replay, draws, capture_for(device))
+
+    def policies(self) -> list[dict[str, NDArray[Any]]]:
+        """Each member's, as it acts now."""
+        state = self.algorithm.policy_state()
+        members = range(len(self.replay.length))
+        return [{name: t.numpy() for name, t in member_slice(state, [m]).items()} for m in members]
+
+    def append(self, member: int, rows: Arrays) -> None:
+        """Add what `gather` gave."""
+        # of the next action nothing here makes use
+        columns = [rows[name] for name in FIELDS[:-1]] + [np.zeros_like(rows["actions"])]
+        self.replay.append(member, columns)
+
+
+def seconds_per_epoch(learners: Sequence[Learner], device: str = "cpu", updates: int = 40) -> float:
+    """About how long an epoch of a population takes here: one is gathered, and a few updates are timed."""
+    population = _Population(learners, EPOCH, device)
+    policies = population.policies()
     began = time.perf_counter()
-    rows = gather(learner, policy, 0)
+    rows = gather(learners[0], policies[0], 0)  # the others act at the same time
     gathering = time.perf_counter() - began
-    replay = GrowingReplay(1, EPOCH, learner.sizes)
-    replay.append(0, [rows[name] for name in FIELDS[:-1]] + [np.zeros_like(rows["actions"])])
-    draws = Draws([learner.key], replay, algorithm.hyper.batch_size, algorithm.noise)
-    engine = Engine(algorithm, replay, draws)
-    engine.step(1)  # the first makes what the others find
+    for member in range(len(learners)):
+        population.append(member, rows)
+    engine = population.engine
+    begin = done = engine.advance(0, updates)  # makes what the others find: on a GPU it captures a cycle
     began = time.perf_counter()
-    for step in range(2, updates + 2):
-        engine.step(step)
+    while done < begin + updates:
+        done = engine.advance(done, begin + updates)
+    population.policies()  # waits for the device
     return gathering + EPOCH * (time.perf_counter() - began) / updates
 
 
@@ -199,18 +236,8 @@ class OnlineTrainer:
         self._learners, self._folder = tuple(learners), folder
         self._epochs, self._score_every, self._episodes = epochs, score_every, episodes
         self._workers, self._checkpoint_seconds = workers, checkpoint_seconds
-        first = learners[0]
-        members = [Member(each.key, each.hyperparameters) for each in learners]
-        self._algorithm = algorithm_class(first.algorithm)(members, first.sizes, device)
-        self._replay = GrowingReplay(len(members), epochs * EPOCH, first.sizes, device)
+        self._population = _Population(learners, epochs * EPOCH, device)
         self._timeouts: list[list[NDArray[np.bool_]]] = [[] for _ in learners]
-        hyper = self._algorithm.hyper
-        if hyper.normalize_observations or hyper.normalize_rewards:
-            raise DataError("data that are gathered while training cannot be normalised before it")
-        if (hyper.reward_scale, hyper.reward_shift) != (1, 0):
-            raise DataError("rewards that are gathered while training stay as they are: scale 1, shift 0")
-        draws = Draws([m.key for m in members], self._replay, hyper.batch_size, self._algorithm.noise)
-        self._engine = Engine(self._algorithm, self._replay, draws, capture_for(device))
         self._epoch = 0
         self.history: dict[str, list[Scored]] = {each.key: [] for each in learners}
         if self._checkpoint.exists():
@@ -244,7 +271,7 @@ class OnlineTrainer:
                 if self._epoch > 0:
                     done, end = (self._epoch - 1) * EPOCH, self._epoch * EPOCH
                     while done < end:
-                        done = self._engine.advance(done, end)
+                        done = self._population.engine.advance(done, end)
                     self._check_finite()
                 self._epoch += 1
                 if (self._epoch - 1) % self._score_every == 0 or self._epoch == self._epochs:
@@ -261,9 +288,9 @@ class OnlineTrainer:
     def gathered(self, key: str) -> Arrays:
         """What the member gathered so far, by the names of `gather`."""
         member = [each.key for each in self._learners].index(key)
-        batch = self._replay.batch(
-            torch.arange(self._replay.length[member], device=self._replay.storage.device)[None]
-            + self._replay.offset[member]
+        replay = self._population.replay
+        batch = replay.batch(
+            torch.arange(replay.length[member], device=replay.storage.device)[None] + replay.offset[member]
         )
         columns = (batch.observation, batch.action, batch.reward, batch.next_observation, batch.terminal)
         arrays: Arrays = {
@@ -274,26 +301,19 @@ class OnlineTrainer:
             "timeouts": np.concatenate(self._timeouts[member]),
         }
 
-    def _policies(self) -> list[dict[str, NDArray[Any]]]:
-        state = self._algorithm.policy_state()
-        members = range(len(self._learners))
-        return [{name: t.numpy() for name, t in member_slice(state, [m]).items()} for m in members]
-
     def _gather(self, pool: ProcessPoolExecutor) -> None:
         work = [
             pool.submit(gather, learner, policy, self._epoch)
-            for learner, policy in zip(self._learners, self._policies(), strict=True)
+            for learner, policy in zip(self._learners, self._population.policies(), strict=True)
         ]
         for member, future in enumerate(work):
             rows = future.result()
-            # of the next action nothing here makes use
-            columns = [rows[name] for name in FIELDS[:-1]] + [np.zeros_like(rows["actions"])]
-            self._replay.append(member, columns)
+            self._population.append(member, rows)
             self._timeouts[member].append(rows["timeouts"])
 
     def _score(self, pool: ProcessPoolExecutor) -> None:
         step = (self._epoch - 1) * EPOCH
-        policies = self._policies()
+        policies = self._population.policies()
         work = [
             pool.submit(score, learner, policy, step, self._episodes)
             for learner, policy in zip(self._learners, policies, strict=True)
@@ -307,7 +327,7 @@ class OnlineTrainer:
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
     def _check_finite(self) -> None:
-        for name, values in self._engine.metrics.items():
+        for name, values in self._population.engine.metrics.items():
             if not values.isfinite().all():
                 raise DataError(f"training diverged: {name} is not finite after {self._epoch} epochs")
 
@@ -315,37 +335,37 @@ class OnlineTrainer:
         content = {
             "keys": [each.key for each in self._learners],
             "epoch": self._epoch,
-            "state": self._algorithm.training_state(),
-            "rows": [self._replay.rows(member).cpu() for member in range(len(self._learners))],
+            "state": self._population.algorithm.training_state(),
+            "rows": [self._population.replay.rows(member).cpu() for member in range(len(self._learners))],
             "timeouts": [torch.from_numpy(np.concatenate(each)) for each in self._timeouts],
             "history": {key: [asdict(each) for each in scores] for key, scores in self.history.items()},
         }
         checkpoints.write(content, self._checkpoint)
 
     def _describe(self, device: str) -> None:
-        """Write ``run.json``, or hold this training to the one that the folder's checkpoint is of."""
+        """Write ``run.json``; a training that goes on is held to what it was begun as."""
         place = self._folder / "run.json"
         source = source_hash(self._learners[0].algorithm)
         own = {
             "source_sha256": source,
             "learners": {each.key: each.description for each in self._learners},
         }
-        begun = files.read_json(place) if self._checkpoint.exists() else None
-        if begun is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            files.write_json(place, own | {"trained_with": fingerprint(source, device, "float32")})
-        elif changed := [name for name, value in own.items() if begun.get(name) != value]:
+        begun = (files.read_json(place) or {}) if self._checkpoint.exists() else {}
+        if changed := [name for name, value in own.items() if begun.get(name, value) != value]:
             raise DataError(
                 f"{self._folder} was begun with other {' and '.join(changed)}; "
                 "go on with those, or train in another folder"
             )
+        now = fingerprint(source, device_name(device), str(PLAIN), cuda=torch.version.cuda or "none")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        files.write_json(place, own | {"trained_with": both(begun.get("trained_with", {}), now)})
 
     def _resume(self) -> None:
         try:
             content = torch.load(self._checkpoint, map_location="cpu", weights_only=True)
             if content["keys"] != [each.key for each in self._learners]:
                 raise ValueError("it is of other members")
-            self._algorithm.load_training_state(content["state"])
+            self._population.algorithm.load_training_state(content["state"])
         except Exception as error:  # a damaged file can fail in any way inside the unpickler
             raise DataError(
                 f"cannot go on from {self._checkpoint}: {error}; remove it to begin anew"
@@ -354,7 +374,7 @@ class OnlineTrainer:
             raise DataError(f"{self._checkpoint} has {content['epoch']} epochs already, not {self._epochs}")
         self._epoch = content["epoch"]
         for member, (rows, timeouts) in enumerate(zip(content["rows"], content["timeouts"], strict=True)):
-            self._replay.restore(member, rows)
+            self._population.replay.restore(member, rows)
             self._timeouts[member] = [timeouts.numpy()]
         self.history = {
             key: [Scored(**each) for each in scores] for key, scores in content["history"].items()

@@ -17,7 +17,7 @@ from rich.console import Console
 from algorithms import Sizes
 from harness import datasets
 from harness.datasets import cards, files, policies, rollouts
-from harness.errors import DataError, StoppedError
+from harness.errors import DataError, HarnessError, StoppedError
 from harness.execution import calibration, gathering
 from harness.execution.calibration import calibrate, welch
 from harness.execution.data import obtain
@@ -151,6 +151,22 @@ def test_environments_that_cannot_share_a_population(small, tmp_path, reporter):
         gathering.train([hopper, longer], 0, 1, tmp_path, "again", reporter)
     with pytest.raises(DataError, match="name one dataset of each environment"):
         gathering.train([hopper, hopper], 0, 1, tmp_path, "again", reporter)
+
+
+def test_a_training_asks_for_the_device_that_was_named(small, tmp_path, reporter, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    hopper = dataset(small, EPOCH)
+    with pytest.raises(HarnessError, match="no CUDA device"):
+        obtain(hopper, "generated", tmp_path, reporter, device="cuda")
+    with pytest.raises(HarnessError, match="no CUDA device"):
+        gathering.train([hopper], 0, 1, tmp_path, "again", reporter, "cuda")
+    used = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr(gathering, "seconds_per_epoch", lambda learners, device: used.append(device) or 0.0)
+    monkeypatch.setattr(OnlineTrainer, "__init__", lambda *arguments, device, **rest: used.append(device))
+    monkeypatch.setattr(OnlineTrainer, "train", lambda *arguments: True)
+    gathering.train([hopper], 0, 1, tmp_path, "again", reporter, "auto")
+    assert used == ["cuda", "cuda"]
 
 
 def test_replay_data_that_cannot_be_had(small, tmp_path, reporter):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
+import numpy as np
 import pytest
 import torch
 
-from algorithms import algorithm_ids
+from algorithms import Sizes, algorithm_ids
 from harness.execution.packing import _SHARE
+from harness.specs import Environment, Specs
 from harness.training.engine import CudaCapture, Engine, set_precision
 from harness.training.memory import bytes_of_member
+from harness.training.online import EPOCH, Learner, OnlineTrainer, seconds_per_epoch
 from harness.training.population import build
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -81,6 +86,24 @@ def test_no_more_memory_is_taken_than_the_planner_thinks(make_task, algorithm):
     each = bytes_of_member(algorithm, task.runs[0].hyperparameters, learner.sizes)
     workspaces = 256_000_000  # of libraries: the same however many members
     assert taken < (16 * each + replay.storage.nbytes) / _SHARE + workspaces
+
+
+def test_members_that_gather_their_own_data_train_and_go_on(tmp_path):
+    """SAC's graphs are captured once and see what every epoch adds."""
+    values = {name: each.value for name, each in Specs().algorithm("sac").hyperparameters.items()}
+    hopper = Environment(id="Hopper-v4", max_episode_steps=60)
+    learners = [Learner(key, "sac", values, Sizes(11, 3), hopper) for key in "ab"]
+    first = OnlineTrainer(learners, tmp_path, epochs=3, episodes=2, device="cuda")
+    assert not first.train(stop=lambda: True)
+    second = OnlineTrainer(learners, tmp_path, epochs=3, episodes=2, device="cuda")
+    assert second.train()
+    assert [scored.step for scored in second.history["b"]] == [0, 2 * EPOCH]
+    gathered = second.gathered("a")
+    assert len(gathered["rewards"]) == 3 * EPOCH
+    assert not np.array_equal(gathered["actions"], second.gathered("b")["actions"])
+    assert seconds_per_epoch(learners, "cuda") > 0
+    trained_with = json.loads((tmp_path / "run.json").read_text())["trained_with"]
+    assert trained_with["device"] == torch.cuda.get_device_name()
 
 
 def test_tf32_rounds_otherwise():

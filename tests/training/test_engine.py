@@ -12,22 +12,6 @@ from harness.training.engine import Engine, cycle_of, set_precision
 from harness.training.population import build
 
 
-class Recording:
-    """Replays work on the memory it was captured with, as a CUDA graph does."""
-
-    def __init__(self, work):
-        self._work = work
-
-    def replay(self):
-        self._work()
-
-
-def capture(work):
-    for _ in range(4):  # three warm-up runs and the capture itself change the state
-        work()
-    return Recording(work)
-
-
 def train(task, how, ends, **options):
     """An engine after the steps up to each of `ends`, and the lengths of its pieces."""
     learner, replay, draws = build(task)
@@ -46,7 +30,7 @@ def assert_same(one, other):
 
 
 @pytest.mark.parametrize("algorithm", algorithm_ids())
-def test_graphs_do_what_eager_steps_do(make_task, algorithm):
+def test_graphs_do_what_eager_steps_do(make_task, capture, algorithm):
     """Through pieces of every kind: whole cycles, the steps before a boundary, and those after it."""
     task, ends = make_task(algorithm), (40, 47, 110)
     plain, expected, single = train(task, None, ends)
@@ -66,7 +50,7 @@ def test_graphs_do_what_eager_steps_do(make_task, algorithm):
         ({"policy_frequency": 2, "alpha_interval": 51}, 0),
     ],
 )
-def test_a_cycle_ends_where_the_phases_repeat(make_task, changes, length):
+def test_a_cycle_ends_where_the_phases_repeat(make_task, capture, changes, length):
     """Also where blocks of random numbers are no multiple of it, or shorter."""
     task = make_task("aspc", **changes)
     assert len(cycle_of(build(task)[0])) == length
@@ -77,7 +61,7 @@ def test_a_cycle_ends_where_the_phases_repeat(make_task, changes, length):
     assert_same(graphed.metrics, plain.metrics)
 
 
-def test_phases_that_come_out_otherwise_later_are_not_taken_for_the_cycle(make_task, monkeypatch):
+def test_phases_that_come_out_otherwise_later_are_not_taken_for_the_cycle(make_task, capture, monkeypatch):
     def phase(self, step):
         return "critic and actor" if step % 2 == 0 or step == 251 else "critic"
 
@@ -89,7 +73,7 @@ def test_phases_that_come_out_otherwise_later_are_not_taken_for_the_cycle(make_t
     assert_same(found, expected)
 
 
-def test_pieces_are_captured_once(make_task):
+def test_pieces_are_captured_once(make_task, capture):
     captured = []
 
     def counting(work):

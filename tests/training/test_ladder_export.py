@@ -178,4 +178,4 @@ def test_what_was_gathered_is_read_from_the_checkpoint(trained):
 
 
 def test_an_epoch_is_timed():
-    assert 0 < seconds_per_epoch(learner(), updates=3) < 100
+    assert 0 < seconds_per_epoch([learner(), learner()], updates=3) < 100

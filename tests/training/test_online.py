@@ -13,6 +13,7 @@ import torch
 from algorithms import Sizes
 from harness.errors import DataError
 from harness.specs import Environment, Specs
+from harness.training import online as module
 from harness.training.online import EPOCH, FIELDS, Learner, OnlineTrainer, gather, score
 from harness.training.replay import GrowingReplay
 
@@ -74,6 +75,24 @@ def test_going_on_gives_what_one_go_gives(whole, tmp_path):
     for key in "ab":
         assert_same(second.gathered(key), whole.gathered(key))
         assert second.history[key] == whole.history[key]
+
+
+def test_captured_updates_do_what_eager_ones_do(whole, tmp_path, capture, monkeypatch):
+    monkeypatch.setattr(module, "capture_for", lambda device: capture)
+    captured = trainer(tmp_path)
+    assert captured.train()
+    for key in "ab":
+        assert_same(captured.gathered(key), whole.gathered(key))
+        assert captured.history[key] == whole.history[key]
+
+
+def test_a_training_that_goes_on_elsewhere_says_both(tmp_path, monkeypatch):
+    assert not trainer(tmp_path, keys="a", epochs=2).train(stop=lambda: True)
+    monkeypatch.setattr(module, "device_name", lambda device: "Some GPU")
+    assert trainer(tmp_path, keys="a", epochs=2).train()
+    found = json.loads((tmp_path / "run.json").read_text())["trained_with"]
+    assert found["device"] == "cpu \u2192 Some GPU"
+    assert found["torch"] == torch.__version__
 
 
 def test_a_member_does_not_feel_the_others(whole, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.execution import local
-from harness.execution.arithmetic import arithmetic
+from harness.execution.devices import arithmetic
 from harness.execution.measure import timer
 
 

@@ -1,15 +1,31 @@
-"""What arithmetic a device computes with, and whether it can."""
+"""Which device trains, what arithmetic it computes with, and whether it can."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import shutil
+from typing import Literal
+
+import torch
 
 from harness.errors import HarnessError
 from harness.training.engine import Arithmetic, Precision
 
 _COMPILERS = ("g++", "clang++", "c++")
+
+
+def chosen(device: str) -> Literal["cpu", "cuda"]:
+    """The device that 'auto', 'cpu' or 'cuda' means here.
+
+    Raises:
+        HarnessError: CUDA is asked for and not there.
+    """
+    if device != "cpu" and torch.cuda.is_available():
+        return "cuda"
+    if device == "cuda":
+        raise HarnessError("there is no CUDA device that this torch can use; choose --device cpu")
+    return "cpu"
 
 
 def arithmetic(device: str, precision: Precision | None = None, *, compiled: bool = False) -> Arithmetic:
