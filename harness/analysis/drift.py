@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.analysis.comparison import TOTAL, Measured, Measurements, measure
+from harness.analysis.incomparable import why_incomparable
 from harness.analysis.verdicts import Case, VerdictKind, VerdictResult, average, verdicts
 from harness.errors import HarnessError
 from harness.results.records import canonical
@@ -142,8 +143,8 @@ class Drift:
         table: the table's spec, restricted to what was asked for.
         preset: id of the preset, or None.
         lineage: of the data trained on.
-        incomparable: why neither side's numbers are comparable with the paper's: other data, another
-            protocol; empty if those are the table's.
+        incomparable: why the cells' numbers, of either side, are not comparable with the paper's: other
+            data, another protocol or environment; empty if those are the table's.
         now: name of the database of now.
         baseline: name of the baseline.
         gate: what decides.
@@ -236,7 +237,7 @@ def drift(
         table=table,
         preset=resolved.preset.id if resolved.preset else None,
         lineage=resolved.lineage,
-        incomparable=resolved.incomparable,
+        incomparable=why_incomparable([before.cell for before, _ in pairs.values()]),
         now=str(now.location),
         baseline=str(baseline.location),
         gate=settings.gate,

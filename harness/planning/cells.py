@@ -65,8 +65,6 @@ class ResolvedTable:
     Attributes:
         protocol: with the overrides applied; its seeds are those the table wants.
         cells: row by row.
-        incomparable: why none of its numbers is comparable with the printed ones: other data, another
-            protocol; empty if those are the table's. A cell may have reasons of its own, see `Cell`.
     """
 
     table: Table
@@ -74,7 +72,6 @@ class ResolvedTable:
     lineage: Lineage
     preset: Preset | None
     cells: tuple[Cell, ...]
-    incomparable: tuple[str, ...] = ()
 
     @property
     def other_lineage(self) -> Lineage | None:
@@ -179,7 +176,7 @@ def resolve(
         for dataset_id in table.datasets
         for column in table.columns
     )
-    return ResolvedTable(table, protocol, lineage, chosen, cells, incomparable)
+    return ResolvedTable(table, protocol, lineage, chosen, cells)
 
 
 def _protocol(

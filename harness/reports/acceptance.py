@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.analysis.comparison import Measurements, measure
+from harness.analysis.incomparable import why_incomparable
 from harness.errors import DataError, HarnessError, IncompleteError
 from harness.reports import escaping, wording
 from harness.results import provenance, schema, transfer
@@ -51,8 +52,8 @@ class Acceptance:
         table: id of the table.
         preset: id of the preset, or None.
         lineage: of the data trained on.
-        incomparable: why the scores are not comparable with the paper's: other data, another protocol;
-            empty if those are the table's.
+        incomparable: why the scores are not comparable with the paper's: other data, another protocol or
+            environment; empty if those are the table's.
         baseline: the new baseline.
         log: the log of scores.
         accepted: number of cells taken from the results.
@@ -132,7 +133,7 @@ def accept(
                 table=chosen.table.id,
                 preset=chosen.preset.id if chosen.preset else None,
                 lineage=chosen.lineage,
-                incomparable=chosen.incomparable,
+                incomparable=why_incomparable([item.cell for item in accepted.values()]),
                 baseline=baseline,
                 log=log,
                 accepted=len(accepted),

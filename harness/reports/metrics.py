@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from harness.analysis.incomparable import why_incomparable
 from harness.reports import escaping, wording
 from harness.reports.counting import count
 from harness.reports.data import finite
@@ -33,12 +33,7 @@ def grid(resolved: ResolvedTable, cells: Sequence[ReportedCell]) -> tuple[list[s
 
 def warning(cells: Sequence[ReportedCell]) -> str:
     """What must stand above the values shown, where they are not comparable with the paper's; else empty."""
-    shown = [cell for cell in cells if cell.values]
-    counts = Counter(reason for cell in shown for reason in cell.incomparable)
-    of = count(len(shown), "cell")
-    return wording.incomparable(
-        [reason if some == len(shown) else f"{reason} ({some} of {of})" for reason, some in counts.items()]
-    )
+    return wording.incomparable(why_incomparable([cell for cell in cells if cell.values]))
 
 
 def caption(resolved: ResolvedTable, cells: Sequence[ReportedCell], name: str, step: int | None) -> str:
