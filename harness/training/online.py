@@ -351,7 +351,7 @@ class OnlineTrainer:
             "learners": {each.key: each.description for each in self._learners},
         }
         begun = (files.read_json(place) or {}) if self._checkpoint.exists() else {}
-        if changed := [name for name, value in own.items() if begun.get(name, value) != value]:
+        if begun and (changed := [name for name, value in own.items() if begun.get(name) != value]):
             raise DataError(
                 f"{self._folder} was begun with other {' and '.join(changed)}; "
                 "go on with those, or train in another folder"

@@ -166,6 +166,11 @@ def test_a_damaged_checkpoint_and_one_of_others_are_refused(tmp_path):
     online.train()
     with pytest.raises(DataError, match="it is of other members; remove it"):
         trainer(tmp_path, keys="b", epochs=1)
+    run = json.loads((tmp_path / "run.json").read_text())
+    del run["learners"]
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    with pytest.raises(DataError, match="was begun with other learners"):
+        trainer(tmp_path, keys="a", epochs=1)
     (tmp_path / "checkpoint.pt").write_bytes(b"nonsense")
     with pytest.raises(DataError, match="cannot go on from"):
         trainer(tmp_path, keys="a", epochs=1)
