@@ -203,10 +203,8 @@ def train(
     from harness.execution.progress import Reporter
 
     chosen = [_one(ctx, name) for name in names]
-    again = f"harness data train {' '.join(names)} --to {to} --updates {updates} --seed {seed}"
-    again += "" if device == "auto" else f" --device {device}"
     with Reporter() as reporter:
-        gather(chosen, seed, updates, to, again, reporter, device)
+        gather(chosen, seed, updates, to, reporter, device)
     out(str(to))
 
 

@@ -58,8 +58,7 @@ def replay(
     folder = trained or home / "online" / f"{dataset.id.partition('-')[0]}-{source.seed}-{_digest(who)[:12]}"
     if trained is None:
         with files.locked(folder / "checkpoint.pt"):
-            again = f"harness data build {dataset.id}"
-            _train([who], folder, -(-source.transitions // EPOCH), dataset.id, again, reporter, device)
+            _train([who], folder, -(-source.transitions // EPOCH), dataset.id, reporter, device)
     rows = replay_rows(folder, who.key, sizes)
     if rows is None or len(rows["rewards"]) < source.transitions:
         have = 0 if rows is None else len(rows["rewards"])
@@ -75,7 +74,6 @@ def train(
     seed: int,
     updates: int,
     folder: Path,
-    again: str,
     reporter: Reporter,
     device: str = "cpu",
 ) -> None:
@@ -86,7 +84,6 @@ def train(
         seed: of the training.
         updates: of each policy, in whole epochs of 1000.
         folder: of the `OnlineTrainer`; goes on with what is there.
-        again: the command line that goes on after an interruption.
         reporter: progress for the user.
         device: 'auto', 'cpu' or 'cuda', to train on.
 
@@ -113,7 +110,7 @@ def train(
     # the first epoch gathers and does not update
     epochs = -(-updates // EPOCH) + 1
     with files.locked(folder / "checkpoint.pt"):
-        _train(learners, folder, epochs, name, again, reporter, device)
+        _train(learners, folder, epochs, name, reporter, device)
 
 
 def _train(
@@ -121,7 +118,6 @@ def _train(
     folder: Path,
     epochs: int,
     name: str,
-    again: str,
     reporter: Reporter,
     device: str,
 ) -> None:
@@ -156,7 +152,8 @@ def _train(
     bar.done()
     if not finished:
         raise StoppedError(
-            f"{name} is not finished; what was done is kept in {folder}, and `{again}` goes on from there"
+            f"{name} is not finished; what was done is kept in {folder}, and the same command goes on "
+            "from there"
         )
 
 

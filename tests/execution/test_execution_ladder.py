@@ -85,9 +85,7 @@ def test_replay_data_are_stopped_and_resumed(small, tmp_path, reporter, console,
         return train(self, after, stop)
 
     monkeypatch.setattr(OnlineTrainer, "train", interrupted)
-    with pytest.raises(
-        StoppedError, match=r"is kept in .*`harness data build hopper-medium-replay-v2` goes on"
-    ):
+    with pytest.raises(StoppedError, match=r"is kept in .*, and the same command goes on"):
         obtain(spec, "generated", tmp_path, reporter)
     assert not datasets.available(spec, "generated", tmp_path)
     said = " ".join(console.getvalue().split())
@@ -134,13 +132,13 @@ def test_replay_data_are_stopped_and_resumed(small, tmp_path, reporter, console,
 def test_several_environments_train_in_one_population(small, tmp_path, reporter, console):
     hopper = dataset(small, EPOCH)
     other = dataset(small, EPOCH, "walker2d-medium-v2")  # as long as Hopper's here
-    gathering.train([hopper, other], 3, 100, tmp_path / "sac", "again", reporter)
+    gathering.train([hopper, other], 3, 100, tmp_path / "sac", reporter)
     assert "SAC has 2 of 2 epochs" in " ".join(console.getvalue().split())
     content = torch.load(tmp_path / "sac" / "checkpoint.pt", weights_only=True)
     assert content["keys"] == ["sac/hopper/3", "sac/walker2d/3"]
     assert content["epoch"] == 2
     console.truncate(0)
-    gathering.train([hopper, other], 3, 1000, tmp_path / "sac", "again", reporter)
+    gathering.train([hopper, other], 3, 1000, tmp_path / "sac", reporter)
     assert "SAC has" not in console.getvalue()
 
 
@@ -148,9 +146,9 @@ def test_environments_that_cannot_share_a_population(small, tmp_path, reporter):
     hopper = dataset(small, EPOCH)
     longer = dataset(small, EPOCH, "walker2d-medium-v2").model_copy(update={"observation_size": 17})
     with pytest.raises(DataError, match=r"Hopper-v4 \(11, 3\), Hopper-v4 \(17, 3\); train these apart"):
-        gathering.train([hopper, longer], 0, 1, tmp_path, "again", reporter)
+        gathering.train([hopper, longer], 0, 1, tmp_path, reporter)
     with pytest.raises(DataError, match="name one dataset of each environment"):
-        gathering.train([hopper, hopper], 0, 1, tmp_path, "again", reporter)
+        gathering.train([hopper, hopper], 0, 1, tmp_path, reporter)
 
 
 def test_a_training_asks_for_the_device_that_was_named(small, tmp_path, reporter, monkeypatch):
@@ -159,13 +157,13 @@ def test_a_training_asks_for_the_device_that_was_named(small, tmp_path, reporter
     with pytest.raises(HarnessError, match="no CUDA device"):
         obtain(hopper, "generated", tmp_path, reporter, device="cuda")
     with pytest.raises(HarnessError, match="no CUDA device"):
-        gathering.train([hopper], 0, 1, tmp_path, "again", reporter, "cuda")
+        gathering.train([hopper], 0, 1, tmp_path, reporter, "cuda")
     used = []
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr(gathering, "seconds_per_epoch", lambda learners, device: used.append(device) or 0.0)
     monkeypatch.setattr(OnlineTrainer, "__init__", lambda *arguments, device, **rest: used.append(device))
     monkeypatch.setattr(OnlineTrainer, "train", lambda *arguments: True)
-    gathering.train([hopper], 0, 1, tmp_path, "again", reporter, "auto")
+    gathering.train([hopper], 0, 1, tmp_path, reporter, "auto")
     assert used == ["cuda", "cuda"]
 
 
