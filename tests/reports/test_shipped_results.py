@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness.analysis.comparison import compare
@@ -92,6 +93,33 @@ def test_the_page_shows_where_alpha_ended(store, shipped):
     rows = [line for line in lines if line.startswith("|")]
     assert len(rows) > 2
     assert "".join(rows) in (shipped / PAGE).read_text(encoding="utf-8")
+
+
+def test_the_page_says_which_algorithm_was_ahead(store, shipped):
+    specs = Specs()
+    resolved = resolve(specs, "aspc-table1", preset="lite")
+    printed = {(cell.row, cell.column): cell.published.mean for cell in compare(resolved, specs, store).cells}
+    scores = {(cell.dataset.id, cell.column.id): _scores(store, cell) for cell in resolved.cells}
+    rows = []
+    for dataset in dict.fromkeys(dataset for dataset, _ in scores):
+        td3_bc, aspc = scores[dataset, "td3_bc"], scores[dataset, "aspc"]
+        if td3_bc is None or aspc is None:
+            continue
+        difference = (aspc - td3_bc).mean(0)
+        paper = printed[dataset, "aspc"] - printed[dataset, "td3_bc"]
+        lasts = [", ".join(f"{last:.1f}" for last in each[:, -1]) for each in (td3_bc, aspc)]
+        ahead = f"{(difference > 0).sum()} of {len(difference)}"
+        rows.append(f"| {dataset} | {difference[-1]:+.1f} | {paper:+.1f} | {ahead} | {' | '.join(lasts)} |")
+    assert len(rows) > 5
+    assert "\n".join(rows) + "\n\n" in (shipped / PAGE).read_text(encoding="utf-8")
+
+
+def _scores(store, cell):
+    """Normalised, (seeds, evaluations); None if a run is missing."""
+    found = store.evaluations(run.key for run in cell.runs).values()
+    if not all(found):
+        return None
+    return np.array([[cell.dataset.reference.normalise(each.mean_return) for each in run] for run in found])
 
 
 def test_the_page_shows_every_score_beside_the_papers(store, shipped):
