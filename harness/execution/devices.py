@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import shutil
@@ -26,6 +27,32 @@ def chosen(device: str) -> Literal["cpu", "cuda"]:
     if device == "cuda":
         raise HarnessError("there is no CUDA device that this torch can use; choose --device cpu")
     return "cpu"
+
+
+def out_of_memory(error: BaseException | None) -> bool:
+    """Whether the device's memory was too small; a graph's broken capture hides that behind another error."""
+    # CUDA itself, as when it instantiates a graph, says so by another type than torch's allocator
+    # and cuBLAS, which allocates for itself, by its own words
+    signs = ("out of memory", "ALLOC_FAILED")
+    while error and not (isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def recover(device: str) -> bool:
+    """Give back the memory that nothing holds; False if the device does not compute any more.
+
+    Some errors of CUDA are met by every later call, until the process ends.
+    """
+    gc.collect()  # what was trained hangs in cycles
+    if device == "cuda":
+        try:
+            torch.cuda.synchronize()
+            torch.cuda.empty_cache()
+            torch.zeros(1, device=device).item()
+        except RuntimeError:
+            return False
+    return True
 
 
 def arithmetic(device: str, precision: Precision | None = None, *, compiled: bool = False) -> Arithmetic:

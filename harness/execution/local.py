@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import threading
 import traceback
@@ -20,7 +19,7 @@ from harness import datasets
 from harness.datasets import Transitions
 from harness.errors import DataError, HarnessError, reason
 from harness.execution.data import prepare
-from harness.execution.devices import arithmetic, chosen
+from harness.execution.devices import arithmetic, chosen, out_of_memory, recover
 from harness.execution.packing import Packing
 from harness.execution.progress import Bar, Reporter
 from harness.planning.cells import ResolvedTable
@@ -199,8 +198,8 @@ def _train_or_halve(
                     return True
                 case "too large":
                     pool.discard()
-                    gc.collect()  # what was trained hangs in cycles
-                    torch.cuda.empty_cache()
+                    if not recover(settings.device):
+                        raise DataError(execution.broken("out of memory"))
                     running = [key for key, s in store.runs(part.keys).items() if s.status == "running"]
                     halves = [half for each in split_by(part, [running]) for half in halved(each)]
                     sizes = " and then ".join(str(len(half.runs)) for half in halves)
@@ -378,9 +377,12 @@ class _Execution:
         except HarnessError:
             raise
         except Exception as error:
-            if _out_of_memory(error) and len(self._runs) > 1:
+            if out_of_memory(error) and len(self._runs) > 1:
                 return "too large"
-            self._fail_all(traceback.format_exc())
+            text = traceback.format_exc()
+            if not recover(self._settings.device):
+                raise DataError(self.broken(reason(text))) from error
+            self._fail_all(text)
             return "ended"
 
     def _train(self, path: Path, stop: Callable[[], bool]) -> TrainingOutcome:
@@ -404,6 +406,14 @@ class _Execution:
         start = self._checkpoint.step if self._checkpoint else 0
         self._bar = self._reporter.bar(self.label, protocol.steps, start)
         return trainer.train(stop)
+
+    def broken(self, why: str) -> str:
+        """What to say where the device does not compute any more."""
+        return (
+            f"{self.label}: the GPU does not compute any more in this process: {why}; what was committed is "
+            "kept, and the same command goes on from the last checkpoint (should it stop here again, leave "
+            "these runs out with --datasets or --algorithms)"
+        )
 
     def _fail_all(self, text: str) -> None:
         for key, state in self._store.runs(self._runs).items():
@@ -515,16 +525,6 @@ class _Execution:
         """Move the bar."""
         if self._bar:
             self._bar.advance(step)
-
-
-def _out_of_memory(error: BaseException | None) -> bool:
-    """Whether the device's memory was too small; a graph's broken capture hides that behind another error."""
-    # CUDA itself, as when it instantiates a graph, says so by another type than torch's allocator
-    # and cuBLAS, which allocates for itself, by its own words
-    signs = ("out of memory", "ALLOC_FAILED")
-    while error and not (isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)):
-        error = error.__cause__ or error.__context__
-    return error is not None
 
 
 def _environment(run: PlannedRun) -> Environment:

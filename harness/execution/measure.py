@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from harness.datasets.base import Transitions
-from harness.execution.devices import arithmetic
+from harness.errors import HarnessError
+from harness.execution.devices import arithmetic, out_of_memory, recover
 from harness.planning.plan import Kind, Measure
-from harness.planning.populations import Population
+from harness.planning.populations import Population, halved
 from harness.specs import Dataset
 from harness.training.engine import PLAIN, Arithmetic, Engine, Precision, capture_for, set_precision
 from harness.training.population import Task, build
@@ -30,18 +31,33 @@ _BLOCKS = 3  # on a GPU
 def timer(precision: Precision | None = None, *, compiled: bool = False) -> Measure:
     """A function that times steps of a population on a device of this machine.
 
+    One that is more than the memory holds it times in halves, as it would be trained.
+
     Args:
         precision: of a GPU's matrix products, None for TF32; a CPU's are in float32 whatever is asked.
         compiled: run updates through torch.compile.
 
     Raises:
-        HarnessError: see `arithmetic`.
+        HarnessError: see `arithmetic`; also what the function raises where a run alone is too large.
     """
     cuda = torch.cuda.is_available()
     on: dict[Kind, Arithmetic] = {"cpu": arithmetic("cpu", None if cuda else precision, compiled=compiled)}
     if cuda:
         on["gpu"] = arithmetic("cuda", precision, compiled=compiled)
-    return lambda population, kind: seconds_per_step(population, kind, on[kind])
+
+    def measure(population: Population, kind: Kind) -> float:
+        try:
+            return seconds_per_step(population, kind, on[kind])
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+        recover("cuda")
+        if len(population.runs) == 1:
+            label = population.runs[0].cell.column.label
+            raise HarnessError(f"one run of {label} is more than the GPU's memory holds")
+        return sum(measure(half, kind) for half in halved(population))
+
+    return measure
 
 
 def seconds_per_step(population: Population, kind: Kind, how: Arithmetic = PLAIN) -> float:
@@ -79,7 +95,8 @@ def seconds_per_step(population: Population, kind: Kind, how: Arithmetic = PLAIN
                 done = engine.advance(done, end)
             engine.prepare(end + 1)
 
-        return _time(block, range(1 + _BLOCKS), kind) / BLOCK
+        block(0)  # a cycle that does not fill a block is captured step by step up to the second one's middle
+        return _time(block, range(1, 2 + _BLOCKS), kind) / BLOCK
     phases = [algorithm.phase(step) for step in range(1, _CYCLE + 1)]
     counts, first = Counter(phases), {phase: phases.index(phase) + 1 for phase in phases}
     drawing = _time(draws.block, range(_DRAWS), kind) / BLOCK

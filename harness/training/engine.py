@@ -56,19 +56,38 @@ class CudaCapture:
         """
         # a graph of an earlier population that Python's collector ended during a capture would break it
         gc.collect()
-        stream = self._stream
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream), warnings.catch_warnings():
-            # Adam warns of steps outside of a capture, which a warm-up's are
-            warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
-            for _ in range(3):
-                work()
-        torch.cuda.current_stream().wait_stream(stream)
+        self._warm_up(work)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, stream=stream):
-            work()
+        cause: Exception | None = None
+        try:
+            with (
+                torch.cuda.stream(torch.cuda.current_stream()),  # a capture that fails leaves another current
+                torch.cuda.graph(graph, pool=self._pool, stream=self._stream),
+            ):
+                try:
+                    work()
+                except Exception as error:
+                    cause = error
+                    raise
+        except Exception as error:
+            cause = cause or error  # what ended the work, not the capture's complaint of having been broken
+        if cause:
+            raise cause
         self._pool = graph.pool()
         return graph
+
+    def _warm_up(self, work: Callable[[], None]) -> None:
+        stream, current = self._stream, torch.cuda.current_stream()
+        stream.wait_stream(current)
+        try:
+            with torch.cuda.stream(stream), warnings.catch_warnings():
+                # Adam warns of steps outside of a capture, which a warm-up's are
+                warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
+                for _ in range(3):
+                    work()
+        finally:
+            # after a failure, too: what it leaves running writes to memory that others are given next
+            current.wait_stream(stream)
 
 
 def capture_for(device: torch.device | str) -> Capture | None:

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from algorithms import Algorithm, Batch, Member, Sizes, algorithm_class
-from harness.training.engine import UNROLLED
+from harness.training.engine import cycle_of
 from harness.training.replay import BLOCK
 
 _BLOCKS = 3  # of random numbers: the present one, the next, and what the next is put together from
@@ -41,7 +41,9 @@ def bytes_of_member(algorithm: str, hyperparameters: Mapping[str, Any], sizes: S
     learner = algorithm_class(algorithm)([Member("memory", hyperparameters)], sizes)
     state: int = sum(tensor.numel() * tensor.element_size() for tensor in learner.training_state().values())
     numbers: int = 8 * learner.hyper.batch_size + 4 * sum(math.prod(n.shape) for n in learner.noise.values())
-    return _STATES * state + (_BLOCKS * BLOCK + UNROLLED) * numbers + _UPDATES * _most_in_an_update(learner)
+    # those of a cycle lie once more where its graph reads them
+    steps = _BLOCKS * BLOCK + max(1, len(cycle_of(learner)))
+    return _STATES * state + steps * numbers + _UPDATES * _most_in_an_update(learner)
 
 
 def _most_in_an_update(learner: Algorithm) -> int:

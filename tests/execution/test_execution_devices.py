@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from harness.errors import HarnessError
 from harness.execution import local
-from harness.execution.devices import arithmetic
+from harness.execution.devices import arithmetic, recover
 from harness.execution.measure import timer
 
 
@@ -42,3 +43,15 @@ def test_compiling_is_recorded_and_needs_a_compiler(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(HarnessError, match="triton"):
         arithmetic("cuda", compiled=True)
+
+
+@pytest.mark.parametrize("fails", [None, "synchronize", "empty_cache"])
+def test_a_device_that_meets_an_error_at_every_call_has_not_recovered(monkeypatch, fails):
+    def end():
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+    for name in ("synchronize", "empty_cache"):
+        monkeypatch.setattr(f"torch.cuda.{name}", end if name == fails else lambda: None)
+    monkeypatch.setattr("torch.zeros", lambda *_, device: torch.ones(1))
+    assert recover("cuda") is (fails is None)
+    assert recover("cpu")

@@ -179,6 +179,48 @@ def test_a_run_that_is_too_large_alone_fails(train, store, monkeypatch):
     assert "CUDA out of memory, say" in said
 
 
+def test_a_gpu_that_does_not_compute_any_more_ends_everything_and_fails_nothing(train, store, monkeypatch):
+    """Every later call would meet the error: the other populations would all fail within seconds."""
+    from algorithms.bc import BC
+
+    whole, steps, asked = BC.update, [], []
+
+    def update(self, batch, noise, phase):
+        steps.append(self)
+        if len(steps) > 130:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered\nadvice, at length")
+        return whole(self, batch, noise, phase)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(BC, "update", update)
+        broken.setattr(local, "recover", lambda device: asked.append(device))
+        with pytest.raises(
+            DataError, match=r"runs: the GPU .*: RuntimeError: CUDA error: .* encountered; .*on from"
+        ):
+            train(store, checkpoint_seconds=0.0)
+    assert asked == ["cpu"]
+    assert len(steps) == 131
+    assert set(statuses(store)) == {"interrupted", "queued"}
+    assert train(store)[0].finished == 4
+
+
+def test_an_error_that_the_device_survives_fails_its_population_alone(train, store, monkeypatch):
+    from algorithms.bc import BC
+
+    whole, first = BC.update, []
+
+    def update(self, batch, noise, phase):
+        first.append(self)
+        if self is first[0]:
+            raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+        return whole(self, batch, noise, phase)
+
+    monkeypatch.setattr(BC, "update", update)
+    outcome, said = train(store)
+    assert (outcome.finished, outcome.failed) == (2, 2)
+    assert "not permitted when stream is capturing" in said
+
+
 def test_arithmetic_is_recorded_beside_the_scores(train, store, monkeypatch):
     monkeypatch.setattr("torch.compile", lambda work, **_: work)
     train(store, compiled=True)

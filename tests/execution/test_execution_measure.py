@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 
 import pytest
+import torch
 
 from algorithms import algorithm_class
+from harness.errors import HarnessError
 from harness.execution import measure
 from harness.planning.cells import resolve
 from harness.planning.populations import PlannedRun, populations
@@ -38,3 +40,28 @@ def test_each_phase_weighs_as_much_as_it_occurs(population, monkeypatch):
 def test_real_steps_take_some_time_and_nothing_is_read(population, monkeypatch):
     monkeypatch.setattr("harness.datasets.load", lambda *_: pytest.fail("data were read"))
     assert 0 < measure.seconds_per_step(population, "cpu") < 5
+
+
+def test_what_is_too_large_is_timed_in_halves(population, monkeypatch):
+    def seconds(some, kind, how):
+        if len(some.runs) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory, say")
+        return 0.25
+
+    monkeypatch.setattr(measure, "seconds_per_step", seconds)
+    monkeypatch.setattr(measure, "recover", lambda device: True)
+    assert measure.timer()(population, "cpu") == 0.5
+
+    def too_large(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory, say")
+
+    monkeypatch.setattr(measure, "seconds_per_step", too_large)
+    with pytest.raises(HarnessError, match=r"^one run of .* is more than the GPU's memory holds$"):
+        measure.timer()(population, "cpu")
+
+    def wrong(*_):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(measure, "seconds_per_step", wrong)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        measure.timer()(population, "cpu")

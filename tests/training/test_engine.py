@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import contextmanager
 
 import pytest
 import torch
 
 from algorithms import algorithm_class, algorithm_ids
-from harness.training.engine import Engine, cycle_of, set_precision
+from harness.training.engine import CudaCapture, Engine, cycle_of, set_precision
 from harness.training.population import build
 
 
@@ -166,3 +167,81 @@ def test_updates_never_wait_for_the_device(make_task, algorithm, monkeypatch):
         phases.setdefault(learner.phase(step), step)
     for phase in phases:
         learner.update(replay.batch(block.rows[0]), {k: v[0] for k, v in block.noise.items()}, phase)
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    """What a capture asks of CUDA, as notes of the streams: which is current, and which waited for which."""
+
+    class Stream:
+        waited_for = ()
+
+        def wait_stream(self, other):
+            self.waited_for = (*self.waited_for, other)
+
+    class Cuda:
+        default = current = Stream()
+
+    @contextmanager
+    def stream(chosen):
+        before, Cuda.current = Cuda.current, chosen
+        try:
+            yield
+        finally:
+            Cuda.current = before
+
+    @contextmanager
+    def graph(graph, pool, stream):
+        """As torch's: where the end of a capture fails, its stream stays the current one."""
+        Cuda.current = stream
+        try:
+            yield
+        except Exception:
+            raise RuntimeError("operation failed due to a previous error during capture")  # noqa: B904
+        Cuda.current = Cuda.default
+
+    monkeypatch.setattr("torch.cuda.Stream", Stream)
+    monkeypatch.setattr("torch.cuda.current_stream", lambda: Cuda.current)
+    monkeypatch.setattr("torch.cuda.stream", stream)
+    monkeypatch.setattr("torch.cuda.graph", graph)
+    monkeypatch.setattr("torch.cuda.CUDAGraph", type("Graph", (), {"pool": lambda self: 7}))
+    return Cuda
+
+
+def test_a_capture_that_fails_says_why_and_leaves_the_stream_as_it_was(cuda):
+    calls = []
+
+    def work():
+        calls.append(cuda.current)
+        if len(calls) == 4:  # after three warm-ups
+            raise ValueError("not permitted when stream is capturing")
+
+    with pytest.raises(ValueError, match=r"^not permitted"):
+        CudaCapture()(work)
+    assert len(set(calls)) == 1
+    assert calls[0] is not cuda.default
+    assert cuda.current is cuda.default
+
+
+def test_what_a_failed_warm_up_left_running_is_waited_for(cuda):
+    streams = []
+
+    def work():
+        streams.append(cuda.current)
+        raise ValueError("wrong shape")
+
+    with pytest.raises(ValueError, match="wrong shape"):
+        CudaCapture()(work)
+    assert cuda.default.waited_for == tuple(streams)
+    assert streams[0].waited_for == (cuda.default,)
+
+
+def test_a_capture_that_cannot_be_ended_says_so(cuda, monkeypatch):
+    @contextmanager
+    def graph(*_, **__):
+        yield
+        raise torch.OutOfMemoryError("while the graph is made")
+
+    monkeypatch.setattr("torch.cuda.graph", graph)
+    with pytest.raises(torch.OutOfMemoryError):
+        CudaCapture()(lambda: None)
