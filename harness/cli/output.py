@@ -76,14 +76,6 @@ def write(path: Path | None, text: str) -> None:
     note(f"written to {path}")
 
 
-def duration(seconds: float) -> str:
-    """For example '40 s', '12 min', '3.5 h', '12 days'."""
-    for limit, unit, length in ((90, "s", 1), (5400, "min", 60), (172_800, "h", 3600)):
-        if seconds < limit:
-            return f"{seconds / length:.{0 if length < 3600 else 1}f} {unit}"
-    return f"{seconds / 86_400:.0f} days"
-
-
 def size(count: float | None) -> str | None:
     """Bytes for people: '150 MB'; None stays None."""
     if count is None:

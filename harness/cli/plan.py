@@ -28,8 +28,8 @@ from harness.cli.options import (
     resolved_table,
     specs_of,
 )
-from harness.cli.output import duration, json_out, out, size, table_out
-from harness.reports.counting import count
+from harness.cli.output import json_out, out, size, table_out
+from harness.reports.counting import count, duration
 
 if TYPE_CHECKING:
     from harness.planning.cells import ResolvedTable

@@ -10,6 +10,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from harness.reports.counting import duration
 from harness.reports.escaping import terminal
 
 _LINE_SECONDS = 10.0
@@ -89,9 +90,7 @@ class Bar:
         """The work has reached `to`."""
         self._at = to
         if self._live is not None and self._task is not None:
-            self._live.update(
-                self._task, completed=to, rate=f"{self._rate():,.0f} {self._unit}/s", scores=self._summary()
-            )
+            self._live.update(self._task, completed=to, rate=self._speed(), scores=self._summary())
         elif not self._quiet and time.monotonic() - self._said > _LINE_SECONDS:
             self._line()
 
@@ -107,6 +106,12 @@ class Bar:
     def _rate(self) -> float:
         return (self._at - self._start) / max(time.monotonic() - self._began, 1e-9)
 
+    def _speed(self) -> str:
+        rate, per = self._rate(), "s"
+        if rate < 10:
+            rate, per = 60 * rate, "min"
+        return f"{rate:,.0f} {self._unit}/{per}"
+
     def _summary(self) -> str:
         return "  ".join(f"{name} {score:.1f}" for name, score in self._scores.items())
 
@@ -114,8 +119,8 @@ class Bar:
         self._said = time.monotonic()
         rate = self._rate()
         left = (self._total - self._at) / rate if rate > 0 else float("inf")
-        ending = f", {left:,.0f} s left" if self._at < self._total and rate > 0 else ""
+        ending = f", {duration(left)} left" if self._at < self._total and rate > 0 else ""
         scores = f"; {self._summary()}" if self._scores else ""
         self._reporter.message(
-            f"{self._label}: {self._at:,}/{self._total:,}, {rate:,.0f} {self._unit}/s{ending}{scores}"
+            f"{self._label}: {self._at:,}/{self._total:,}, {self._speed()}{ending}{scores}"
         )

@@ -20,7 +20,7 @@ from markupsafe import Markup
 
 from harness.analysis.verdicts import LEGEND, VerdictKind
 from harness.reports import escaping, wording
-from harness.reports.counting import count
+from harness.reports.counting import count, duration
 from harness.reports.history import thinned
 from harness.specs.published import SOURCES
 
@@ -174,7 +174,7 @@ def _data(comparison: Comparison, histories: Histories, command: Callable[[str, 
             "seed": run.seed,
             "score": wording.number(run.score),
             "status": "; ".join(filter(None, [_status(run), run.failure])),
-            "wall": _duration(run.wall_seconds),
+            "wall": wording.number(None) if run.wall_seconds is None else duration(run.wall_seconds),
             "environment": name or wording.number(None),
             "grid": grids.setdefault(tuple(step for step, _ in points), len(grids)),
             "scores": [round(score, 1) for _, score in points],
@@ -251,9 +251,3 @@ def _status(run: RunHistory) -> str:
 
 def _finite(value: float | None) -> float | None:
     return round(value, 6) if value is not None and math.isfinite(value) else None
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return wording.number(None)
-    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
