@@ -87,6 +87,21 @@ def test_a_report_shows_what_the_database_holds(which, store, shipped, tmp_path)
         assert (there / name).read_bytes() == (made / name).read_bytes(), name
 
 
+def test_a_data_card_ships_for_every_dataset_trained_on(store, shipped):
+    """As `harness data show` prints it; it says how the very data were made that the runs' keys name."""
+    cells = resolve(Specs(), "aspc-table1", preset="lite").cells
+    trained = {cell.dataset.id: cell.runs[0] for cell in cells if cell.runs[0].key in store.runs()}
+    cards = shipped / "reports" / "aspc-table1" / "data"
+    assert {path.stem for path in cards.iterdir()} == set(trained)
+    for dataset, run in trained.items():
+        card = (cards / f"{dataset}.md").read_text(encoding="utf-8")
+        for name, value in run.configuration["dataset"].items():
+            assert f"| {name} | {value} |" in card
+        assert f"[{dataset.rpartition('-')[0]}](data/{dataset}.md)" in (shipped / PAGE).read_text(
+            encoding="utf-8"
+        )
+
+
 def test_the_page_shows_where_alpha_ended(store, shipped):
     resolved = resolve(Specs(), "aspc-table1", preset="lite", columns="aspc")
     lines = metrics.markdown(resolved, reported(resolved, store, "alpha"), "alpha").splitlines(keepends=True)
