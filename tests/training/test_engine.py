@@ -190,20 +190,24 @@ def cuda(monkeypatch):
         finally:
             Cuda.current = before
 
-    @contextmanager
-    def graph(graph, pool, stream):
+    class Capturing:
         """As torch's: where the end of a capture fails, its stream stays the current one."""
-        Cuda.current = stream
-        try:
-            yield
-        except Exception:
-            raise RuntimeError("operation failed due to a previous error during capture")  # noqa: B904
-        Cuda.current = Cuda.default
+
+        def __init__(self, graph, pool, stream):
+            self._stream = stream
+
+        def __enter__(self):
+            Cuda.current = self._stream
+
+        def __exit__(self, kind, error, trace):
+            if error:
+                raise RuntimeError("operation failed due to a previous error during capture")
+            Cuda.current = Cuda.default
 
     monkeypatch.setattr("torch.cuda.Stream", Stream)
     monkeypatch.setattr("torch.cuda.current_stream", lambda: Cuda.current)
     monkeypatch.setattr("torch.cuda.stream", stream)
-    monkeypatch.setattr("torch.cuda.graph", graph)
+    monkeypatch.setattr("torch.cuda.graph", Capturing)
     monkeypatch.setattr("torch.cuda.CUDAGraph", type("Graph", (), {"pool": lambda self: 7}))
     return Cuda
 
