@@ -54,7 +54,10 @@ def timer(precision: Precision | None = None, *, compiled: bool = False) -> Meas
         recover("cuda")
         if len(population.runs) == 1:
             label = population.runs[0].cell.column.label
-            raise HarnessError(f"one run of {label} is more than the GPU's memory holds")
+            raise HarnessError(
+                f"one run of {label} is more than the GPU's memory holds; leave its column out "
+                "with --algorithms"
+            )
         return sum(measure(half, kind) for half in halved(population))
 
     return measure
