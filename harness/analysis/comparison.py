@@ -484,8 +484,7 @@ def _averages(
                 incomparable=tuple(reasons),
             )
     behind = {row: datasets for row, _, datasets in rows}
-    settings = table.verdict.model_copy(update={"margin": table.verdict.average_margin})
-    results = dict(zip(cases, verdicts(list(cases.values()), settings, label), strict=True))
+    results = dict(zip(cases, verdicts(list(cases.values()), table.verdict.of_averages, label), strict=True))
 
     def compared(row: str, column: str, leads: bool) -> ComparedCell:
         case = cases[row, column]

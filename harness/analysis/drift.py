@@ -51,7 +51,8 @@ class DriftSettings:
     Attributes:
         gate: what decides: the aggregates, the cells, or both.
         alpha: false-discovery rate of the differences; None for the table's.
-        margin: points of normalised score that count as equal; None for the table's.
+        margin: points of normalised score that count as equal, of cells and aggregates alike; None for the
+            table's two margins.
 
     Raises:
         HarnessError: alpha is not between 0 and 1, or the margin is not a positive number.
@@ -148,8 +149,7 @@ class Drift:
         now: name of the database of now.
         baseline: name of the baseline.
         gate: what decides.
-        alpha: false-discovery rate, over the aggregates and over the cells.
-        margin: points of normalised score that count as equal.
+        tests: the tests behind the verdicts; the averages' margin is that of aggregates.
         aggregates: a mean for each group and for all rows, by column, over the cells compared.
         cells: those that either side has scores of, row by row.
         problem: why nothing at all could be compared; empty if something was.
@@ -163,8 +163,7 @@ class Drift:
     now: str
     baseline: str
     gate: Gate
-    alpha: float
-    margin: float
+    tests: models.Verdict
     aggregates: tuple[DriftCell, ...]
     cells: tuple[DriftCell, ...]
     problem: str
@@ -215,10 +214,8 @@ def drift(
     """
     settings = settings or DriftSettings()
     table = resolved.table
-    tests = models.Verdict(
-        alpha=table.verdict.alpha if settings.alpha is None else settings.alpha,
-        margin=table.verdict.margin if settings.margin is None else settings.margin,
-    )
+    asked = {"alpha": settings.alpha, "margin": settings.margin, "average_margin": settings.margin}
+    tests = table.verdict.model_copy(update={key: value for key, value in asked.items() if value is not None})
     ours, theirs = measure(resolved, now, {}), measure(resolved, baseline, {})
     pairs = {
         key: (theirs.cells[key], ours.cells[key])
@@ -241,9 +238,8 @@ def drift(
         now=str(now.location),
         baseline=str(baseline.location),
         gate=settings.gate,
-        alpha=tests.alpha,
-        margin=tests.margin,
-        aggregates=tuple(_aggregates(table, cells, compared, tests, settings.gate)),
+        tests=tests,
+        aggregates=tuple(_aggregates(table, cells, compared, tests.of_averages, settings.gate)),
         cells=tuple(cells.values()),
         problem="" if compared else _nothing(resolved, now, baseline, ours, theirs, cells.values(), command),
         absent=there.isdisjoint((cell.column.algorithm, cell.dataset.id) for cell in resolved.cells),

@@ -79,7 +79,10 @@ def drift(
     ] = None,
     margin: Annotated[
         float | None,
-        typer.Option(metavar="POINTS", help="Points that count as equal; default: the table's."),
+        typer.Option(
+            metavar="POINTS",
+            help="Points that count as equal; default: the table's, of cells and of averages.",
+        ),
     ] = None,
     junit: Annotated[
         Path | None, typer.Option("--junit", metavar="FILE", help="Write JUnit XML here, too.")

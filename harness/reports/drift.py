@@ -61,9 +61,11 @@ def summary(drift: Drift) -> str:
 
 def tests(drift: Drift) -> str:
     """How the differences were tested."""
+    settings = drift.tests
     return (
-        f"Welch's t-test, Benjamini-Hochberg over the aggregates and over the cells, alpha {drift.alpha:g}; "
-        f"equivalence by two one-sided t-tests, margin {drift.margin:g} points"
+        f"Welch's t-test, Benjamini-Hochberg over the aggregates and over the cells, alpha {settings.alpha:g}; "
+        f"equivalence by two one-sided t-tests, margin {settings.margin:g} points "
+        f"({settings.average_margin:g} for aggregates)"
     )
 
 
@@ -122,8 +124,7 @@ def _document(drift: Drift) -> dict[str, Any]:
         "now": drift.now,
         "baseline": drift.baseline,
         "gate": drift.gate,
-        "alpha": drift.alpha,
-        "margin": drift.margin,
+        **drift.tests.model_dump(),
         "aggregates": [asdict(item) for item in drift.aggregates],
         "cells": [asdict(item) for item in drift.cells],
     }

@@ -394,6 +394,11 @@ class Verdict(Model):
     margin: float = Field(default=5.0, gt=0, description="points of normalised score that count as equal")
     average_margin: float = Field(default=2.0, gt=0, description="the same for averages over rows")
 
+    @property
+    def of_averages(self) -> Verdict:
+        """The tests behind the verdicts on averages: their margin in the place of the cells'."""
+        return self.model_copy(update={"margin": self.average_margin})
+
 
 class Table(Model):
     """A paper's table: rows, columns, protocol and the numbers it printed."""

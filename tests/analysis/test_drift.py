@@ -101,6 +101,17 @@ def test_the_gate_decides(table):
     assert table.drift(now, then, DriftSettings("both", margin=40.0)).outcome is Outcome.PASSED
 
 
+def test_aggregates_have_the_margin_of_averages(table):
+    # a loss of 3.5 points over 16 seeds: within the 5 points of cells, beyond the 2 of averages
+    seeds = range(16)
+    now, then = table.write("now.db", shift={"aspc": -3.5}, seeds=seeds), table.write("then.db", seeds=seeds)
+    found = table.drift(now, then, seeds=seeds)
+    assert {item.column for item in found.aggregates if item.drifted} == {"aspc"}
+    assert set(kinds(found.cells)) == {VerdictKind.OK}
+    assert found.outcome is Outcome.DRIFT
+    assert table.drift(now, then, DriftSettings("both", margin=5.0), seeds=seeds).outcome is Outcome.PASSED
+
+
 def test_alpha_can_be_set(table):
     now, then = table.write("now.db", shift={"aspc": -8}), table.write("then.db")
     assert table.drift(now, then).outcome is Outcome.DRIFT
