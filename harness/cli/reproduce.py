@@ -116,7 +116,7 @@ def reproduce(
         compiled=compiled,
         home=data_home,
         checkpoint_seconds=checkpoint_seconds,
-        **({"workers": workers} if workers else {}),
+        workers=workers,
     )
     for seed in resolved.extra_seeds:
         note(f"seed {seed} is not among the table's seeds: its runs are trained and kept, but not shown")

@@ -12,9 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import torch
-
-from algorithms import algorithm_class, source_hash
+from algorithms import algorithm_class
 from harness import datasets
 from harness.datasets import Transitions
 from harness.errors import DataError, HarnessError, reason
@@ -29,15 +27,16 @@ from harness.planning.populations import PlannedRun, Population, halved, populat
 from harness.planning.validation import check
 from harness.processes import usable_cores
 from harness.results.leases import LEASE_SECONDS, LeaseLostError
-from harness.results.provenance import both, fingerprint
+from harness.results.provenance import both
 from harness.results.records import BEGINNING, EvaluationRecord, value_metric
 from harness.results.store import RunState, Store
 from harness.specs import Environment, Specs
 from harness.training import checkpoints
 from harness.training.checkpoints import Checkpoint
-from harness.training.engine import PLAIN, Arithmetic, Precision, device_name
+from harness.training.engine import Arithmetic, Precision
 from harness.training.population import Options, Task, Trainer
 from harness.training.population import Outcome as TrainingOutcome
+from harness.training.provenance import loaded_source, provenance
 from harness.training.workers import EvaluationPool
 
 
@@ -57,11 +56,11 @@ class Settings:
 
     device: str
     checkpoints: Path
-    home: Path | None = None
-    checkpoint_seconds: float = 60.0
-    capacity: int | None = 8
-    workers: int = 1
-    arithmetic: Arithmetic = PLAIN
+    home: Path | None
+    checkpoint_seconds: float
+    capacity: int | None
+    workers: int
+    arithmetic: Arithmetic
 
 
 @dataclass(frozen=True)
@@ -78,18 +77,22 @@ def settings(
     device: str,
     checkpoint_folder: Path,
     *,
+    home: Path | None = None,
     precision: Precision | None = None,
     compiled: bool = False,
-    **changes: object,
+    checkpoint_seconds: float = 60.0,
+    workers: int | None = None,
 ) -> Settings:
     """Settings that suit a device.
 
     Args:
         device: 'auto', 'cpu' or 'cuda'.
         checkpoint_folder: of the checkpoints.
+        home: data folder, None for the default.
         precision: of matrix products; None for TF32 on CUDA and float32 on a CPU.
         compiled: run updates through torch.compile.
-        changes: fields to set otherwise.
+        checkpoint_seconds: at least this long between two checkpoints of a population.
+        workers: evaluation processes; None for as many as leave cores to the training.
 
     Raises:
         HarnessError: CUDA, TF32 or a compiler is asked for and not there.
@@ -97,12 +100,15 @@ def settings(
     device = chosen(device)
     cores = usable_cores()
     gpu = device == "cuda"
-    fields: dict[str, object] = {
-        "capacity": None if gpu else CAPACITIES["cpu"],
-        "workers": max(1, cores - 2 if gpu else cores // 2),
-        "arithmetic": arithmetic(device, precision, compiled=compiled),
-    }
-    return Settings(device=device, checkpoints=checkpoint_folder, **(fields | changes))  # type: ignore[arg-type]
+    return Settings(
+        device=device,
+        checkpoints=checkpoint_folder,
+        home=home,
+        checkpoint_seconds=checkpoint_seconds,
+        capacity=None if gpu else CAPACITIES["cpu"],
+        workers=workers or max(1, cores - 2 if gpu else cores // 2),
+        arithmetic=arithmetic(device, precision, compiled=compiled),
+    )
 
 
 def missing_runs(resolved: ResolvedTable, store: Store) -> list[PlannedRun]:
@@ -152,7 +158,10 @@ def train_missing(
         settings.device,
     )
     store.register(run.record for run in todo)
-    with EvaluationPool(settings.workers) as pool:
+    algorithms = {run.cell.column.algorithm for run in todo}
+    for algorithm in algorithms:
+        loaded_source(algorithm)  # what runs is what was read now, whatever becomes of the files meanwhile
+    with EvaluationPool(settings.workers, algorithms) as pool:
         for rank in sorted({run.cell.rank for run in todo}):
             ready = _ready([run for run in todo if run.cell.rank == rank], resolved, store, reporter)
             capacity = settings.capacity or Packing.of_gpu(resolved.lineage)
@@ -345,14 +354,21 @@ class _Execution:
             how it ended. One run alone is never too large: it fails.
         """
         path = self._settings.checkpoints / checkpoint_name(self._population.keys)
+        if self._checkpoint is None:
+            path.unlink(missing_ok=True)  # of an attempt that is forgotten; nothing may go on from it
+
+        def asked() -> bool:
+            # no checkpoint then: the file is the other process's by now
+            if gone := [key for key in self._runs if key in lost]:
+                raise LeaseLostError(gone)
+            return stop()
+
         try:
             self._record_environment(path.stem)
             self._record_values()
-            outcome = self._train_or_fail(path, lambda: stop() or not lost.isdisjoint(self._runs))
+            outcome = self._train_or_fail(path, asked)
             if isinstance(outcome, str):
                 return outcome
-            if gone := [key for key in self._runs if key in lost]:
-                raise LeaseLostError(gone)
             if outcome.interrupted:
                 return "interrupted"
             seconds = outcome.seconds
@@ -360,8 +376,9 @@ class _Execution:
             counts["finished"] += len(outcome.finished)
             self._tidy(path)
         except LeaseLostError as error:
+            self._pool.discard()
             self._reporter.message(str(error))
-            counts["elsewhere"] += len(self._runs) - self._failed
+            counts["elsewhere"] += len(self._runs.keys() & error.keys)
         finally:
             counts["failed"] += self._failed
             if self._bar:
@@ -382,7 +399,9 @@ class _Execution:
             text = traceback.format_exc()
             if not recover(self._settings.device):
                 raise DataError(self.broken(reason(text))) from error
+            self._pool.discard()
             self._fail_all(text)
+            self._tidy(path)
             return "ended"
 
     def _train(self, path: Path, stop: Callable[[], bool]) -> TrainingOutcome:
@@ -441,19 +460,14 @@ class _Execution:
 
     def _record_environment(self, population: str) -> None:
         """Write down what the runs train under; a run that was begun under something else says both."""
-        now = fingerprint(
-            source_hash(self._population.algorithm),
-            device=device_name(self._settings.device),
-            precision=str(self._settings.arithmetic),
-            cuda=torch.version.cuda or "none",
-        )
+        now = provenance(self._population.algorithm, self._settings.device, self._settings.arithmetic)
         states = self._store.runs(self._runs)
         earlier = self._store.environments(
             {s.environment_id for s in states.values() if s.environment_id is not None}
         )
         groups: defaultdict[tuple[tuple[str, str], ...], list[str]] = defaultdict(list)
         for key, state in states.items():
-            begun = earlier.get(state.environment_id or -1, {}) if _has_begun(state) else {}
+            begun = earlier.get(state.environment_id or -1, {}) if self._has_begun(state) else {}
             sources = {begun.get("algorithm_source"), self._checkpoint and self._checkpoint.source}
             if sources - {None, now["algorithm_source"]}:
                 raise DataError(
@@ -465,6 +479,9 @@ class _Execution:
             groups[tuple(sorted(both(begun, now).items()))].append(key)
         for fields, keys in groups.items():
             self._store.record_environment(keys, dict(fields), population)
+
+    def _has_begun(self, state: RunState) -> bool:
+        return self._checkpoint is not None or state.step is not None
 
     def _record_values(self) -> None:
         """Write down what the runs read from others; what they began with stays."""
@@ -531,7 +548,3 @@ def _environment(run: PlannedRun) -> Environment:
     environment = run.cell.dataset.environment
     assert environment is not None  # noqa: S101 - cells without one are not trained
     return environment
-
-
-def _has_begun(state: RunState) -> bool:
-    return state.step is not None or state.checkpoint is not None

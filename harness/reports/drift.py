@@ -63,8 +63,8 @@ def tests(drift: Drift) -> str:
     """How the differences were tested."""
     settings = drift.tests
     return (
-        f"Welch's t-test, Benjamini-Hochberg over the aggregates and over the cells, alpha {settings.alpha:g}; "
-        f"equivalence by two one-sided t-tests, margin {settings.margin:g} points "
+        "Welch's t-test, Benjamini-Hochberg over the aggregates and over the cells, "
+        f"alpha {settings.alpha:g}; equivalence by two one-sided t-tests, margin {settings.margin:g} points "
         f"({settings.average_margin:g} for aggregates)"
     )
 

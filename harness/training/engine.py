@@ -95,11 +95,6 @@ def capture_for(device: torch.device | str) -> Capture | None:
     return CudaCapture() if torch.device(device).type == "cuda" else None
 
 
-def device_name(device: str) -> str:
-    """What a score's provenance calls the device: a card by its name."""
-    return torch.cuda.get_device_name() if device == "cuda" else "cpu"
-
-
 @dataclass(frozen=True)
 class Arithmetic:
     """How numbers are computed: part of what a run trained under, not of what it is.

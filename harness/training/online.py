@@ -18,14 +18,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from algorithms import Member, Sizes, algorithm_class, generator, member_slice, source_hash
+from algorithms import Member, Sizes, algorithm_class, generator, member_slice
 from harness import environments, processes
 from harness.datasets import files
 from harness.errors import DataError
-from harness.results.provenance import both, fingerprint
+from harness.results.provenance import both
 from harness.specs import Environment
 from harness.training import checkpoints
-from harness.training.engine import PLAIN, Engine, capture_for, device_name, set_precision
+from harness.training.engine import PLAIN, Engine, capture_for, set_precision
+from harness.training.provenance import loaded_source, provenance
 from harness.training.replay import Draws, GrowingReplay
 from harness.training.rollout import episode_seed, roll_out
 
@@ -346,9 +347,9 @@ class OnlineTrainer:
     def _describe(self, device: str) -> None:
         """Write ``run.json``; a training that goes on is held to what it was begun as."""
         place = self._folder / "run.json"
-        source = source_hash(self._learners[0].algorithm)
+        algorithm = self._learners[0].algorithm
         own = {
-            "source_sha256": source,
+            "source_sha256": loaded_source(algorithm),
             "learners": {each.key: each.description for each in self._learners},
         }
         begun = (files.read_json(place) or {}) if self._checkpoint.exists() else {}
@@ -357,7 +358,7 @@ class OnlineTrainer:
                 f"{self._folder} was begun with other {' and '.join(changed)}; "
                 "go on with those, or train in another folder"
             )
-        now = fingerprint(source, device_name(device), str(PLAIN), cuda=torch.version.cuda or "none")
+        now = provenance(algorithm, device, PLAIN)
         self._folder.mkdir(parents=True, exist_ok=True)
         files.write_json(place, own | {"trained_with": both(begun.get("trained_with", {}), now)})
 

@@ -11,17 +11,21 @@ from typing import Protocol
 
 import torch
 
-from algorithms import Algorithm, Member, Sizes, algorithm_class, member_slice, source_hash
+from algorithms import Algorithm, Member, Sizes, algorithm_class, member_slice
 from harness.datasets.base import Transitions
 from harness.results.records import EvaluationRecord, RunRecord
 from harness.specs import Environment
 from harness.training import checkpoints
 from harness.training.checkpoints import Checkpoint, PendingEvaluation
 from harness.training.engine import PLAIN, Arithmetic, Engine, capture_for, set_precision
+from harness.training.provenance import loaded_source
 from harness.training.replay import BLOCK, Draws, Replay
 from harness.training.rewards import RewardTransform
 from harness.training.rollout import Evaluation
 from harness.training.workers import EvaluationFailedError, EvaluationPool
+
+EVALUATIONS_AHEAD = 4
+"""Training waits when this many evaluations per member are still to come back."""
 
 
 class Recorder(Protocol):
@@ -51,15 +55,11 @@ class Options:
         device: 'cpu' or 'cuda'.
         arithmetic: how to compute.
         checkpoint_seconds: at least this much time between checkpoints.
-        graphs: replay CUDA graphs instead of running eagerly; only on CUDA.
-        evaluations_ahead: training waits when this many evaluations per member are still to come back.
     """
 
     device: str = "cpu"
     arithmetic: Arithmetic = PLAIN
     checkpoint_seconds: float = 60.0
-    graphs: bool = True
-    evaluations_ahead: int = 4
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Trainer:
         set_precision(arithmetic.precision, self._options.device)
         self._algorithm, self._replay, draws = build(task, self._options.device)
         self._task = replace(task, data=())  # the replay holds the transitions; they are not held twice
-        capture = capture_for(self._options.device) if self._options.graphs else None
+        capture = capture_for(self._options.device)
         self._engine = Engine(self._algorithm, self._replay, draws, capture, compiled=arithmetic.compiled)
         self._keys = [run.key for run in task.runs]
         self._alive = dict.fromkeys(self._keys, True)
@@ -250,7 +250,7 @@ class Trainer:
         for member, key in enumerate(self._keys):
             if self._alive[key]:
                 self._pool.submit(self._evaluation(member, self._step, member_slice(policies, [member])))
-        while len(self._pool.pending) > self._options.evaluations_ahead * len(self._keys):
+        while len(self._pool.pending) > EVALUATIONS_AHEAD * len(self._keys):
             self._collect(None)
 
     def _collect(self, timeout: float | None) -> None:
@@ -260,7 +260,7 @@ class Trainer:
             if not self._alive.get(key, False):
                 continue
             if isinstance(result, EvaluationFailedError):
-                self._fail(key, result.task.step, f"its evaluation raised\n{result.text}")
+                self._fail(key, result.task.step, result.text)
             elif not all(map(math.isfinite, result.returns)):
                 self._fail(
                     key, result.step, f"its evaluation gave returns that are not finite: {result.returns}"
@@ -279,7 +279,7 @@ class Trainer:
         checkpoints.save(
             Checkpoint(
                 algorithm=self._task.algorithm,
-                source=source_hash(self._task.algorithm),
+                source=loaded_source(self._task.algorithm),
                 keys=tuple(self._keys),
                 step=self._step,
                 state=self._algorithm.training_state(),

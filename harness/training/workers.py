@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import traceback
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -14,15 +15,21 @@ from harness.processes import CONTEXT, deaf
 from harness.results.records import EvaluationRecord
 from harness.training.rollout import Evaluation
 
+# Signals by which a process ends itself: the simulator crashed, and would again
+_CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
 
-def _serve(connection: Connection) -> None:
+
+def _serve(connection: Connection, algorithms: Collection[str]) -> None:
     """Body of a worker: evaluate what comes until the parent is gone."""
     import torch
 
+    from algorithms import algorithm_class
     from harness import environments
     from harness.training.rollout import evaluate
 
     torch.set_num_threads(1)
+    for algorithm in algorithms:  # now, while the files are those that the parent has loaded
+        algorithm_class(algorithm)
     cache: dict[Any, list[Any]] = {}
     while True:
         try:
@@ -43,9 +50,9 @@ def _serve(connection: Connection) -> None:
 
 
 class _Worker:
-    def __init__(self) -> None:
+    def __init__(self, algorithms: Collection[str]) -> None:
         self.connection, theirs = CONTEXT.Pipe()
-        self.process = CONTEXT.Process(target=_serve, args=(theirs,), daemon=True)
+        self.process = CONTEXT.Process(target=_serve, args=(theirs, algorithms), daemon=True)
         with deaf():
             self.process.start()
         theirs.close()
@@ -62,7 +69,7 @@ class _Worker:
 
 
 class EvaluationFailedError(Exception):
-    """An evaluation raised; carries the run's key, the step and the worker's traceback."""
+    """An evaluation failed; carries what was evaluated and why it failed."""
 
     def __init__(self, task: Evaluation, text: str) -> None:
         super().__init__(text)
@@ -74,13 +81,16 @@ class EvaluationPool:
 
     Args:
         workers: number of processes.
+        algorithms: ids of those whose policies will be evaluated.
     """
 
     _ATTEMPTS = 3
 
-    def __init__(self, workers: int) -> None:
-        self._workers = [_Worker() for _ in range(workers)]
+    def __init__(self, workers: int, algorithms: Collection[str] = ()) -> None:
+        self._algorithms = tuple(algorithms)
+        self._workers = [_Worker(self._algorithms) for _ in range(workers)]
         self._queue: deque[tuple[Evaluation, int]] = deque()
+        self._crashed: list[EvaluationFailedError] = []
         self._attempt: dict[tuple[str, int], int] = {}
 
     def __enter__(self) -> EvaluationPool:
@@ -97,10 +107,15 @@ class EvaluationPool:
     @property
     def pending(self) -> list[Evaluation]:
         """Evaluations submitted and not yet returned by `results`."""
-        return [w.task for w in self._workers if w.task] + [task for task, _ in self._queue]
+        busy = [worker.task for worker in self._workers if worker.task]
+        return busy + [task for task, _ in self._queue] + [error.task for error in self._crashed]
 
     def results(self, timeout: float | None = 0.0) -> Iterator[EvaluationRecord | EvaluationFailedError]:
-        """Those that have come back; waits up to `timeout` seconds for the first (None: for ever)."""
+        """Those that have come back; waits up to `timeout` seconds for the first (None: for ever).
+
+        Raises:
+            HarnessError: a process was killed again and again over the same evaluation.
+        """
         busy = {w.connection: w for w in self._workers if w.task}
         for connection in wait(list(busy), timeout) if busy else ():
             worker = busy[connection]  # type: ignore[index]  # only our own connections were waited for
@@ -115,10 +130,12 @@ class EvaluationPool:
             self._attempt.pop((task.key, task.step), None)
             self._dispatch()
             yield (
-                EvaluationFailedError(task, error)
+                EvaluationFailedError(task, f"its evaluation raised\n{error}")
                 if error
                 else EvaluationRecord(task.key, task.step, *answer)
             )
+        crashed, self._crashed = self._crashed, []
+        yield from crashed
 
     def _dispatch(self) -> None:
         for worker in self._workers:
@@ -131,28 +148,37 @@ class EvaluationPool:
                     self._replace(worker)
 
     def _replace(self, worker: _Worker) -> None:
-        """A worker died (killed for memory, crashed in the simulator): put its task to a new one."""
+        """A worker died (killed for memory, crashed in the simulator): put its task to a new one.
+
+        A policy that crashes the simulator every time fails its run; a process that somebody kills every
+        time, as Linux does where memory is short, says nothing of the run.
+        """
         task = worker.task
         assert task is not None  # noqa: S101 - only busy workers are looked at
         attempt = self._attempt[task.key, task.step]
         worker.stop()
         exit_code = worker.process.exitcode
-        self._workers[self._workers.index(worker)] = _Worker()
-        if attempt == self._ATTEMPTS:
+        self._workers[self._workers.index(worker)] = _Worker(self._algorithms)
+        died = f"the evaluation process of {task.environment.id} died {attempt} times (exit code {exit_code})"
+        if attempt < self._ATTEMPTS:
+            self._queue.appendleft((task, attempt + 1))
+        elif -(exit_code or 0) in _CRASHES:
+            del self._attempt[task.key, task.step]
+            self._crashed.append(EvaluationFailedError(task, died))
+        else:
             raise HarnessError(
-                f"the evaluation process of {task.environment.id} died {attempt} times (last exit code "
-                f"{exit_code}); is there enough memory? Committed scores are kept: run the same command again"
+                f"{died}; is there enough memory? Committed scores are kept: run the same command again"
             )
-        self._queue.appendleft((task, attempt + 1))
         self._dispatch()
 
     def discard(self) -> None:
         """Forget everything queued or under way."""
         self._queue.clear()
+        self._crashed.clear()
         for index, worker in enumerate(self._workers):
             if worker.task:
                 worker.stop()
-                self._workers[index] = _Worker()
+                self._workers[index] = _Worker(self._algorithms)
 
     def close(self) -> None:
         """End the processes."""

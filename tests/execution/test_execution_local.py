@@ -15,6 +15,7 @@ from harness.execution.progress import Reporter
 from harness.planning.cells import resolve
 from harness.results.store import Store
 from harness.specs import Specs
+from harness.training import checkpoints
 
 PRESET = """
 id: tiny
@@ -244,7 +245,8 @@ def test_a_full_disk_ends_everything_and_keeps_what_was_committed(train, store, 
 def test_other_code_does_not_go_on_with_begun_runs(train, store, monkeypatch):
     asked = iter([False] * 151)
     assert train(store, stop=lambda: next(asked, True))[0].interrupted
-    monkeypatch.setattr(local, "source_hash", lambda _: "another")
+    now = local.provenance
+    monkeypatch.setattr(local, "provenance", lambda *a: now(*a) | {"algorithm_source": "another"})
     with pytest.raises(DataError, match=r"begun by other code of bc .*retry TABLE --restart"):
         train(store)
     assert set(statuses(store)) == {"interrupted", "queued"}
@@ -284,11 +286,34 @@ def test_a_retried_run_begins_anew_and_the_others_go_on(train, store, resumed):
     assert [key for key, on in resumed.items() if on] == begun[1:]
 
 
+def test_nothing_goes_on_from_an_attempt_that_was_given_up(train, store, resumed):
+    asked = iter([False] * 151)
+    train(store, stop=lambda: next(asked, True))
+    begun = [key for key, state in store.runs().items() if state.checkpoint]
+    store.claim(begun)
+    for key in begun:
+        store.fail(key, 150, "it raised")
+    store.retry(begun)
+
+    asked = iter([False] * 10)
+
+    def killed():
+        if next(asked, True):
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(KeyboardInterrupt):  # before the new attempt's first checkpoint
+        train(store, stop=killed)
+    resumed.clear()
+    assert train(store)[0].finished == 4
+    assert not any(resumed.values())
+
+
 def test_a_run_resumed_elsewhere_says_both(train, store, monkeypatch):
     asked = iter([False] * 151)
     train(store, stop=lambda: next(asked, True))
-    now = local.fingerprint
-    monkeypatch.setattr(local, "fingerprint", lambda *a, **k: now(*a, **k) | {"torch": "9.9"})
+    now = local.provenance
+    monkeypatch.setattr(local, "provenance", lambda *a: now(*a) | {"torch": "9.9"})
     assert train(store)[0].finished == 4
     states = store.runs().values()
     found = store.environments({state.environment_id for state in states})
@@ -384,8 +409,10 @@ def test_a_part_that_another_process_took_is_left_to_it(train, store, in_parts, 
 def test_a_run_lost_while_it_trains_ends_its_part_and_not_the_command(
     train, store, during_training, monkeypatch, tmp_path
 ):
+    """The checkpoint, which is the other process's by then, is not written."""
     monkeypatch.setattr(local, "LEASE_SECONDS", 0.04)
-    taken = []
+    taken, saved = [], []
+    monkeypatch.setattr(checkpoints, "save", lambda content, path: saved.append(content.keys))
     with Store.open(tmp_path / "r.db", owner="elsewhere:1:x.1", lease_seconds=0) as other:
 
         def take(keys):
@@ -394,6 +421,7 @@ def test_a_run_lost_while_it_trains_ends_its_part_and_not_the_command(
 
         during_training(take)
         outcome, said = train(store)
-    assert (outcome.finished, outcome.elsewhere, outcome.interrupted) == (2, 2, False)
+    assert (outcome.finished, outcome.elsewhere, outcome.interrupted) == (2, 1, False)
     assert "no longer holds 1 run(s)" in said
+    assert not any(taken[0] in keys for keys in saved)
     assert store.runs(taken)[taken[0]].owner == "elsewhere:1:x.1"

@@ -88,7 +88,8 @@ def test_captured_updates_do_what_eager_ones_do(whole, tmp_path, capture, monkey
 
 def test_a_training_that_goes_on_elsewhere_says_both(tmp_path, monkeypatch):
     assert not trainer(tmp_path, keys="a", epochs=2).train(stop=lambda: True)
-    monkeypatch.setattr(module, "device_name", lambda device: "Some GPU")
+    now = module.provenance
+    monkeypatch.setattr(module, "provenance", lambda *a: now(*a) | {"device": "Some GPU"})
     assert trainer(tmp_path, keys="a", epochs=2).train()
     found = json.loads((tmp_path / "run.json").read_text())["trained_with"]
     assert found["device"] == "cpu \u2192 Some GPU"

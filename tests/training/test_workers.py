@@ -13,7 +13,7 @@ import pytest
 from harness.errors import HarnessError
 from harness.training.population import build
 from harness.training.rollout import Evaluation
-from harness.training.workers import EvaluationPool
+from harness.training.workers import EvaluationFailedError, EvaluationPool
 
 
 @pytest.fixture
@@ -89,6 +89,21 @@ def test_a_worker_that_keeps_dying_is_an_error(evaluation):
 
     with EvaluationPool(1) as pool, pytest.raises(HarnessError, match="died 3 times"):
         kill_for_ever(pool)
+
+
+def test_a_policy_that_crashes_the_simulator_fails_its_run_and_no_other(evaluation):
+    with EvaluationPool(1) as pool:
+        pool.submit(evaluation)
+        pool.submit(replace(evaluation, key="b" * 64))
+        for _ in range(3):
+            os.kill(pool._workers[0].process.pid, signal.SIGSEGV)
+            found = list(pool.results(None))
+        [failed] = found
+        assert isinstance(failed, EvaluationFailedError)
+        assert failed.task is evaluation
+        assert "died 3 times (exit code -11)" in failed.text
+        [record] = collect(pool, 1)
+    assert record.key == "b" * 64
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path):
