@@ -14,7 +14,7 @@ from harness.analysis.leading import leading
 from harness.analysis.printed import CONVENTIONS, Printed
 from harness.analysis.scores import Evaluated, deviation, first_counted, run_score
 from harness.analysis.verdicts import Case, Estimate, VerdictKind, VerdictResult, average, estimate, verdicts
-from harness.results.records import BEGINNING, CHANGED, value_metric
+from harness.results.records import BEGINNING, CHANGED, commits, shortened, value_metric
 from harness.specs.published import SOURCES
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 Rounding = Literal["rounded", "cut off", "unknown"]
 TOTAL = "total"
-_SHOWN = 12  # characters of a fingerprint's value that a note shows
 
 
 @dataclass(frozen=True)
@@ -311,7 +310,7 @@ def compare(
     averages = _averages(table, measured, published, rounding, label)
     behind = {found.states[score.key].environment_id for item in measured.values() for score in item.scores}
     used = [found.fingerprints[i] for i in behind if i is not None]
-    commits = {commit for fingerprint in used for commit in _commits(fingerprint)}
+    known = {commit for fingerprint in used for commit in commits(fingerprint)}
     return Comparison(
         table=table,
         protocol=resolved.protocol,
@@ -334,7 +333,7 @@ def compare(
         total=averages.get(TOTAL),
         ddof=ddof,
         environments=len(used),
-        commits=tuple(sorted(commits)),
+        commits=tuple(sorted(known)),
         environment_notes=_environment_notes(resolved.cells),
         findings=tuple(
             finding
@@ -426,7 +425,7 @@ def _measure(
     if differing := _differing(known):
         notes.append(f"environments differ: {', '.join(differing)}")
     for fingerprint in known:
-        if moved := [f"{field} {value}" for field, value in fingerprint.items() if CHANGED in value]:
+        if moved := [f"{name} {shortened(value)}" for name, value in fingerprint.items() if CHANGED in value]:
             notes.append(f"environment changed while training: {', '.join(moved)}")
     if None in used and known:
         notes.append("environments differ: some are not recorded")
@@ -442,9 +441,7 @@ def _differing(fingerprints: Sequence[Mapping[str, str]]) -> list[str]:
     """The fields in which fingerprints differ, each with its values: ``torch 2.6/2.13``."""
     fields = dict.fromkeys(field for fingerprint in fingerprints for field in fingerprint)
     values = {
-        field: list(
-            dict.fromkeys(str(fingerprint.get(field, "none"))[:_SHOWN] for fingerprint in fingerprints)
-        )
+        field: list(dict.fromkeys(shortened(fingerprint.get(field, "none")) for fingerprint in fingerprints))
         for field in fields
         if len({fingerprint.get(field) for fingerprint in fingerprints}) > 1
     }
@@ -525,13 +522,6 @@ def _printed_average(
         return estimate(printed.mean, None, printed.n, printed.ddof, unrounded)
     derived = average(known)
     return Estimate(printed.mean, derived.variance, derived.df, derived.n, unrounded)
-
-
-def _commits(fingerprint: Mapping[str, str]) -> list[str]:
-    """The commits that a run trained at; 'changed' where the code was not as committed."""
-    commits = fingerprint["git_commit"].split(CHANGED) if "git_commit" in fingerprint else []
-    dirty = " (changed)" if "true" in fingerprint.get("git_dirty", "") else ""
-    return [f"{commit}{dirty}" for commit in commits]
 
 
 def _environment_notes(cells: Iterable[Cell]) -> tuple[str, ...]:

@@ -38,6 +38,11 @@ def path(dataset: Dataset, home: Path, identity: dict[str, Any]) -> Path:
     return home / "generated" / f"{dataset.id}-{digest[:12]}.hdf5"
 
 
+def row_bytes(dataset: Dataset) -> int:
+    """Bytes that a row takes at most: float32 observations (twice), actions and rewards, and two flags."""
+    return 4 * (2 * dataset.observation_size + dataset.action_size + 1) + 2
+
+
 def build(
     dataset: Dataset,
     source: GeneratedSource,
@@ -65,9 +70,7 @@ def build(
         if target.exists():
             card(dataset, home, identity)
             return target
-        # an estimate: float32 observations (twice), actions and rewards, and two flags
-        row = 4 * (2 * dataset.observation_size + dataset.action_size + 1) + 2
-        files.require_space(target, source.transitions * row + _SLACK)
+        files.require_space(target, source.transitions * row_bytes(dataset) + _SLACK)
         if source.version != VERSIONS[source.recipe]:
             raise DataError(
                 f"{dataset.id} asks for version {source.version} of the recipe {source.recipe!r}, "

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from harness import datasets
+from harness.datasets import generated
 from harness.planning.cells import Cell, ResolvedTable
 from harness.planning.dependencies import Waiting, all_keys, open_runs, waiting
 from harness.results.provenance import cpu_model
@@ -372,7 +373,6 @@ def _size(dataset: Dataset, lineage: Lineage) -> int:
         case D4RLSource(size=int(size)):
             return size
         case GeneratedSource(transitions=rows):
-            # float32 observations, actions, rewards and goals at most, and two flags, as they are written
-            return rows * (4 * (dataset.observation_size + dataset.action_size + 3) + 2)
+            return rows * generated.row_bytes(dataset)
         case _:
             return 0

@@ -16,6 +16,7 @@ from harness.analysis.incomparable import why_incomparable
 from harness.errors import DataError, HarnessError, IncompleteError
 from harness.reports import escaping, wording
 from harness.results import provenance, schema, transfer
+from harness.results.records import commits, shortened
 from harness.results.store import Store
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ _HEADER = (
     "| Date | Table | Commit | Trained at | Reason | Mean score, before -> after |\n"
     "| --- | --- | --- | --- | --- | --- |\n"
 )
-_SHOWN = 12  # characters of a commit
 
 
 @dataclass(frozen=True)
@@ -210,12 +210,8 @@ def _trained_at(measurements: Measurements) -> str:
         for score in item.scores
     }
     known = [measurements.fingerprints[number] for number in behind if number is not None]
-    commits = {
-        fingerprint.get("git_commit", "imported")[:_SHOWN]
-        + (" (uncommitted changes)" if fingerprint.get("git_dirty") == "true" else "")
-        for fingerprint in known
-    }
-    return ", ".join(sorted(commits)) or "not recorded"
+    found = {commit for fingerprint in known for commit in commits(fingerprint) or ["imported"]}
+    return ", ".join(sorted(map(shortened, found))) or "not recorded"
 
 
 def line(acceptance: Acceptance, trained_at: str) -> str:
@@ -233,7 +229,7 @@ def line(acceptance: Acceptance, trained_at: str) -> str:
     parts = (
         datetime.now(UTC).date().isoformat(),
         f"{acceptance.table}{reasons}",
-        acceptance.commit[:_SHOWN],
+        shortened(acceptance.commit),
         trained_at,
         acceptance.reason,
         moves,

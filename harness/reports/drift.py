@@ -18,6 +18,7 @@ from harness.analysis.verdicts import VerdictKind
 from harness.reports import escaping, wording
 from harness.reports.counting import count
 from harness.reports.data import finite
+from harness.results.records import shortened
 
 if TYPE_CHECKING:
     from harness.analysis.drift import Change, Drift, DriftCell
@@ -41,7 +42,6 @@ _STYLES = {
 }
 _OUTCOME_STYLES = {Outcome.PASSED: "green", Outcome.DRIFT: "bold red", Outcome.INCOMPLETE: "bold yellow"}
 _HEADERS = ("Row", "Column", "Baseline (n)", "Now (n)", "Difference", "Verdict", "p (adjusted)")
-_SHOWN = 12  # characters of a value of the provenance
 # what XML 1.0 cannot hold even as a reference
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -84,7 +84,7 @@ def changed(changes: Iterable[Change]) -> str:
     """``changed: torch 2.12 -> 2.13, …``, or nothing."""
 
     def side(values: Sequence[str]) -> str:
-        return "/".join(value[:_SHOWN] for value in values) or "none"
+        return "/".join(shortened(value) for value in values) or "none"
 
     listed = ", ".join(f"{item.field} {side(item.baseline)} -> {side(item.now)}" for item in changes)
     return f"changed: {listed}" if listed else ""

@@ -11,6 +11,7 @@ from harness.analysis.audit import HEADINGS
 from harness.analysis.scores import SCORE_RULES
 from harness.analysis.verdicts import LEGEND, VerdictKind
 from harness.reports.counting import count
+from harness.results.records import shortened
 
 if TYPE_CHECKING:
     from harness.analysis.comparison import ComparedCell, ComparedRow, Comparison
@@ -49,12 +50,6 @@ def reproduced(cell: ComparedCell, digits: int = 1) -> str:
 def published(cell: ComparedCell, digits: int = 1) -> str:
     """The paper's number, or an en dash."""
     return mean_std(cell.published.mean, cell.published.std, digits) if cell.published else number(None)
-
-
-def _short(commit: str) -> str:
-    """A commit's first twelve characters, and what is said of it."""
-    name, _, said = commit.partition(" ")
-    return f"{name[:12]} {said}".rstrip()
 
 
 def mark(cell: ComparedCell) -> str:
@@ -172,7 +167,7 @@ def notes(comparison: Comparison) -> tuple[Note, ...]:
     lines += [Note("Note", text) for text in comparison.footnotes]
     lines += _audit_notes(comparison)
     lines += [Note("Cells", text) for text in _cell_notes(comparison)]
-    commits = ", ".join(map(_short, comparison.commits)) or "none recorded"
+    commits = ", ".join(map(shortened, comparison.commits)) or "none recorded"
     lines.append(
         Note("Provenance", f"environment fingerprints: {comparison.environments}; git commits: {commits}")
     )

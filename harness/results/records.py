@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,18 @@ _READ = "hyperparameter."
 
 #: Joins a fingerprint's values where a run was begun under one and went on under another.
 CHANGED = " → "
+
+
+def commits(fingerprint: Mapping[str, str]) -> list[str]:
+    """The git commits that a run trained at; 'changed' where the code was not as committed."""
+    known = fingerprint["git_commit"].split(CHANGED) if "git_commit" in fingerprint else []
+    dirty = " (changed)" if "true" in fingerprint.get("git_dirty", "") else ""
+    return [f"{commit}{dirty}" for commit in known]
+
+
+def shortened(value: str) -> str:
+    """A fingerprint's value as people read it: commits and hashes by their first twelve characters."""
+    return re.sub(r"\b([0-9a-f]{12})[0-9a-f]+\b", r"\1", value)
 
 
 def canonical(value: Any) -> str:

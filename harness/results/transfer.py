@@ -61,7 +61,7 @@ __all__ = [
     "read_scores_csv",
 ]
 
-# A run's state comes from the side that got further.
+# A run's state comes from the side that got further, see `_further`.
 _RANK = {QUEUED: 0, INTERRUPTED: 1, RUNNING: 1, FAILED: 2, FINISHED: 3}
 
 
@@ -174,9 +174,17 @@ def merge(into: Store, other: str | Path, keys: Iterable[str] | None = None) -> 
 def _adds(run: RunState, mine: RunState, ours: Sequence[Evaluation], theirs: Sequence[Evaluation]) -> bool:
     """Whether the other database got further with a run, or evaluated it at other steps."""
     known = {evaluation.step for evaluation in ours}
-    return _RANK[run.status] > _RANK[mine.status] or any(
-        evaluation.step not in known for evaluation in theirs
-    )
+    return _further(run, mine) or any(evaluation.step not in known for evaluation in theirs)
+
+
+def _further(one: RunState, other: RunState) -> bool:
+    """Whether a run's state on one side is to replace the other's.
+
+    That of a failure does not replace work that got beyond the step at which it failed.
+    """
+    if one.status == FAILED and other.status in (INTERRUPTED, RUNNING):
+        return (other.step or 0) <= (one.failed_step or 0)
+    return _RANK[one.status] > _RANK[other.status]
 
 
 def _same(one: Store, other: Store) -> bool:
@@ -273,7 +281,7 @@ def _copy_run(
         ids = run_ids(write, [run.key])
         if anew:
             write.execute(delete(MetricRow).where(MetricRow.run_id == ids[run.key]))
-        if mine is None or anew or _RANK[run.status] > _RANK[mine.status]:
+        if mine is None or anew or _further(run, mine):
             environment = None
             if run.environment_id is not None:
                 environment = insert_environment(

@@ -198,6 +198,7 @@ def test_differing_environments_are_named(world):
     world.finish("d1", 3, 700.0, environment_id=2)
     assert world.cell().notes == ("environments differ: torch 2.13/2.6, cuda none/13",)
     assert world.cell("d2").notes == ()
+
     comparison = world.compare()
     assert (comparison.environments, comparison.commits) == (2, ("c" * 40,))
 
@@ -213,6 +214,16 @@ def test_differing_environments_are_named(world):
 def test_a_published_number_that_is_not_the_authors_own_is_marked(world, source, notes):
     world.print("d1", "a", 70.0, 1.0, source)
     assert world.cell().notes == notes
+
+
+def test_only_hashes_are_shortened_where_environments_differ(world):
+    world.fingerprints[1] = {"cpu": "Intel(R) Xeon(R) 8259CL", "git_commit": "a" * 40}
+    world.fingerprints[2] = {"cpu": "Intel(R) Xeon(R) 8275CL", "git_commit": "b" * 40}
+    world.finish("d1", 3, 700.0, environment_id=2)
+    assert world.cell().notes == (
+        "environments differ: cpu Intel(R) Xeon(R) 8259CL/Intel(R) Xeon(R) 8275CL, "
+        f"git_commit {'a' * 12}/{'b' * 12}",
+    )
 
 
 def test_no_implementation_keeps_the_published_number(world):

@@ -84,7 +84,7 @@ def test_drift_that_fails_in_every_format(cli, databases):
     assert root.get("skipped") == "2"  # the cells, which are worse and not gated
     assert "<script>" not in Path("d.xml").read_text()
     [first, *_] = root.iter("failure")
-    assert "torch <script>aler -> 2.12" in first.get("message")
+    assert "torch <script>alert(1)</script> -> 2.12" in first.get("message")
     markdown = Path("d.md").read_text()
     assert "<script>" not in markdown
     assert "&lt;script&gt;" in markdown

@@ -186,6 +186,15 @@ def test_too_little_space_is_said_before_the_work(maze, home, monkeypatch):
         datasets.build(maze(), "generated", home)
 
 
+@pytest.mark.parametrize("kind", ["maze", "random_hopper"])
+def test_a_file_takes_what_is_planned_for_it(kind, request, home):
+    spec = request.getfixturevalue(kind)
+    spec = spec() if callable(spec) else spec
+    size = datasets.build(spec, "generated", home).stat().st_size
+    planned = spec.generated.transitions * generated.row_bytes(spec)
+    assert 0.5 * planned < size < planned + generated._SLACK
+
+
 def test_a_version_that_this_harness_does_not_make(maze, home):
     with pytest.raises(DataError, match=r"asks for version 2 .* makes version 1"):
         datasets.build(maze(version=2), "generated", home)

@@ -148,6 +148,17 @@ def test_another_value_read_is_a_conflict(store, other, begun, ours, end, theirs
     assert content(store) == before
 
 
+@pytest.mark.parametrize(
+    ("ours", "after"),
+    [([2], "failed"), ([2, 5], "interrupted")],  # the other side failed at step 3
+)
+def test_a_failure_there_does_not_end_a_run_that_got_further_here(store, other, begun, ours, after):
+    key = begun(store, 0.5, ours, Store.release)
+    begun(other, 0.5, [2], fail)
+    transfer.merge(store, other.location.path)
+    assert store.runs()[key].status == after
+
+
 @pytest.mark.parametrize("scores", [[5], []])
 def test_a_begun_run_there_takes_nothing_from_ours(store, other, begun, scores):
     key = begun(store, 0.5, scores)
