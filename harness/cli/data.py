@@ -99,9 +99,14 @@ def build(
         ),
     ] = None,
     minari: Annotated[
-        bool,
-        typer.Option("--minari", help="Also write each as a dataset of Minari's, named harness/DATASET."),
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--minari/--no-minari",
+            help="Also write each as a dataset of Minari's, named harness/DATASET; default: yes, unless "
+            "--transitions is given.",
+            show_default=False,
+        ),
+    ] = None,
     device: Device = "auto",
     data_home: DataHome = None,
     lineage: Annotated[Literal["generated"], typer.Option("--data", "--lineage", hidden=True)] = "generated",
@@ -116,7 +121,7 @@ def build(
 
     chosen = [sized(dataset, transitions) for dataset in _chosen(ctx, names)]
     _obtain(chosen, lineage, data_home, trained, device)
-    for dataset in chosen if minari else ():
+    for dataset in chosen if (transitions is None if minari is None else minari) else ():
         out(str(datasets.export_to_minari(dataset, f"harness/{dataset.id}", data_home)))
 
 

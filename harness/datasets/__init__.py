@@ -140,6 +140,7 @@ def build(
     home: Path | None = None,
     progress: Callable[[int], None] = lambda done: None,
     train: Callable[[], generated.Trained] | None = None,
+    waiting: Callable[[], None] = lambda: None,
 ) -> Path:
     """Make a generated dataset and its card, unless they are there.
 
@@ -149,6 +150,7 @@ def build(
         home: The data folder; None: `default_home`.
         progress: Called with the number of rows made so far, by recipes that take long.
         train: Makes the rows of the recipe 'sac-replay', which needs training; no other needs it.
+        waiting: Called before waiting for another process that makes the same data.
 
     Returns:
         Where the data lie.
@@ -159,7 +161,7 @@ def build(
     match _source(dataset, lineage):
         case GeneratedSource() as source:
             name = identity(dataset, lineage)
-            return generated.build(dataset, source, home or default_home(), name, progress, train)
+            return generated.build(dataset, source, home or default_home(), name, progress, train, waiting)
         case _:
             raise DataError(
                 f"{dataset.id} ({lineage}) is not made here: run `harness data pull {dataset.id}`"
@@ -176,7 +178,9 @@ def card(dataset: Dataset, home: Path | None = None) -> dict[str, Any]:
 
 
 def export_to_minari(dataset: Dataset, name: str, home: Path | None = None) -> Path:
-    """Write a generated dataset that is on this machine as a dataset of Minari's, without a network.
+    """Write a generated dataset that is on this machine as a dataset of Minari's, unless it is one already.
+
+    Takes no network.
 
     Args:
         dataset: The spec as it is used.
@@ -187,10 +191,10 @@ def export_to_minari(dataset: Dataset, name: str, home: Path | None = None) -> P
         Minari's folder.
 
     Raises:
-        DataError: The dataset is not here or damaged, or Minari has one of that name or refuses the name.
+        DataError: The dataset is not here or damaged, or Minari has another of that name or refuses the name.
     """
-    rows, _ = generated.read(dataset, home or default_home(), identity(dataset, "generated"))
-    return minari.export(dataset, rows, name)
+    rows, content_hash = generated.read(dataset, home or default_home(), identity(dataset, "generated"))
+    return minari.export(dataset, rows, content_hash, name)
 
 
 def missing_message(missing: Sequence[tuple[Dataset, Lineage]], home: Path | None = None) -> str:
@@ -207,11 +211,17 @@ def missing_message(missing: Sequence[tuple[Dataset, Lineage]], home: Path | Non
         for dataset, lineage in missing
     ]
     lines.append("What to do:")
-    for lineage in dict.fromkeys(lineage for _, lineage in missing):
-        verb = "build" if lineage == "generated" else "pull"
-        option = " --data minari" if lineage == "minari" else ""
-        names = " ".join(dataset.id for dataset, other in missing if other == lineage)
-        lines.append(f"  harness data {verb} {names}{option}")
+    commands: dict[str, list[str]] = {}  # how each is had -> of which datasets
+    for dataset, lineage in missing:
+        match dataset.source(lineage):
+            case GeneratedSource(transitions=rows):
+                command = f"build {{}} --transitions {rows}"
+            case MinariSource():
+                command = "pull {} --data minari"
+            case _:
+                command = "pull {}"
+        commands.setdefault(command, []).append(dataset.id)
+    lines += [f"  harness data {command.format(' '.join(ids))}" for command, ids in commands.items()]
     if any(lineage == "d4rl" for _, lineage in missing):
         lines.append("  or set HARNESS_D4RL_MIRROR to a URL or folder with D4RL's files and pull from there")
         lines.append("  or put the files where was looked; D4RL_DATASET_DIR may name a folder that has them")

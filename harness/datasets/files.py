@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,14 @@ def home() -> Path:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Hold the right to write ``path``; another process that wants it waits.
 
     The lock is the operating system's, so it ends with the process however that ends.
+
+    Args:
+        path: The file.
+        waiting: Called before waiting for another process, if one holds it.
 
     Raises:
         DataError: The folder cannot be made or written.
@@ -40,7 +44,11 @@ def locked(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = (path.parent / f".{path.name}.lock").open("a")
     with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(lock, fcntl.LOCK_EX)
         # what a killed holder of the lock left; other files' temporaries have no digit after the name
         for stale in path.parent.glob(f".{glob.escape(path.name)}.[0-9]*.tmp"):
             stale.unlink(missing_ok=True)
@@ -114,7 +122,8 @@ def _full(path: Path, needed: int | None) -> DataError:
     free = shutil.disk_usage(path.parent).free
     return DataError(
         f"no space left to write {path}{wanted} ({free:,} are free); "
-        "make room or set HARNESS_DATA to a folder on a larger disk, then run the same command again"
+        "make room, or name a folder on a larger disk (HARNESS_DATA is the data's), then run the same command "
+        "again"
     )
 
 

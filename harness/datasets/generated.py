@@ -50,6 +50,7 @@ def build(
     identity: dict[str, Any],
     progress: Progress = lambda done: None,
     train: Callable[[], Trained] | None = None,
+    waiting: Callable[[], None] = lambda: None,
 ) -> Path:
     """Make the dataset and its card, unless they are there.
 
@@ -60,13 +61,14 @@ def build(
         identity: `Dataset.identity`.
         progress: Called with the number of rows made so far.
         train: Makes the rows of a recipe that needs training; no other needs it.
+        waiting: Called before waiting for another process that makes the same file.
 
     Raises:
         DataError: There is no such recipe or version, or the file cannot be written.
         HarnessError: The environment cannot be made.
     """
     target = path(dataset, home, identity)
-    with files.locked(target):
+    with files.locked(target, waiting):
         if target.exists():
             card(dataset, home, identity)
             return target
@@ -103,7 +105,7 @@ def load(
     short = len(rows["rewards"]) != source.transitions and source.recipe != "stitched"
     if short or len(rows["rewards"]) > source.transitions:
         raise DataError(
-            f"{place} has {len(rows['rewards']):,} rows, not {source.transitions:,}; {_again(dataset)}"
+            f"{place} has {len(rows['rewards']):,} rows, not {source.transitions:,}; {_again(dataset, home)}"
         )
     return transitions(qlearning(rows, None), dataset, identity, str(place))
 
@@ -123,17 +125,16 @@ def read(dataset: Dataset, home: Path, identity: dict[str, Any]) -> tuple[Rows, 
     with h5py.File(place, "r") as file:
         recorded, content_hash = file.attrs.get("identity"), file.attrs.get("content_hash")
     if recorded != (wanted := canonical(identity)):
-        raise DataError(f"{place} was made for {recorded}, not for {wanted}; {_again(dataset)}")
+        raise DataError(f"{place} was made for {recorded}, not for {wanted}; {_again(dataset, home)}")
     if content_hash != (found := hash_arrays(rows)):
         raise DataError(
-            f"{place} was changed: its rows hash to {found}, but were {content_hash}; {_again(dataset)}"
+            f"{place} was changed: its rows hash to {found}, but were {content_hash}; {_again(dataset, home)}"
         )
     described = cards.read(place)
     if described is not None and described.get("content_hash") != found:
         raise DataError(
             f"{cards.path(place)} describes other content than {place.name} has: "
-            f"{described.get('content_hash')}, not {found}; remove both and run "
-            f"`harness data build {dataset.id}`"
+            f"{described.get('content_hash')}, not {found}; remove both and run {_build(dataset, home)}"
         )
     return rows, found
 
@@ -157,15 +158,22 @@ def card(dataset: Dataset, home: Path, identity: dict[str, Any]) -> dict[str, An
     return found | {"d4rl": cards.d4rl(dataset)}
 
 
-def _again(dataset: Dataset) -> str:
-    return f"remove the file and run `harness data build {dataset.id}`"
+def _build(dataset: Dataset, home: Path) -> str:
+    """The command that makes this very dataset, whatever number of rows its spec names."""
+    rows = f" --transitions {dataset.generated.transitions}" if dataset.generated else ""
+    folder = f" --data-home {home}" if home != files.home() else ""
+    return f"`harness data build {dataset.id}{rows}{folder}`"
+
+
+def _again(dataset: Dataset, home: Path) -> str:
+    return f"remove the file and run {_build(dataset, home)}"
 
 
 def missing(dataset: Dataset, home: Path, identity: dict[str, Any]) -> str:
     """What to say when the file is not there."""
     return (
         f"{dataset.id} (generated) is missing: looked at {path(dataset, home, identity)}; "
-        f"run `harness data build {dataset.id}`"
+        f"run {_build(dataset, home)}"
     )
 
 
@@ -266,6 +274,8 @@ def stitched(
         DataError: As `policy_rollout`.
     """
     half = source.transitions // 2
+    if not half:
+        raise DataError(f"{dataset.id} takes at least 2 rows: it is stitched from two datasets")
     first = _rolled_out(dataset, source.policies[0], half, source.seed, home, progress)
     rest = source.transitions - half
     second = _rolled_out(
@@ -295,7 +305,7 @@ def _rolled_out(
 
 
 def _untrained(dataset: Dataset, source: GeneratedSource, home: Path, progress: Progress) -> Rows:
-    raise DataError(f"{dataset.id} (generated) needs training: run `harness data build {dataset.id}`")
+    raise DataError(f"{dataset.id} (generated) needs training: run {_build(dataset, home)}")
 
 
 #: Recipe -> version, raised by any change that changes the data.

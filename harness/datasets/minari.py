@@ -96,7 +96,7 @@ def load(dataset: Dataset, source: MinariSource, identity: dict[str, Any]) -> Tr
     return transitions(arrays, dataset, identity, where)
 
 
-def export(dataset: Dataset, rows: Arrays, name: str) -> Path:
+def export(dataset: Dataset, rows: Arrays, content_hash: str, name: str) -> Path:
     """Write rows in D4RL's layout as a dataset of Minari's, in Minari's own folder.
 
     Rows up to a terminal or a cut become an episode; open rows at the end become a truncated one.
@@ -107,13 +107,14 @@ def export(dataset: Dataset, rows: Arrays, name: str) -> Path:
     Args:
         dataset: Its spec, with an environment.
         rows: D4RL's fields.
+        content_hash: Of the rows; where Minari has these very rows by that name, nothing is written.
         name: The id in Minari.
 
     Returns:
         Minari's folder for it.
 
     Raises:
-        DataError: Minari has one of that name, or the name, the disk or Minari does not allow it.
+        DataError: Minari has another one of that name, or the name, the disk or Minari does not allow it.
     """
     import gymnasium
     import minari
@@ -125,8 +126,16 @@ def export(dataset: Dataset, rows: Arrays, name: str) -> Path:
         namespace = parse_dataset_id(name)[0]
     except (ValueError, TypeError) as error:  # without a version it is a TypeError
         raise DataError(f"{name!r} is no id that Minari takes; write it as harness/{dataset.id}") from error
+    description = (
+        f"{dataset.id}, made by harness: {dataset.identity('generated')}; content hash {content_hash}"
+    )
     if target.exists():
-        raise DataError(f"Minari has a dataset {name!r} already, at {target}; remove it or choose another id")
+        if (files.read_json(target / "data" / "metadata.json") or {}).get("description") == description:
+            return target
+        raise DataError(
+            f"Minari has another dataset {name!r} already, at {target}; remove it, or choose another id: "
+            f"`harness data export-minari {dataset.id} --id ID`"
+        )
     box = gymnasium.spaces.Box
     environment = dataset.environment
     own = environment is None or environment.id.startswith("harness/")
@@ -145,7 +154,7 @@ def export(dataset: Dataset, rows: Arrays, name: str) -> Path:
                 algorithm_name=None if dataset.generated is None else dataset.generated.recipe,
                 ref_min_score=dataset.reference.minimum,
                 ref_max_score=dataset.reference.maximum,
-                description=f"{dataset.id}, made by harness: {dataset.identity('generated')}",
+                description=description,
             )
             (Path(temporary) / name).rename(target)
         if namespace is not None and namespace not in list_local_namespaces():

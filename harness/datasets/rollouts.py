@@ -80,7 +80,7 @@ class Actors:
         terminal = np.zeros(count, bool)
         for i, env in enumerate(self._envs):
             random = _random(self._policy, seed, first + i)
-            seen[i, 0] = env.reset(seed=int(random.integers(2**31)))[0]
+            seen[i, 0] = env.reset(seed=_start(random))[0]
             if noisy:
                 noise[i] = random.standard_normal((self._limit, actions))
         running = np.arange(count)
@@ -175,12 +175,28 @@ def evaluate(policy: Policy, environment: Environment, episodes: int, seed: int)
     Raises:
         HarnessError: The environment cannot be made.
     """
-    with Actors(policy, environment, episodes) as actors:
-        stochastic, deterministic = (
-            tuple(float(rows["rewards"].sum(dtype=np.float64)) for rows in actors.roll_out(seed, 0, noisy))
-            for noisy in (True, False)
-        )
+    stochastic, deterministic = (
+        returns(policy, environment, episodes, seed, noisy=noisy) for noisy in (True, False)
+    )
     return Returns(stochastic=stochastic, deterministic=deterministic)
+
+
+def returns(
+    policy: Policy, environment: Environment, episodes: int, seed: int, *, noisy: bool
+) -> tuple[float, ...]:
+    """One kind of those that `evaluate` gives."""
+    with Actors(policy, environment, episodes) as actors:
+        rolled = actors.roll_out(seed, 0, noisy)
+    return tuple(float(rows["rewards"].sum(dtype=np.float64)) for rows in rolled)
+
+
+def starts(policy: Policy, seed: int, episodes: int) -> list[int]:
+    """With what the first episodes' environments are reset."""
+    return [_start(_random(policy, seed, episode)) for episode in range(episodes)]
+
+
+def _start(random: np.random.Generator) -> int:
+    return int(random.integers(2**31))
 
 
 def _random(policy: Policy, seed: int, episode: int) -> np.random.Generator:

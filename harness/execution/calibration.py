@@ -10,9 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from harness import environments
 from harness.datasets import policies, rollouts
+from harness.datasets.policies import Policy
 from harness.errors import HarnessError
 from harness.execution.doctor import Finding
+from harness.specs import Environment
+from harness.training.rollout import roll_out
 
 TOLERANCE = 1e-6
 """Relative difference of two returns that count as the same. A return is the sum of up to 1000 rewards, each
@@ -25,6 +29,9 @@ ALPHA = 0.01
 
 def calibrate(home: Path) -> Iterator[Finding]:
     """Evaluate every policy here as its card says and compare the returns with the card's.
+
+    Drawn actions go through the rollouts that make datasets, the others through those that score runs, so a
+    change of either is seen.
 
     Args:
         home: data folder, which may hold policies beside the shipped ones.
@@ -43,11 +50,14 @@ def _compare(place: Path, alpha: float) -> Finding:
     card = policies.card(place)
     recorded, subject = card.recorded, f"calibration {card.id}"
     before = recorded.returns
-    episodes = max(len(before.stochastic), len(before.deterministic))
-    after = rollouts.evaluate(policies.read(place), card.environment, episodes, recorded.seed)
+    policy, seed = policies.read(place), recorded.seed
+    drawn = rollouts.returns(policy, card.environment, len(before.stochastic), seed, noisy=True)
     kinds = {
-        "stochastic": (before.stochastic, after.stochastic[: len(before.stochastic)]),
-        "deterministic": (before.deterministic, after.deterministic[: len(before.deterministic)]),
+        "stochastic": (before.stochastic, drawn),
+        "deterministic": (
+            before.deterministic,
+            _scored(policy, card.environment, len(before.deterministic), seed),
+        ),
     }
     means = ", ".join(
         f"{name} {np.mean(new):.1f} (recorded {np.mean(old):.1f})" for name, (old, new) in kinds.items()
@@ -77,6 +87,15 @@ def _compare(place: Path, alpha: float) -> Finding:
         f"other digits, no shift shown: {text}; Welch's p = {p:.2g}",
         "the same versions should give the same returns: another library or thread count may be in use",
     )
+
+
+def _scored(policy: Policy, environment: Environment, episodes: int, seed: int) -> tuple[float, ...]:
+    """Returns without the policy's noise, of episodes rolled out as those behind scores are."""
+    envs = [environments.make(environment) for _ in range(episodes)]
+    found, _ = roll_out(policy.act, envs, rollouts.starts(policy, seed, episodes))
+    for env in envs:
+        env.close()
+    return tuple(found)
 
 
 def welch(one: tuple[float, ...], other: tuple[float, ...]) -> float:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from harness import datasets
 from harness.datasets.generated import Trained
-from harness.errors import DataError
+from harness.errors import DataError, StoppedError
 from harness.execution.progress import Reporter
 from harness.specs import Dataset, Lineage
 
 
 def prepare(
-    wanted: Iterable[Dataset], lineage: Lineage, home: Path | None, reporter: Reporter, device: str = "cpu"
+    wanted: Iterable[Dataset],
+    lineage: Lineage,
+    home: Path | None,
+    reporter: Reporter,
+    device: str = "cpu",
+    stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Build what can be built and download what can be downloaded.
 
@@ -23,15 +28,17 @@ def prepare(
         home: data folder, None for the default.
         reporter: progress for the user.
         device: 'auto', 'cpu' or 'cuda', for data that take a training.
+        stop: asked while data are made or fetched.
 
     Raises:
         DataError: some cannot be had; one message names all that are missing.
+        StoppedError: `stop` said so; what is there stays.
     """
     missing = [dataset for dataset in wanted if not datasets.available(dataset, lineage, home)]
     reasons: list[str] = []
     for dataset in missing:
         try:
-            obtain(dataset, lineage, home, reporter, device=device)
+            obtain(dataset, lineage, home, reporter, device=device, stop=stop)
         except DataError as error:
             reasons.append(str(error))
             if lineage != "generated":
@@ -51,6 +58,7 @@ def obtain(
     reporter: Reporter,
     trained: Path | None = None,
     device: str = "cpu",
+    stop: Callable[[], bool] = lambda: False,
 ) -> Path:
     """Build or download one dataset, with a bar.
 
@@ -61,18 +69,21 @@ def obtain(
         reporter: progress for the user.
         trained: an online training whose transitions a replay dataset is to take; None trains it here.
         device: 'auto', 'cpu' or 'cuda', for data that take a training.
+        stop: asked between whatever parts the work has.
 
     Raises:
         DataError: it cannot be had.
-        StoppedError: a build that can go on later was interrupted.
+        StoppedError: a training was interrupted and can go on later, or `stop` said so.
     """
+    _heed(stop, dataset)
     if lineage == "generated":
-        return _build(dataset, home, reporter, trained, device)
+        return _build(dataset, home, reporter, trained, device, stop)
     reporter.message(f"downloading {dataset.id} ({lineage})")
     bar = None
 
     def progress(done: int, total: int | None) -> None:
         nonlocal bar
+        _heed(stop, dataset)
         if bar is None:
             bar = reporter.bar(dataset.id, total or 0, 0, "bytes")
         bar.advance(done)
@@ -80,10 +91,24 @@ def obtain(
     return datasets.pull(dataset, lineage, home, progress=progress)
 
 
+def _heed(stop: Callable[[], bool], dataset: Dataset) -> None:
+    if stop():
+        raise StoppedError(f"stopped before {dataset.id} was there; the same command goes on with it")
+
+
 def _build(
-    dataset: Dataset, home: Path | None, reporter: Reporter, trained: Path | None, device: str
+    dataset: Dataset,
+    home: Path | None,
+    reporter: Reporter,
+    trained: Path | None,
+    device: str,
+    stop: Callable[[], bool],
 ) -> Path:
     reporter.message(f"building {dataset.id} (generated data)")
+
+    def waiting() -> None:
+        reporter.message(f"another process makes {dataset.id}: waiting for it")
+
     source = dataset.generated
     if source is not None and source.recipe == "sac-replay":
 
@@ -92,13 +117,14 @@ def _build(
 
             return replay(dataset, source, home or datasets.default_home(), reporter, trained, device)
 
-        return datasets.build(dataset, "generated", home, train=train)
+        return datasets.build(dataset, "generated", home, train=train, waiting=waiting)
     bar = None
 
     def progress(done: int) -> None:
         nonlocal bar
+        _heed(stop, dataset)
         if bar is None:
             bar = reporter.bar(dataset.id, source.transitions if source else 0, 0, "rows")
         bar.advance(done)
 
-    return datasets.build(dataset, "generated", home, progress)
+    return datasets.build(dataset, "generated", home, progress, waiting=waiting)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from algorithms import Sizes, source_hash
+from algorithms import Sizes
 from harness.datasets import files
 from harness.datasets.generated import Trained
 from harness.errors import DataError, StoppedError
@@ -17,7 +17,14 @@ from harness.execution.progress import Reporter
 from harness.results.records import canonical
 from harness.specs import Dataset, GeneratedSource, Specs
 from harness.training.ladder import learner, mean_return, read_training, settings_hash
-from harness.training.online import EPOCH, Learner, OnlineTrainer, replay_rows, seconds_per_epoch
+from harness.training.online import (
+    EPOCH,
+    Learner,
+    OnlineTrainer,
+    check_training,
+    replay_rows,
+    seconds_per_epoch,
+)
 
 
 def replay(
@@ -57,7 +64,7 @@ def replay(
         )
     folder = trained or home / "online" / f"{dataset.id.partition('-')[0]}-{source.seed}-{_digest(who)[:12]}"
     if trained is None:
-        with files.locked(folder / "checkpoint.pt"):
+        with files.locked(folder / "checkpoint.pt", lambda: _wait(folder, reporter)):
             _train([who], folder, -(-source.transitions // EPOCH), dataset.id, reporter, device)
     rows = replay_rows(folder, who.key, sizes)
     if rows is None or len(rows["rewards"]) < source.transitions:
@@ -109,8 +116,12 @@ def train(
     name = ", ".join(each.environment.id for each in learners)
     # the first epoch gathers and does not update
     epochs = -(-updates // EPOCH) + 1
-    with files.locked(folder / "checkpoint.pt"):
+    with files.locked(folder / "checkpoint.pt", lambda: _wait(folder, reporter)):
         _train(learners, folder, epochs, name, reporter, device)
+
+
+def _wait(folder: Path, reporter: Reporter) -> None:
+    reporter.message(f"another process trains in {folder}: waiting for it")
 
 
 def _train(
@@ -123,6 +134,7 @@ def _train(
 ) -> None:
     """Train to so many epochs, unless that was done."""
     checkpoint = folder / "checkpoint.pt"
+    check_training(folder, learners)
     rows = [replay_rows(folder, each.key, each.sizes) for each in learners]
     done = min(0 if each is None else len(each["rewards"]) // EPOCH for each in rows)
     del rows
@@ -134,35 +146,42 @@ def _train(
     there = checkpoint.stat().st_size if checkpoint.exists() else 0
     files.require_space(checkpoint, 2 * len(learners) * epochs * EPOCH * row - there)
     left = epochs - done
-    hours = left * seconds_per_epoch(learners, device) / 3600
-    reporter.message(
-        f"{name}: SAC has {left:,} of {epochs:,} epochs to train, about {hours:.1f} h here (a few updates "
-        f"were timed). Ctrl-C saves after the epoch under way, and the same command goes on from there."
-    )
-    trainer = OnlineTrainer(learners, folder, epochs=epochs, workers=len(learners), device=device)
-    bar = reporter.bar(name, epochs, done, "epochs")
+    try:
+        hours = left * seconds_per_epoch(learners, device) / 3600
+        reporter.message(
+            f"{name}: SAC has {left:,} of {epochs:,} epochs to train, about {hours:.1f} h here (a few "
+            "updates were timed). Ctrl-C saves after the epoch under way, and the same command goes on from "
+            "there."
+        )
+        trainer = OnlineTrainer(learners, folder, epochs=epochs, workers=len(learners), device=device)
+        bar = reporter.bar(name, epochs, done, "epochs")
 
-    def report(epoch: int) -> None:
-        bar.scores({key: mean_return(scores[-1]) for key, scores in trainer.history.items() if scores})
-        bar.advance(epoch)
+        def report(epoch: int) -> None:
+            bar.scores({key: mean_return(scores[-1]) for key, scores in trainer.history.items() if scores})
+            bar.advance(epoch)
 
-    asked = "stopping after this epoch; the work is saved (again: stop at once)"
-    with Interrupt(lambda: reporter.message(asked)) as stop:
-        finished = trainer.train(report, stop)
+        asked = "stopping after this epoch; the work is saved (again: stop at once)"
+        with Interrupt(lambda: reporter.message(asked)) as stop:
+            finished = trainer.train(report, stop)
+    except RuntimeError as error:
+        if not devices.out_of_memory(error):
+            raise
+        raise DataError(
+            f"{name}: more than the GPU's memory holds: {error}; what was saved is kept, and --device cpu "
+            "goes on from there"
+        ) from error
     bar.done()
-    if not finished:
+    if stop():  # in the last epoch, too: what comes after the training was not asked for any more
+        state = "is trained to the end" if finished else "is not finished"
         raise StoppedError(
-            f"{name} is not finished; what was done is kept in {folder}, and the same command goes on "
-            "from there"
+            f"{name} {state}; what was done is kept in {folder}, and the same command goes on from there"
         )
 
 
 def _origin(folder: Path, who: Learner, transitions: int) -> dict[str, Any]:
     """What a card says of the training behind replay data; a training of another kind is refused."""
     run, history = read_training(folder)
-    if other := [
-        name for name, value in who.description.items() if run["learners"][who.key].get(name) != value
-    ]:
+    if other := who.differences(run["learners"][who.key]):
         raise DataError(
             f"{folder} trained {who.key} with other {' and '.join(other)} than the specs say now; "
             "take another training"
@@ -175,12 +194,11 @@ def _origin(folder: Path, who: Learner, transitions: int) -> dict[str, Any]:
 
 
 def _digest(who: Learner) -> str:
-    """Names a training: what it learns from and how, and with which code."""
+    """Names a training: what it learns from and how."""
     content = {
         "key": who.key,
         "hyperparameters": dict(who.hyperparameters),
         "environment": who.environment.id,
         "max_episode_steps": who.environment.max_episode_steps,
-        "source": source_hash(who.algorithm),
     }
     return hashlib.sha256(canonical(content).encode()).hexdigest()

@@ -144,6 +144,7 @@ def train_missing(
     Raises:
         SpecError: the specs are wrong or do not fit the code; nothing is trained.
         DataError: datasets are missing and cannot be had; names all of them.
+        StoppedError: `stop` said so while data were made or fetched.
     """
     todo = missing_runs(resolved, store)
     counts: Counter[str] = Counter()
@@ -156,6 +157,7 @@ def train_missing(
         settings.home,
         reporter,
         settings.device,
+        stop,
     )
     store.register(run.record for run in todo)
     algorithms = {run.cell.column.algorithm for run in todo}

@@ -77,9 +77,10 @@ def choose(scores: Sequence[Scored]) -> list[Rung]:
             f"and {mean_return(scores[0]):.1f} before training"
         )
     medium = next(scored for scored in scores if mean_return(scored) >= mean_return(expert) / 3)
-    end = f"a training of {scores[-1].step:,} updates"
+    end, share = f"a training of {scores[-1].step:,} updates", mean_return(medium) / mean_return(expert)
+    first = f"first scoring of {end} that reaches a third of the expert's mean return (it has {share:.0%})"
     return [
-        Rung("medium", medium, f"first scoring of {end} whose mean return is a third of the expert's"),
+        Rung("medium", medium, first),
         Rung("expert", expert, f"highest mean return of the last {LAST} scorings of {end}"),
     ]
 
@@ -108,11 +109,11 @@ def export(folder: Path, specs: Specs, to: Path, seed: int = 0) -> list[Path]:
             raise DataError(f"{folder}: the key {key!r} is not written sac/ENVIRONMENT/SEED")
         prefix = member[1]
         dataset = specs.dataset(f"{prefix}-medium{_VERSION}")
-        environment = Environment.model_validate(about["environment"])
-        if dataset.environment is None or dataset.environment.id != environment.id:
-            raise DataError(
-                f"{folder}: {key} was trained in {environment.id}, not where {dataset.id} is from"
-            )
+        there = about["environment"]
+        if dataset.environment is None or dataset.environment.id != there["id"]:
+            raise DataError(f"{folder}: {key} was trained in {there['id']}, not where {dataset.id} is from")
+        limit = {"max_episode_steps": there["max_episode_steps"]}
+        environment = dataset.environment.model_copy(update=limit)
         named: dict[str, PolicyFile] = {}
         rungs = choose(history[key])
         for rung in rungs:

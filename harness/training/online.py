@@ -62,9 +62,16 @@ class Learner:
         return {
             "algorithm": self.algorithm,
             "hyperparameters": dict(self.hyperparameters),
-            "environment": self.environment.model_dump(),
+            "environment": self.environment.model_dump(include={"id", "max_episode_steps"}),
             "sizes": list(self.sizes),
         }
+
+    def differences(self, begun: Mapping[str, Any]) -> list[str]:
+        """In which of these a member of a ``run.json`` was another one."""
+        own = self.description
+        known = begun.get("environment", {})
+        there = {**begun, "environment": {name: known.get(name) for name in own["environment"]}}
+        return [name for name, value in own.items() if there.get(name) != value]
 
 
 def _policy(
@@ -242,6 +249,7 @@ class OnlineTrainer:
         self._timeouts: list[list[NDArray[np.bool_]]] = [[] for _ in learners]
         self._epoch = 0
         self.history: dict[str, list[Scored]] = {each.key: [] for each in learners}
+        check_training(folder, learners)
         if self._checkpoint.exists():
             self._resume()
         self._describe(device)
@@ -330,8 +338,13 @@ class OnlineTrainer:
 
     def _check_finite(self) -> None:
         for name, values in self._population.engine.metrics.items():
-            if not values.isfinite().all():
-                raise DataError(f"training diverged: {name} is not finite after {self._epoch} epochs")
+            finite = values.flatten(1).isfinite().all(1).tolist()
+            if diverged := [each.key for each, fine in zip(self._learners, finite, strict=True) if not fine]:
+                raise DataError(
+                    f"{', '.join(diverged)} diverged: {name} is not finite after {self._epoch} epochs; "
+                    f"{self._folder} holds the state before, which would diverge again: train in another "
+                    "folder, with another seed or without the environment"
+                )
 
     def _save(self) -> None:
         content = {
@@ -345,7 +358,7 @@ class OnlineTrainer:
         checkpoints.write(content, self._checkpoint)
 
     def _describe(self, device: str) -> None:
-        """Write ``run.json``; a training that goes on is held to what it was begun as."""
+        """Write ``run.json``; a training that goes on is held to the code that it was begun by."""
         place = self._folder / "run.json"
         algorithm = self._learners[0].algorithm
         own = {
@@ -353,25 +366,22 @@ class OnlineTrainer:
             "learners": {each.key: each.description for each in self._learners},
         }
         begun = (files.read_json(place) or {}) if self._checkpoint.exists() else {}
-        if begun and (changed := [name for name, value in own.items() if begun.get(name) != value]):
+        if begun and begun.get("source_sha256") != own["source_sha256"]:
+            commit = begun.get("trained_with", {}).get("git_commit", "unknown")
             raise DataError(
-                f"{self._folder} was begun with other {' and '.join(changed)}; "
-                "go on with those, or train in another folder"
+                f"{self._folder} was begun by other code of {algorithm} (commit {commit}); check that code "
+                "out again, or move the folder away to begin anew"
             )
         now = provenance(algorithm, device, PLAIN)
         self._folder.mkdir(parents=True, exist_ok=True)
         files.write_json(place, own | {"trained_with": both(begun.get("trained_with", {}), now)})
 
     def _resume(self) -> None:
+        content = _read(self._checkpoint, mapped=False)
         try:
-            content = torch.load(self._checkpoint, map_location="cpu", weights_only=True)
-            if content["keys"] != [each.key for each in self._learners]:
-                raise ValueError("it is of other members")
             self._population.algorithm.load_training_state(content["state"])
-        except Exception as error:  # a damaged file can fail in any way inside the unpickler
-            raise DataError(
-                f"cannot go on from {self._checkpoint}: {error}; remove it to begin anew"
-            ) from error
+        except Exception as error:  # whatever a state of other tensors raises
+            raise DataError(f"cannot go on from {self._checkpoint}: {error}; {_DAMAGED}") from error
         if content["epoch"] > self._epochs:
             raise DataError(f"{self._checkpoint} has {content['epoch']} epochs already, not {self._epochs}")
         self._epoch = content["epoch"]
@@ -381,6 +391,47 @@ class OnlineTrainer:
         self.history = {
             key: [Scored(**each) for each in scores] for key, scores in content["history"].items()
         }
+
+
+_DAMAGED = "if the file is damaged, move the folder away to begin anew"
+
+
+def _read(place: Path, *, mapped: bool = True) -> dict[str, Any]:
+    """A checkpoint; `mapped` leaves its tensors on the disk until they are used."""
+    try:
+        content = torch.load(place, map_location="cpu", weights_only=True, mmap=mapped)
+        wanted = {"keys", "epoch", "state", "rows", "timeouts", "history"}
+        if missing := wanted - content.keys():
+            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+    except Exception as error:  # a damaged file can fail in any way inside the unpickler
+        raise DataError(f"cannot read {place}: {error}; {_DAMAGED}") from error
+    found: dict[str, Any] = content
+    return found
+
+
+def check_training(folder: Path, learners: Sequence[Learner]) -> None:
+    """See to it that the training of a folder, if there is one, is of these members and no others.
+
+    Raises:
+        DataError: it is not, or its files are missing or damaged.
+    """
+    if not (folder / "checkpoint.pt").exists():
+        return
+    begun, keys = _read(folder / "checkpoint.pt")["keys"], [each.key for each in learners]
+    if begun != keys:
+        raise DataError(
+            f"{folder} trains {', '.join(begun)}, not {', '.join(keys)}: name the same ones in the same "
+            "order, or another folder"
+        )
+    described = (files.read_json(folder / "run.json") or {}).get("learners", {})
+    for each in learners:
+        if each.key not in described:
+            raise DataError(f"{folder / 'run.json'} is missing or damaged; {_DAMAGED}")
+        if changed := each.differences(described[each.key]):
+            raise DataError(
+                f"{folder} trains {each.key} with other {' and '.join(changed)} than the specs say now; "
+                "go on with those, or train in another folder"
+            )
 
 
 def replay_rows(folder: Path, key: str, sizes: Sizes) -> Arrays | None:
@@ -395,15 +446,15 @@ def replay_rows(folder: Path, key: str, sizes: Sizes) -> Arrays | None:
     place = folder / "checkpoint.pt"
     if not place.exists():
         return None
-    try:
-        content = torch.load(place, map_location="cpu", weights_only=True, mmap=True)
-        if key not in content["keys"]:
-            raise ValueError(f"it has {', '.join(content['keys'])}, not {key}")
-        member = content["keys"].index(key)
-        rows, timeouts = content["rows"][member], content["timeouts"][member]
-        split = torch.split(rows, [*sizes, 1, sizes.observation, 1, sizes.action], -1)
-    except Exception as error:  # a damaged file can fail in any way inside the unpickler
-        raise DataError(f"cannot read {place}: {error}; remove it to begin anew") from error
+    content = _read(place)
+    if key not in content["keys"]:
+        raise DataError(f"{folder} trains {', '.join(content['keys'])}, not {key}; name another folder")
+    member = content["keys"].index(key)
+    rows, timeouts = content["rows"][member], content["timeouts"][member]
+    widths = [*sizes, 1, sizes.observation, 1, sizes.action]
+    if rows.shape[-1] != sum(widths):
+        raise DataError(f"{place} holds rows of {rows.shape[-1]} numbers, but {key} takes {sum(widths)}")
+    split = torch.split(rows, widths, -1)
     arrays: Arrays = {name: part.numpy() for name, part in zip(FIELDS[:-1], split, strict=False)}
     for name in ("rewards", "terminals"):
         arrays[name] = arrays[name][:, 0]

@@ -25,7 +25,8 @@ def test_the_card_is_shown(cli, built, tmp_path):
     assert card == json.loads(written.with_suffix(".json").read_text())
     missing = cli("data", "show", NAME)
     assert (missing.code, missing.out) == (4, "")
-    assert f"run `harness data build {NAME}`" in missing.err
+    assert f"run `harness data build {NAME} --transitions 1000000`" in missing.err
+    assert "--transitions 800`" in cli("data", "show", NAME, "--transitions", "800").err
 
 
 def test_an_ids_version_may_be_left_out(cli, built):
@@ -43,9 +44,38 @@ def test_minari_gets_a_copy(cli, built):
     done = cli(*arguments)
     assert done.code == 0
     assert done.out.strip().endswith(f"minari/harness/{NAME}")
-    again = cli(*arguments)
-    assert again.code == 4
-    assert "already" in again.err
+    assert cli(*arguments).out == done.out
+    assert cli("data", "build", NAME, "--transitions", "900", "--minari").code == 0
+    other = cli("data", "build", NAME, "--transitions", "800", "--minari")
+    assert other.code == 4
+    assert "Minari has another dataset" in other.err
+
+
+OWN = """
+id: small-maze-v1
+domain: maze2d
+observation_size: 4
+action_size: 2
+environment: {id: harness/maze2d-umaze, max_episode_steps: 300}
+reference: {minimum: 0, maximum: 100, source: a test}
+generated: {recipe: maze2d-waypoints, version: 1, seed: 0, transitions: 900}
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "copied"),
+    [([], True), (["--no-minari"], False), (["--transitions", "800"], False)],
+)
+def test_what_is_built_whole_is_also_minaris(cli, monkeypatch, tmp_path, options, copied):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    folder = tmp_path / "specs" / "datasets"
+    folder.mkdir(parents=True)
+    (folder / "small-maze-v1.yaml").write_text(OWN)
+    for _ in range(2):  # again, it is there
+        done = cli("--specs", folder.parent, "data", "build", "small-maze-v1", *options)
+        assert done.code == 0, done.err
+        assert ("minari/harness/small-maze-v1" in done.out) == copied
+    assert (tmp_path / "minari" / "harness" / "small-maze-v1").exists() == copied
 
 
 def test_a_folder_without_a_training_gives_no_policies(cli, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import shutil
+import threading
 
 import h5py
 import numpy as np
@@ -116,8 +117,29 @@ def test_two_processes_build_once(maze, home):
     assert len(datasets.load(maze(), "generated", home)) > 2900
 
 
+def test_whoever_waits_for_another_process_says_so(tmp_path):
+    said, free = [], threading.Event()
+
+    def hold():
+        with files.locked(tmp_path / "x"):
+            held.set()
+            free.wait(20)
+
+    held = threading.Event()
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(20)
+    with files.locked(tmp_path / "x", lambda: (said.append("waiting"), free.set())):
+        assert said == ["waiting"]
+    holder.join()
+    with files.locked(tmp_path / "x", lambda: said.append("again")):
+        assert said == ["waiting"]
+
+
 def test_missing_data_say_what_to_run(maze, home):
-    with pytest.raises(DataError, match="run `harness data build maze2d-umaze-v1`") as caught:
+    with pytest.raises(
+        DataError, match=r"run `harness data build maze2d-umaze-v1 --transitions 3000 --data-home .*`"
+    ) as caught:
         datasets.load(maze(), "generated", home)
     assert str(datasets.path(maze(), "generated", home)) in str(caught.value)
     with pytest.raises(DataError, match="harness data build maze2d-umaze-v1"):
@@ -128,7 +150,9 @@ def test_a_tampered_file_is_refused(maze, home):
     place = datasets.build(maze(), "generated", home)
     with h5py.File(place, "r+") as file:
         file["rewards"][5] = 1 - file["rewards"][5]
-    with pytest.raises(DataError, match=r"was changed.*harness data build maze2d-umaze-v1"):
+    with pytest.raises(
+        DataError, match=r"was changed.*harness data build maze2d-umaze-v1 --transitions 3000"
+    ):
         datasets.load(maze(), "generated", home)
 
 

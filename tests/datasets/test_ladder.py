@@ -353,7 +353,7 @@ def test_a_dataset_that_needs_training_says_so(make_dataset, home):
     source = GeneratedSource(
         recipe="sac-replay", version=1, seed=0, transitions=10, hyperparameters_sha256="0" * 64
     )
-    with pytest.raises(DataError, match="needs training: run `harness data build hopper-medium-v2`"):
+    with pytest.raises(DataError, match="needs training: run `harness data build hopper-medium-v2 "):
         datasets.build(make_dataset(generated=source), home=home)
 
 
@@ -463,10 +463,21 @@ def test_minari_reads_what_is_exported(ladder, make_policy, make_dataset, home, 
         joined = np.concatenate([episode.observations[1:] for episode in episodes])
         np.testing.assert_array_equal(joined, rows["next_observations"])
         assert dataset.total_steps == 305
-    with pytest.raises(DataError, match="Minari has a dataset 'harness/hopper-medium-v2' already"):
-        datasets.export_to_minari(spec, "harness/hopper-medium-v2", home)
+    assert datasets.export_to_minari(spec, "harness/hopper-medium-v2", home) == folder
+    other = make_dataset(
+        steps=15, generated=GeneratedSource(recipe="random-policy", version=1, seed=1, transitions=305)
+    )
+    datasets.build(other, home=home)
+    with pytest.raises(DataError, match="Minari has another dataset 'harness/hopper-medium-v2' already"):
+        datasets.export_to_minari(other, "harness/hopper-medium-v2", home)
     with pytest.raises(DataError, match="is no id that Minari takes"):
         datasets.export_to_minari(spec, "no version", home)
+
+
+def test_one_row_cannot_be_stitched(ladder, make_policy, home):
+    spec = ladder(make_policy(), make_policy(), recipe="stitched", transitions=1)
+    with pytest.raises(DataError, match="takes at least 2 rows"):
+        datasets.build(spec, home=home)
 
 
 def test_an_unfinished_export_leaves_nothing(ladder, make_policy, home, monkeypatch, tmp_path):

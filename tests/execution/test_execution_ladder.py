@@ -12,15 +12,16 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from gymnasium.wrappers import TransformReward
 from rich.console import Console
 
 from algorithms import Sizes
-from harness import datasets
+from harness import datasets, environments
 from harness.datasets import cards, files, policies, rollouts
 from harness.errors import DataError, HarnessError, StoppedError
 from harness.execution import calibration, gathering
 from harness.execution.calibration import calibrate, welch
-from harness.execution.data import obtain
+from harness.execution.data import obtain, prepare
 from harness.execution.progress import Reporter
 from harness.specs import Dataset, Environment, GeneratedSource, ReferenceScores, Specs
 from harness.training import ladder
@@ -140,6 +141,54 @@ def test_several_environments_train_in_one_population(small, tmp_path, reporter,
     console.truncate(0)
     gathering.train([hopper, other], 3, 1000, tmp_path / "sac", reporter)
     assert "SAC has" not in console.getvalue()
+
+
+def test_a_training_that_is_finished_is_held_to_what_is_asked_for(small, tmp_path, reporter, monkeypatch):
+    hopper = dataset(small, EPOCH)
+    learner = gathering.learner
+    gathering.train([hopper], 0, 1, tmp_path, reporter)
+
+    def other(*arguments):
+        who = learner(*arguments)
+        return replace(who, hyperparameters={**who.hyperparameters, "batch_size": 9})
+
+    monkeypatch.setattr(gathering, "learner", other)
+    with pytest.raises(DataError, match="trains sac/hopper/0 with other hyperparameters than the specs"):
+        gathering.train([hopper], 0, 1, tmp_path, reporter)
+
+
+def test_a_stop_in_the_last_epoch_stops_what_would_come_after(small, tmp_path, reporter, monkeypatch):
+    spec, train = dataset(small, EPOCH), OnlineTrainer.train
+
+    def interrupted(self, report, stop):
+        signal.raise_signal(signal.SIGINT)
+        return train(self, report, stop)
+
+    monkeypatch.setattr(OnlineTrainer, "train", interrupted)
+    with pytest.raises(StoppedError, match="is trained to the end; what was done is kept"):
+        obtain(spec, "generated", tmp_path, reporter)
+    monkeypatch.setattr(OnlineTrainer, "train", None)
+    assert obtain(spec, "generated", tmp_path, reporter).exists()
+
+
+def test_data_are_not_begun_after_a_stop(small, tmp_path, reporter):
+    random = dataset(small, EPOCH, "hopper-random-v2").model_copy(
+        update={"generated": GeneratedSource(recipe="random-policy", version=1, seed=0, transitions=500)}
+    )
+    others = [random.model_copy(update={"id": f"hopper-random-v{i}"}) for i in range(2)]
+    asked = iter([False])
+    with pytest.raises(StoppedError, match="stopped before hopper-random-v1 was there; the same command"):
+        prepare(others, "generated", tmp_path, reporter, stop=lambda: next(asked, True))
+    assert [datasets.available(each, "generated", tmp_path) for each in others] == [True, False]
+
+
+def test_a_gpu_that_is_too_small_is_said_in_words(small, tmp_path, reporter, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory, say")
+
+    monkeypatch.setattr(gathering, "seconds_per_epoch", full)
+    with pytest.raises(DataError, match="CUDA out of memory, say; what was saved is kept, and --device cpu"):
+        gathering.train([dataset(small, EPOCH)], 0, 1, tmp_path, reporter)
 
 
 def test_environments_that_cannot_share_a_population(small, tmp_path, reporter):
@@ -266,8 +315,6 @@ def test_other_digits_with_the_same_distribution(policy, tmp_path, version, expe
 
 def test_an_environment_that_moves_scores_is_caught(policy, tmp_path, monkeypatch):
     """As an upgrade would: the same policy in a heavier world."""
-    from harness import environments
-
     make = environments.make
 
     def heavier(environment):
@@ -275,10 +322,19 @@ def test_an_environment_that_moves_scores_is_caught(policy, tmp_path, monkeypatc
         env.unwrapped.model.opt.gravity[2] *= 3
         return env
 
-    monkeypatch.setattr(rollouts.environments, "make", heavier)
+    monkeypatch.setattr(environments, "make", heavier)
     level, text = only(tmp_path)
     assert level == "FAIL"
     assert "the same versions and processor" in text
+
+
+def test_a_wrapper_that_moves_scores_is_caught(policy, tmp_path, monkeypatch):
+    """Data are made without wrappers; scores are not."""
+    make = environments.make
+    monkeypatch.setattr(environments, "make", lambda which: TransformReward(make(which), lambda r: r + 10))
+    level, text = only(tmp_path)
+    assert level == "FAIL"
+    assert text.startswith("returns have moved")
 
 
 def test_a_policy_that_does_not_fit_its_cards_environment(policy, tmp_path):

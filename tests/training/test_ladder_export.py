@@ -159,7 +159,7 @@ def test_a_policy_of_another_shape_is_not_written(tmp_path):
 
 
 def test_a_training_is_not_continued_as_another(trained):
-    with pytest.raises(DataError, match="begun with other learners"):
+    with pytest.raises(DataError, match="trains sac/hopper/0 with other hyperparameters"):
         OnlineTrainer([learner(discount=0.5)], trained, epochs=2)
     with pytest.raises(DataError, match="has 2 epochs already, not 1"):
         OnlineTrainer([learner()], trained, epochs=1)
@@ -173,7 +173,7 @@ def test_what_was_gathered_is_read_from_the_checkpoint(trained):
         np.testing.assert_array_equal(rows[name], array, err_msg=name)
         assert rows[name].dtype == array.dtype
     assert replay_rows(trained / "nowhere", "sac/hopper/0", SIZES) is None
-    with pytest.raises(DataError, match="it has sac/hopper/0, not b"):
+    with pytest.raises(DataError, match="trains sac/hopper/0, not b; name another folder"):
         replay_rows(trained, "b", SIZES)
 
 

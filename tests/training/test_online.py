@@ -14,6 +14,7 @@ from algorithms import Sizes
 from harness.errors import DataError
 from harness.specs import Environment, Specs
 from harness.training import online as module
+from harness.training.engine import Engine
 from harness.training.online import EPOCH, FIELDS, Learner, OnlineTrainer, gather, score
 from harness.training.replay import GrowingReplay
 
@@ -165,16 +166,48 @@ def test_what_needs_all_data_beforehand_is_refused(tmp_path, change):
 def test_a_damaged_checkpoint_and_one_of_others_are_refused(tmp_path):
     online = trainer(tmp_path, keys="a", epochs=1)
     online.train()
-    with pytest.raises(DataError, match="it is of other members; remove it"):
-        trainer(tmp_path, keys="b", epochs=1)
-    run = json.loads((tmp_path / "run.json").read_text())
+    with pytest.raises(DataError, match="trains a, not b, a: name the same ones in the same order"):
+        trainer(tmp_path, keys="ba", epochs=1)
+    good = (tmp_path / "run.json").read_text()
+    run = json.loads(good)
+    run["learners"]["a"]["hyperparameters"]["batch_size"] = 9
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    with pytest.raises(DataError, match="trains a with other hyperparameters than the specs say now"):
+        trainer(tmp_path, keys="a", epochs=1)
+    (tmp_path / "run.json").write_text(good.replace(run["source_sha256"], "0" * 64))
+    with pytest.raises(DataError, match=r"begun by other code of sac \(commit .*\); check that code out"):
+        trainer(tmp_path, keys="a", epochs=1)
     del run["learners"]
     (tmp_path / "run.json").write_text(json.dumps(run))
-    with pytest.raises(DataError, match="was begun with other learners"):
+    with pytest.raises(DataError, match=r"run\.json is missing or damaged"):
         trainer(tmp_path, keys="a", epochs=1)
     (tmp_path / "checkpoint.pt").write_bytes(b"nonsense")
-    with pytest.raises(DataError, match="cannot go on from"):
+    with pytest.raises(DataError, match=r"cannot read .*checkpoint\.pt: .*; if the file is damaged, move"):
         trainer(tmp_path, keys="a", epochs=1)
+
+
+def test_what_is_said_of_an_environment_is_no_matter_of_a_training(tmp_path):
+    """Trainings that were begun when all of it was written down go on, too."""
+    assert not trainer(tmp_path, keys="a", epochs=2).train(stop=lambda: True)
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert run["learners"]["a"]["environment"] == {"id": "Hopper-v4", "max_episode_steps": 60}
+    run["learners"]["a"]["environment"] |= {"comparable": True, "note": "in other words"}
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    assert trainer(tmp_path, keys="a", epochs=2).train()
+
+
+def test_a_member_that_diverges_is_named(tmp_path, monkeypatch):
+    online = trainer(tmp_path, epochs=2)
+    advance = Engine.advance
+
+    def diverge(engine, done, end):
+        done = advance(engine, done, end)
+        next(iter(engine.metrics.values()))[1] = float("nan")
+        return done
+
+    monkeypatch.setattr(Engine, "advance", diverge)
+    with pytest.raises(DataError, match=r"^b diverged: \w+ is not finite after 1 epochs; .*without the env"):
+        online.train()
 
 
 def test_a_growing_replay_keeps_members_apart():
