@@ -73,7 +73,11 @@ class AdaptiveScale(nn.Module):
 
 
 def outer_derivative(
-    inner: Adam, rate: float | Tensor, gradients: Sequence[Tensor], mixed: Sequence[Tensor]
+    inner: Adam,
+    rate: float | Tensor,
+    own: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    mixed: Sequence[Tensor],
 ) -> Tensor:
     """dL_out/dc in closed form, through the Adam step that the inner loss has just caused: ``(M, 1)``.
 
@@ -85,11 +89,12 @@ def outer_derivative(
     Args:
         inner: the optimiser that did the step.
         rate: η of that step.
+        own: g, the gradients of that step, one per parameter.
         gradients: G, one per parameter, at θ'.
         mixed: ∂²L_in/∂c∂θ, one per parameter, at θ.
     """
     products = [
-        (g * inner.jacobian(p) * h).flatten(1).sum(1, keepdim=True)
-        for p, g, h in zip(inner.parameters, gradients, mixed, strict=True)
+        (outer * inner.jacobian(p, g) * h).flatten(1).sum(1, keepdim=True)
+        for p, g, outer, h in zip(inner.parameters, own, gradients, mixed, strict=True)
     ]
     return -rate * torch.stack(products).sum(0)

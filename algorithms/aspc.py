@@ -86,11 +86,11 @@ class ASPC(TD3):
             if outer
             else ()
         )
-        self.actor_optimiser.descend(loss)
+        g = self.actor_optimiser.descend(loss)
         metrics |= {"actor_loss": loss.detach(), "alpha": self.alpha}
 
         if outer:
-            metrics["outer_loss"] = self.update_alpha(batch, action.detach(), mean_magnitude(q), h)
+            metrics["outer_loss"] = self.update_alpha(batch, action.detach(), mean_magnitude(q), g, h)
         self.update_targets()
         return metrics
 
@@ -136,16 +136,18 @@ class ASPC(TD3):
         factor: Tensor = {1: ones, 2: largest_error**2, 3: l2, 4: l2 * largest_error}[variant]
         return factor * largest_change
 
-    def update_alpha(self, batch: Batch, old_action: Tensor, n: Tensor, h: Sequence[Tensor]) -> Tensor:
+    def update_alpha(
+        self, batch: Batch, old_action: Tensor, n: Tensor, g: Sequence[Tensor], h: Sequence[Tensor]
+    ) -> Tensor:
         """Outer step: dL_out/dα in closed form, Adam on ξ, decay of its rate. Returns L_out, ``(M, 1)``.
 
-        α enters L_in linearly: ∂²L_in/∂α∂θ = -h / n.
+        g = ∇_θ L_in was the inner step's gradient. α enters L_in linearly: ∂²L_in/∂α∂θ = -h / n.
         """
         new_action = self.actor(batch.observation)
         new_q = self.critic.first(batch.observation, new_action)
         loss, value_average = self.outer_loss(batch, old_action, new_action, new_q)
         inner = self.actor_optimiser
         gradients = torch.autograd.grad(loss.sum(), inner.parameters)
-        d_alpha = outer_derivative(inner, self.hyper.actor_learning_rate, gradients, h) / -n
+        d_alpha = outer_derivative(inner, self.hyper.actor_learning_rate, g, gradients, h) / -n
         self.scale.update(self.scale_optimiser, d_alpha, value_average)
         return loss.detach()

@@ -71,6 +71,7 @@ class Step(NamedTuple):
     samples: SampledActions
     penalty: Tensor  # Σ_k R_k before the step, (M, 1)
     penalty_gradients: list[Tensor]  # ∇ of that, one per parameter of the critics
+    gradients: list[Tensor]  # those that the critics' step took
     metrics: dict[str, Tensor]
 
 
@@ -217,9 +218,10 @@ class ConservativeCritics(Algorithm):
         td_loss = self.td_loss(batch, target)
         td_gradients = torch.autograd.grad(td_loss.sum(), self.critic_optimiser.parameters)
         penalty, penalty_gradients = self.penalty(batch, samples)
-        self.critic_optimiser.apply(
+        gradients = [
             g + weight.unsqueeze(-1) * h for g, h in zip(td_gradients, penalty_gradients, strict=True)
-        )
+        ]
+        self.critic_optimiser.apply(gradients)
         soft_update(self.hyper.soft_update, (self.target_critics, self.critics))
         metrics = {
             "critic_loss": td_loss.detach(),
@@ -229,7 +231,7 @@ class ConservativeCritics(Algorithm):
             "entropy": -batch_mean(log_prob.detach()),
             "temperature": self.log_temperature.detach().exp(),
         }
-        return Step(action.detach(), samples, penalty, penalty_gradients, metrics)
+        return Step(action.detach(), samples, penalty, penalty_gradients, gradients, metrics)
 
     def act(self, observation: Tensor) -> Tensor:
         """The policy's mode before tanh, through it: tanh μ(s)."""

@@ -115,6 +115,8 @@ class CQLASPC(ConservativeCritics):
                 torch.autograd.grad(value_loss.sum(), inner.parameters), penalty_gradients, strict=True
             )
         ]
-        d_alpha = outer_derivative(inner, self.hyper.critic_learning_rate, gradients, step.penalty_gradients)
+        d_alpha = outer_derivative(
+            inner, self.hyper.critic_learning_rate, step.gradients, gradients, step.penalty_gradients
+        )
         self.scale.update(self.scale_optimiser, d_alpha, value_average)
         return value_loss.detach() + scale * penalty

@@ -75,8 +75,8 @@ class IQLASPC(IQL):
         parameters = self.actor_optimiser.parameters
         mixed = torch.autograd.grad(batch_mean(slope * imitation).sum(), parameters, retain_graph=True)
         rate = torch.as_tensor(self.actor_optimiser.learning_rate).clone()  # the step changes it in place
-        self.actor_optimiser.descend(loss)
-        return metrics | {"outer_loss": self.update_beta(batch, weight, mean.detach(), rate, mixed)}
+        own = self.actor_optimiser.descend(loss)
+        return metrics | {"outer_loss": self.update_beta(batch, weight, mean.detach(), rate, own, mixed)}
 
     def outer_value(self, batch: Batch, action: Tensor) -> Tensor:
         """Q(s, action) of the online critics: ``(M, B)``."""
@@ -118,12 +118,21 @@ class IQLASPC(IQL):
         return chosen.sum(0), average.detach()
 
     def update_beta(
-        self, batch: Batch, weight: Tensor, old_mean: Tensor, rate: Tensor, mixed: Sequence[Tensor]
+        self,
+        batch: Batch,
+        weight: Tensor,
+        old_mean: Tensor,
+        rate: Tensor,
+        own: Sequence[Tensor],
+        mixed: Sequence[Tensor],
     ) -> Tensor:
-        """Outer step: dL_out/dβ in closed form, Adam on ξ, decay of its rate. Returns L_out, ``(M, 1)``."""
+        """Outer step: dL_out/dβ in closed form, Adam on ξ, decay of its rate. Returns L_out, ``(M, 1)``.
+
+        The inner step had the `rate` and its `own` gradients.
+        """
         loss, average = self.outer_loss(batch, weight, old_mean, self.actor(batch.observation))
         inner = self.actor_optimiser
         gradients = torch.autograd.grad(loss.sum(), inner.parameters)
-        derivative = outer_derivative(inner, rate, gradients, mixed)
+        derivative = outer_derivative(inner, rate, own, gradients, mixed)
         self.scale.update(self.scale_optimiser, derivative, average)
         return loss.detach()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 import torch
@@ -64,17 +64,22 @@ class Adam(torch.optim.Adam):
                 "exp_avg_sq": torch.zeros_like(parameter),
             }
 
-    def descend(self, loss: Tensor, *, retain_graph: bool = False) -> None:
+    def descend(self, loss: Tensor, *, retain_graph: bool = False) -> Sequence[Tensor]:
         """Step down the gradient of the members' summed losses; other networks get no gradient.
 
         Args:
             loss: ``(M, 1)``.
             retain_graph: keep the graph for another derivative.
+
+        Returns:
+            The gradients, one per parameter.
         """
-        self.apply(torch.autograd.grad(loss.sum(), self.parameters, retain_graph=retain_graph))
+        gradients = torch.autograd.grad(loss.sum(), self.parameters, retain_graph=retain_graph)
+        self.apply(gradients)
+        return gradients
 
     def apply(self, gradients: Iterable[Tensor]) -> None:
-        """Step with these gradients, one per parameter; they stay in ``parameter.grad``."""
+        """Step with these gradients, one per parameter."""
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
         self.step()
@@ -95,18 +100,18 @@ class Adam(torch.optim.Adam):
         return rate
 
     @torch.no_grad()
-    def jacobian(self, parameter: nn.Parameter) -> Tensor:
-        """How the last step's direction changed with its own gradient, element by element.
+    def jacobian(self, parameter: nn.Parameter, gradient: Tensor) -> Tensor:
+        """How the last step's direction changed with its own `gradient`, element by element.
 
         With g the gradient, m and v the moments after the step and t its number, the direction is
         m̂ / (√v̂ + ε) and its derivative with respect to g, the moments' past held fixed, is
 
             (1-β₁)/(1-β₁ᵗ) / (√v̂ + ε)  -  m̂ / (√v̂ + ε)² · (1-β₂) g / ((1-β₂ᵗ) √v̂)
 
-        and 0 where v = 0: a weight that no gradient ever reached stays where it is.
+        and 0 where v = 0: a weight that no gradient ever reached stays where it is. (The gradient is handed
+        in, because torch.compile would compile anew wherever ``parameter.grad`` is another tensor.)
         """
-        state, gradient = self.state[parameter], parameter.grad
-        assert gradient is not None  # noqa: S101 - there was a step
+        state = self.state[parameter]
         step = state["step"].to(parameter.dtype)
         correction1, correction2 = 1 - self.beta1**step, 1 - self.beta2**step
         root = (state["exp_avg_sq"] / correction2).sqrt()

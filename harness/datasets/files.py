@@ -122,8 +122,8 @@ def _full(path: Path, needed: int | None) -> DataError:
     free = shutil.disk_usage(path.parent).free
     return DataError(
         f"no space left to write {path}{wanted} ({free:,} are free); "
-        "make room, or name a folder on a larger disk (HARNESS_DATA is the data's), then run the same command "
-        "again"
+        "make room, or name a folder on a larger disk (HARNESS_DATA is the data's), "
+        "then run the same command again"
     )
 
 

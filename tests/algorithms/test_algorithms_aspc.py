@@ -179,7 +179,7 @@ def test_dead_units_add_nothing_to_the_outer_gradient_and_no_nan(lab):
     moments = algorithm.actor_optimiser.state[weight]["exp_avg_sq"]
     assert (moments[dead] == 0).all()
     assert (moments[~dead] != 0).any()
-    jacobian = algorithm.actor_optimiser.jacobian(weight)
+    jacobian = algorithm.actor_optimiser.jacobian(weight, weight.grad)
     assert (jacobian[dead] == 0).all()
     assert jacobian.isfinite().all()
     assert math.isfinite(step.gradient)

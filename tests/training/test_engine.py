@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -133,6 +134,25 @@ def test_the_updates_of_every_population_are_compiled(make_task, monkeypatch):
         once = len(graphs)
         train(make_task("bc"), None, (1,), compiled=True)
     assert len(graphs) == 2 * once > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["aspc", "iql_aspc", "cql_aspc"])
+def test_nothing_is_left_to_compile_when_a_graph_is_captured(make_task, monkeypatch, algorithm):
+    """CUDA forbids a capture what torch's compiler does; the three warm-up runs have to be enough."""
+    whole, counts = torch.compile, []
+
+    def capture(work):
+        for _ in range(4):
+            work()
+            counts.append(torch._dynamo.utils.counters["frames"]["total"])
+        return SimpleNamespace(replay=work)
+
+    monkeypatch.setattr(torch, "compile", lambda work, **how: whole(work, backend="eager", **how))
+    learner, replay, draws = build(make_task(algorithm))
+    Engine(learner, replay, draws, capture, compiled=True).advance(0, 20)
+    assert counts[0] > 0
+    assert counts[2] == counts[3]
 
 
 @pytest.mark.slow
