@@ -2,13 +2,19 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 
+from harness import environments
+from harness.results.records import EvaluationRecord
 from harness.training import checkpoints, population
 from harness.training.engine import Engine
 from harness.training.population import Options, Trainer, build
-from harness.training.rollout import Evaluation, evaluate
+from harness.training.rewards import RewardTransform
+from harness.training.rollout import episode_seed
 
 
 def stop_after(steps):
@@ -37,28 +43,56 @@ def test_every_evaluation_of_every_member_comes_back(make_task, notebook, pool, 
     assert book.steps[-1] == 250
 
 
-def test_evaluations_are_of_the_policy_at_their_step(make_task, notebook, pool, tmp_path):
-    task, book = make_task("td3_bc", seeds=(5,)), notebook()
+def test_returns_are_of_each_members_policy_at_that_step(make_data, make_task, notebook, pool, tmp_path):
+    """As a plain loop over episodes has them, which knows the data and nothing of how they are evaluated."""
+    data = [make_data(1), make_data(2)]
+    data[1] = replace(data[1], observations=-2 * data[1].observations)
+    task, book = make_task("td3_bc", seeds=(5, 6), data=data), notebook()
     train(task, book, pool, tmp_path)
     learner, replay, draws = build(task)
     engine = Engine(learner, replay, draws)
     for step in range(1, 101):
         engine.step(step)
-    returns, lengths = evaluate(
-        Evaluation(
-            key=task.runs[0].key,
-            step=100,
-            algorithm="td3_bc",
-            hyperparameters=task.runs[0].configuration["hyperparameters"],
-            sizes=learner.sizes,
-            policy={name: tensor.numpy() for name, tensor in learner.policy_state().items()},
-            mean=replay.mean[0],
-            scale=replay.scale[0],
-            environment=task.environments[0],
-            episodes=task.episodes,
+
+    def episode(member, seed):
+        observed = data[member].observations
+        mean, scale = observed.mean(0), observed.std(0) + 1e-3
+        env = environments.make(task.environments[member])
+        observation, total, length, ended = env.reset(seed=seed)[0], 0.0, 0, False
+        while not ended:
+            normalised = torch.from_numpy((observation - mean) / scale).float().expand(2, 1, -1)
+            action = learner.act(normalised)[member, 0].detach().numpy()
+            observation, reward, terminated, truncated, _ = env.step(action)
+            total, length, ended = total + float(reward), length + 1, terminated or truncated
+        return total, length
+
+    for member, run in enumerate(task.runs):
+        expected = [episode(member, episode_seed(run.key, number)) for number in range(task.episodes)]
+        returns, lengths = book.scores[run.key, 100]
+        assert returns == pytest.approx([total for total, _ in expected], rel=1e-4)
+        assert lengths == [length for _, length in expected]
+
+
+def test_the_hyperparameters_decide_what_is_trained_on(make_data, make_task):
+    data = [make_data(1), make_data(2)]
+    learner, replay, _ = build(
+        make_task(
+            "aspc",
+            data=data,
+            normalize_observations=False,
+            normalize_rewards=True,
+            reward_scale=2.0,
+            reward_shift=-1.0,
+            reward_centering=True,
         )
     )
-    assert book.scores[task.runs[0].key, 100] == (returns, lengths)
+    rows = torch.tensor(replay.offset).unsqueeze(1) + torch.arange(len(data[0]))
+    batch = replay.batch(rows)
+    for member, each in enumerate(data):
+        rewards = RewardTransform(normalize=True, scale=2.0, shift=-1.0)(each)
+        np.testing.assert_array_equal(batch.observation[member], each.observations)
+        np.testing.assert_array_equal(batch.reward[member], rewards)
+        assert learner.reward_offset[member].item() == pytest.approx(rewards.mean(), rel=1e-5)
 
 
 @pytest.mark.parametrize("at", [0, 37, 69, 100, 140, 249, 250])  # 69, 249: not all phases come again
@@ -136,6 +170,43 @@ def test_all_members_failing_ends_training_early(make_data, make_task, notebook,
     outcome = train(make_task("td3_bc", data=[broken, broken]), book, pool, tmp_path)
     assert outcome.finished == ()
     assert book.steps == [100]
+
+
+class Slow:
+    """In the place of workers: every evaluation has the given return, and comes only to whom waits for it."""
+
+    def __init__(self, returns=lambda task: 1.0):
+        self.pending, self.most, self._returns = [], 0, returns
+
+    def submit(self, task):
+        self.pending.append(task)
+        self.most = max(self.most, len(self.pending))
+
+    def results(self, timeout):
+        if timeout != 0:
+            task = self.pending.pop(0)
+            yield EvaluationRecord(
+                task.key, task.step, [self._returns(task)] * task.episodes, [1] * task.episodes
+            )
+
+
+def test_training_waits_for_evaluations_that_are_late(make_task, notebook, tmp_path):
+    task, slow, book = make_task("bc", seeds=(0, 1), steps=12, evaluate_every=1), Slow(), notebook()
+    train(task, book, slow, tmp_path)
+    assert len(book.scores) == 2 * 12
+    assert slow.most == 2 * (4 + 1)  # four of each member's, and those just submitted
+
+
+@pytest.mark.parametrize("bad", [math.nan, -math.inf])
+def test_a_return_that_is_not_finite_fails_its_run_and_is_no_score(make_task, notebook, tmp_path, bad):
+    task, book = make_task("bc", seeds=(0, 1), steps=100), notebook()
+    broken, good = (run.key for run in task.runs)
+    outcome = train(task, book, Slow(lambda evaluation: bad if evaluation.key == broken else 1.0), tmp_path)
+    assert outcome.finished == (good,)
+    assert {key for key, _ in book.scores} == {good}
+    [(key, (step, text))] = book.failures.items()
+    assert (key, step) == (broken, 100)
+    assert "not finite" in text
 
 
 def test_an_evaluation_that_raises_fails_its_run(make_task, notebook, pool, tmp_path):
