@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from algorithms import Algorithm, Batch, Member, Noise, Sizes, algorithm_class, generator
-from harness.specs import Specs
+from harness.specs import Column, Specs
+from harness.specs.columns import Written, settings
 from reference import Program, program
 
 SIZES = Sizes(observation=3, action=2)
@@ -93,6 +94,12 @@ class Lab:
         fields = algorithm_class(algorithm_id).Hyperparameters.__dataclass_fields__
         small = {name: "16-16" for name, field in fields.items() if "pattern" in field.metadata}
         return {name: h.value for name, h in declared.items()} | small | {"batch_size": BATCH} | changes
+
+    def shipped(self, algorithm_id: str, dataset: str) -> dict[str, Any]:
+        """The shipped hyperparameters on a dataset, of a column that sets none of its own."""
+        column = Column(id=algorithm_id, label="", algorithm=algorithm_id)
+        entries = settings(self.specs, Written(column, "tables", "aspc-table1", ()), dataset)
+        return {name: entry.value for name, entry in entries.items()}
 
     def per_member(self, algorithm_id: str) -> list[str]:
         """Names of the hyperparameters that may differ between members."""

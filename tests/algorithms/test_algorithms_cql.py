@@ -318,8 +318,7 @@ def test_first_weights(lab):
 
 
 def test_on_antmaze_the_first_critic_is_deeper_than_the_second(lab):
-    spec = lab.specs.algorithm("cql")
-    values = {n: h.value for n, h in spec.hyperparameters.items()} | spec.per_dataset["antmaze-*"]
+    values = lab.shipped("cql", "antmaze-umaze-v2")
     algorithm = algorithm_class("cql")([Member("a", values)], Sizes(29, 8))
     assert [len(critic.network.layers) - 1 for critic in algorithm.critics] == [5, 3]
     assert values["lagrange"] and values["max_target_backup"]  # noqa: PT018 - one setting
@@ -339,12 +338,7 @@ def test_on_antmaze_the_first_critic_is_deeper_than_the_second(lab):
     ],
 )
 def test_settings_of_each_domain(lab, dataset, alpha, lagrange, gap, rate, normalised):
-    from fnmatch import fnmatchcase
-
-    spec = lab.specs.algorithm("cql")
-    values = {n: h.value for n, h in spec.hyperparameters.items()}
-    for pattern, own in spec.per_dataset.items():
-        values |= own if fnmatchcase(dataset, pattern) else {}
+    values = lab.shipped("cql", dataset)
     names = ("cql_alpha", "lagrange", "target_gap", "actor_learning_rate", "normalize_rewards")
     assert tuple(values[n] for n in names) == (alpha, lagrange, gap, rate, normalised)
 

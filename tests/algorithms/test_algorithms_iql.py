@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from fnmatch import fnmatchcase
 
 import pytest
 import torch
@@ -202,26 +201,17 @@ def test_it_acts_by_the_mean(lab, policy):
     torch.testing.assert_close(before, torch.tanh(algorithm.actor.network(observation)))
 
 
-def values(lab, algorithm_id, dataset):
-    """The shipped hyperparameters on a dataset."""
-    spec = lab.specs.algorithm(algorithm_id)
-    found = {name: h.value for name, h in spec.hyperparameters.items()}
-    for pattern, own in spec.per_dataset.items():
-        found |= own if fnmatchcase(dataset, pattern) else {}
-    return found
-
-
 def test_every_dataset_of_the_paper_has_its_own_settings_and_no_other(lab):
     datasets = [d for group in lab.specs.table("aspc-table1").groups for d in group.datasets]
     own = lab.specs.algorithm("iql").per_dataset
     assert len(datasets) == 39
     assert {name for name in own if "*" not in name} == set(datasets)
-    assert [d for d in datasets if values(lab, "iql", d)["policy"] == "deterministic"] == [
+    assert [d for d in datasets if lab.shipped("iql", d)["policy"] == "deterministic"] == [
         "hopper-medium-v2",
         "hopper-medium-replay-v2",
     ]
     for dataset in datasets:
-        found = values(lab, "iql", dataset)
+        found = lab.shipped("iql", dataset)
         special = dataset in ("hopper-medium-v2", "hopper-medium-replay-v2")
         assert found["normalize_rewards"] == special
         assert found["soft_update"] == (0.001 if special else 0.005)
@@ -244,12 +234,12 @@ def test_every_dataset_of_the_paper_has_its_own_settings_and_no_other(lab):
     ],
 )
 def test_table_10(lab, dataset, beta, expectile):
-    found = values(lab, "iql", dataset)
+    found = lab.shipped("iql", dataset)
     assert (found["beta"], found["expectile"]) == (beta, expectile)
 
 
 def test_iql_aspc_has_iqls_settings_on_every_dataset(lab):
     for dataset in lab.specs.ids("datasets"):
-        host, extended = values(lab, "iql", dataset), values(lab, "iql_aspc", dataset)
+        host, extended = lab.shipped("iql", dataset), lab.shipped("iql_aspc", dataset)
         assert extended["initial_beta"] == host.pop("beta")
         assert {name: extended[name] for name in host} == host

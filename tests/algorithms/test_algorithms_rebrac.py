@@ -5,9 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from harness.specs import Column, Specs
-from harness.specs.columns import Written, settings
-
 # penalties of a size that shows
 VISIBLE = {"actor_bc_coefficient": 0.3, "critic_bc_coefficient": 0.7}
 
@@ -160,15 +157,9 @@ def test_first_weights(lab):
 # -- the shipped values --
 
 
-@pytest.fixture(scope="module")
-def datasets():
-    return Specs().table("aspc-table1").datasets
-
-
-def shipped(dataset):
-    column = Column(id="rebrac", label="ReBRAC", algorithm="rebrac")
-    entries = settings(Specs(), Written(column, "tables", "aspc-table1", ()), dataset)
-    return {name: entry.value for name, entry in entries.items()}
+@pytest.fixture
+def datasets(lab):
+    return lab.specs.table("aspc-table1").datasets
 
 
 @pytest.mark.parametrize(
@@ -185,20 +176,20 @@ def shipped(dataset):
         ("relocate-", (256, 3e-4, 3e-4, 0.99, 1)),
     ],
 )
-def test_each_domain_has_its_batch_rates_discount_and_reward_scale(datasets, prefix, expected):
+def test_each_domain_has_its_batch_rates_discount_and_reward_scale(lab, datasets, prefix, expected):
     names = ("batch_size", "actor_learning_rate", "critic_learning_rate", "discount", "reward_scale")
     found = [dataset for dataset in datasets if dataset.startswith(prefix)]
     assert found
     for dataset in found:
-        values = shipped(dataset)
+        values = lab.shipped("rebrac", dataset)
         assert tuple(values[name] for name in names) == expected, dataset
         assert values["normalize_observations"] is False
 
 
-def test_every_dataset_has_its_own_coefficients_and_those_of_the_code_where_the_paper_differs(datasets):
-    own = Specs().algorithm("rebrac").per_dataset
+def test_every_dataset_has_its_own_coefficients_and_those_of_the_code_where_the_paper_differs(lab, datasets):
+    own = lab.specs.algorithm("rebrac").per_dataset
     assert len(datasets) == 39
     for dataset in datasets:
         assert own[dataset].keys() == {"actor_bc_coefficient", "critic_bc_coefficient"}, dataset
-    assert shipped("hopper-medium-v2")["critic_bc_coefficient"] == 0.01
-    assert shipped("hopper-expert-v2")["critic_bc_coefficient"] == 0.1
+    assert lab.shipped("rebrac", "hopper-medium-v2")["critic_bc_coefficient"] == 0.01
+    assert lab.shipped("rebrac", "hopper-expert-v2")["critic_bc_coefficient"] == 0.1
