@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from harness.analysis.comparison import _unrounded, compare
 from harness.analysis.intervals import IntervalSettings
@@ -58,16 +59,18 @@ class World:
         self.calls = []
         self.states, self.returns, self.fingerprints, self.printed = {}, {}, {}, {}
         self.incomparable = ()
+        self.implemented = ("a",)
         self.preset = None
+        self.rule = {}
         for row in TABLE.datasets:
             for seed in range(4):
                 self.finish(row, seed, 700.0 + seed)
 
-    def key(self, row, seed):
-        return f"{row}-a-{seed}"
+    def key(self, row, seed, column="a"):
+        return f"{row}-{column}-{seed}"
 
-    def finish(self, row, seed, value, status="finished", origin="trained", environment_id=1):
-        trained = self.key(row, seed)
+    def finish(self, row, seed, value, status="finished", origin="trained", environment_id=1, column="a"):
+        trained = self.key(row, seed, column)
         key = imported_key(trained) if origin == "imported" else trained
         self.states.pop(trained, None)
         self.fingerprints.setdefault(environment_id, {"torch": "2.13", "git_commit": "c" * 40})
@@ -119,13 +122,14 @@ class World:
                 dataset=dataset(row),
                 column=column,
                 runs=tuple(RunRecord(f"{row}-{column.id}-{seed}", "", {}, seed) for seed in range(4)),
-                unavailable=None if column.id == "a" else "no implementation",
+                unavailable=None if column.id in self.implemented else "no implementation",
                 incomparable=self.incomparable,
             )
             for row in TABLE.datasets
             for column in TABLE.columns
         )
-        resolved = ResolvedTable(TABLE, PROTOCOL, "d4rl", self.preset, cells)
+        protocol = PROTOCOL.model_copy(update=self.rule)
+        resolved = ResolvedTable(TABLE, protocol, "d4rl", self.preset, cells)
         return compare(resolved, self, self, **options)
 
     def cell(self, row="d1", column="a"):
@@ -248,6 +252,68 @@ def test_averages(world):
     # over all rows, not over the groups: 'hard' has only one
     assert total.mean == pytest.approx((70.15 + 90.15 + 70.15) / 3)
     assert total.verdict.kind is VerdictKind.UNPUBLISHED
+
+
+@pytest.mark.parametrize("ddof", [0, 1])
+def test_a_printed_average_is_known_as_well_as_the_cells_behind_it(world, ddof):
+    """Welch's test of two averages of two cells each: variances add up, divided by the squared number."""
+    for seed, score in enumerate((895.0, 902.0, 899.0, 906.0)):
+        world.finish("d2", seed, score)
+    theirs = {"d1": (68.0, 3.0), "d2": (91.0, 1.0)}
+    for row, (mean, std) in theirs.items():
+        world.printed[row, "a"] = PublishedCell(row, "a", mean, std, 4, ddof, "own", "")
+    world.print("easy", "a", 79.5)
+    found = world.cell("easy")
+    ours = [[item.score for item in world.cell(row).scores] for row in theirs]
+    # (variance of a cell's share of the average, degrees of freedom), each from four seeds
+    parts = [(np.var(scores, ddof=1) / 4 / 2**2, 3) for scores in ours]
+    parts += [(std**2 / (3 + ddof) / 2**2, 3) for _, std in theirs.values()]
+    variance = sum(part for part, _ in parts)
+    # Satterthwaite's, which are the same however the sum is grouped
+    df = variance**2 / sum(part**2 / each for part, each in parts)
+    nearest, farthest = np.mean(ours) - 79.6, np.mean(ours) - 79.45  # what 79.5 may stand for
+    assert found.verdict.p == pytest.approx(2 * scipy.stats.t.sf(nearest / variance**0.5, df), rel=1e-9)
+    equivalent = scipy.stats.t.cdf((farthest - 2) / variance**0.5, df)
+    assert found.verdict.p_equivalence == pytest.approx(equivalent, rel=1e-9)
+
+
+@pytest.mark.parametrize("printed", [True, False], ids=["without deviation", "nowhere"])
+def test_a_cell_printed_without_its_deviation_leaves_that_of_the_average_unknown(world, printed):
+    world.print("d1", "a", 68.0, 3.0)
+    if printed:
+        world.print("d2", "a", 70.0)
+    world.print("easy", "a", 69.0)
+    assert "published deviation unknown" in world.cell("easy").verdict.note
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ({"score": "last"}, 40.0),
+        ({"score": "mean_last", "last_k": 2}, 30.0),
+        ({"score": "mean_last", "last_k": 9}, 160 / 4),
+        ({"score": "best"}, 90.0),
+    ],
+    ids=str,
+)
+def test_a_cells_score_is_what_the_protocols_rule_makes_of_its_evaluations(world, rule, expected):
+    world.rule = {"evaluate_every": 25, **rule}
+    returns = {0: 990.0, 25: 100.0, 50: 900.0, 75: 200.0, 100: 400.0}
+    for seed in range(4):
+        world.returns[world.key("d1", seed)] = [
+            SimpleNamespace(step=step, mean_return=value) for step, value in returns.items()
+        ]
+    assert [item.score for item in world.cell().scores] == pytest.approx([expected] * 4)
+
+
+def test_averages_lead_as_cells_do(world):
+    world.implemented = ("a", "b")
+    for row in TABLE.datasets:
+        for seed in range(4):
+            world.finish(row, seed, 500.0 + seed, column="b")
+    comparison = world.compare()
+    assert {cell.column for cell in comparison.averages if cell.leading} == {"a"}
+    assert {cell.row for cell in comparison.averages if cell.leading} == {"easy", "total"}
 
 
 def test_margins_of_cells_and_of_averages(world):
