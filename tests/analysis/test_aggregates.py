@@ -10,6 +10,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from rliable import library, metrics
 
 from harness.analysis import aggregates
 from harness.analysis.aggregates import (
@@ -44,17 +45,14 @@ def one(scores, metric):
 # -- oracles -----------------------------------------------------------------------------------------------
 
 RLIABLE = {
-    "mean": lambda m: m.aggregate_mean,
-    "median": lambda m: m.aggregate_median,
-    "iqm": lambda m: m.aggregate_iqm,
-    "og": lambda m: lambda scores: m.aggregate_optimality_gap(scores, gamma=100),
+    "mean": metrics.aggregate_mean,
+    "median": metrics.aggregate_median,
+    "iqm": metrics.aggregate_iqm,
+    "og": lambda scores: metrics.aggregate_optimality_gap(scores, gamma=100),
 }
 
 
-@pytest.fixture(scope="module")
-def rliable():
-    library = pytest.importorskip("rliable.library", reason="the 'oracle' extra is not installed")
-    return library, pytest.importorskip("rliable.metrics")
+at_every_level = pytest.mark.parametrize("level", [0.5, 0.8, 0.95])
 
 
 @pytest.fixture
@@ -78,43 +76,55 @@ def replayed(monkeypatch):
 
 @pytest.mark.parametrize("shape", [(4, 11), (3, 1), (5, 6), (2, 3), (10, 39)])
 @pytest.mark.parametrize("metric", METRICS)
-def test_point_estimates_are_rliables(rliable, metric, shape):
+def test_point_estimates_are_rliables(metric, shape):
     scores = np.random.default_rng(shape).normal(70, 40, shape)
-    assert one(scores, metric) == pytest.approx(RLIABLE[metric](rliable[1])(scores), rel=1e-12)
+    assert one(scores, metric) == pytest.approx(RLIABLE[metric](scores), rel=1e-12)
 
 
 @pytest.mark.filterwarnings("ignore:random_state is deprecated:FutureWarning")
+@at_every_level
 @pytest.mark.parametrize("metric", METRICS)
-def test_ends_are_rliables_on_the_same_resamples(rliable, replayed, metric):
+def test_ends_are_rliables_on_the_same_resamples(replayed, metric, level):
     replayed(5, SCORES.shape, repetitions=300)
-    points, ends = rliable[0].get_interval_estimates({"a": SCORES}, RLIABLE[metric](rliable[1]), reps=300)
-    [found] = aggregate(SCORES, (metric,))
+    points, ends = library.get_interval_estimates(
+        {"a": SCORES}, RLIABLE[metric], reps=300, confidence_interval_size=level
+    )
+    [found] = aggregate(SCORES, (metric,), BootstrapSettings(level=level))
     assert found.value == pytest.approx(float(points["a"]), rel=1e-12)
     assert (found.interval.low, found.interval.high) == pytest.approx(tuple(ends["a"].ravel()), rel=1e-12)
 
 
 @pytest.mark.filterwarnings("ignore:random_state is deprecated:FutureWarning")
+@at_every_level
 @pytest.mark.parametrize("kind", ["runs", "means"])
-def test_profiles_are_rliables_on_the_same_resamples(rliable, replayed, kind):
+def test_profiles_are_rliables_on_the_same_resamples(replayed, kind, level):
     replayed(6, SCORES.shape, repetitions=100)
-    shares, bands = rliable[0].create_performance_profile(
-        {"a": SCORES}, np.array(POINTS), use_score_distribution=kind == "runs", reps=100
+    shares, bands = library.create_performance_profile(
+        {"a": SCORES},
+        np.array(POINTS),
+        use_score_distribution=kind == "runs",
+        reps=100,
+        confidence_interval_size=level,
     )
-    found = profile(SCORES, POINTS, kind=kind)
+    found = profile(SCORES, POINTS, BootstrapSettings(level=level), kind=kind)
     assert found.shares == pytest.approx(tuple(shares["a"]), abs=1e-12)
     assert found.low == pytest.approx(tuple(bands["a"][0]), abs=1e-12)
     assert found.high == pytest.approx(tuple(bands["a"][1]), abs=1e-12)
 
 
 @pytest.mark.filterwarnings("ignore:random_state is deprecated:FutureWarning")
-def test_probability_of_improvement_is_rliables_on_the_same_resamples(rliable, replayed):
+@at_every_level
+def test_probability_of_improvement_is_rliables_on_the_same_resamples(replayed, level):
     # whole points, so that scores tie, within and between algorithms, and once resampled still do
     first, second = SCORES.round(-1), OTHER.round(-1)
     replayed(7, first.shape, second.shape, repetitions=40)
-    points, ends = rliable[0].get_interval_estimates(
-        {"a": [first, second]}, rliable[1].probability_of_improvement, reps=40
+    points, ends = library.get_interval_estimates(
+        {"a": [first, second]},
+        metrics.probability_of_improvement,
+        reps=40,
+        confidence_interval_size=level,
     )
-    found = probability_of_improvement(("a", first), ("b", second))
+    found = probability_of_improvement(("a", first), ("b", second), BootstrapSettings(level=level))
     assert found.probability == pytest.approx(float(points["a"]), rel=1e-12)
     assert (found.interval.low, found.interval.high) == pytest.approx(tuple(ends["a"].ravel()), rel=1e-12)
 

@@ -4,12 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from rliable import library, metrics
 
 from harness.analysis.intervals import IntervalSettings, interval
 from harness.analysis.verdicts import average, estimate
-
-library = pytest.importorskip("rliable.library", reason="the 'oracle' extra is not installed")
-metrics = pytest.importorskip("rliable.metrics")
 
 REPETITIONS = 10_000
 LEVEL = 0.95

@@ -8,11 +8,15 @@ import shutil
 import h5py
 import numpy as np
 import pytest
+import torch
 
+from algorithms import Member, Sizes, algorithm_class
 from harness import datasets
 from harness.datasets import cards, files, generated, policies, rollouts
 from harness.errors import DataError
+from harness.specs import Specs
 from harness.specs.models import Environment, GeneratedSource, PolicyFile
+from harness.training.ladder import save_policy
 
 HOPPER = Environment(id="Hopper-v4", max_episode_steps=15)
 SIZES = (11, 3)
@@ -71,11 +75,6 @@ def assert_same(one, other):
 
 
 def test_actions_are_those_of_torchs_sac(home, tmp_path):
-    torch = pytest.importorskip("torch")
-    from algorithms import Member, Sizes, algorithm_class
-    from harness.specs import Specs
-    from harness.training.ladder import save_policy
-
     values = {name: h.value for name, h in Specs().algorithm("sac").hyperparameters.items()}
     sac = algorithm_class("sac")([Member("k", values)], Sizes(*SIZES))
     with torch.no_grad():  # the first output layer is all but zero

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import gymnasium
+import minari
 import numpy as np
 import pytest
 
@@ -12,7 +13,6 @@ from harness import datasets
 from harness.errors import DataError
 from harness.specs.models import MinariSource
 
-minari = pytest.importorskip("minari")
 NAME = "test/hopper-v0"
 
 
@@ -75,6 +75,9 @@ def test_every_step_becomes_a_transition(spec, goal):
     np.testing.assert_array_equal(
         got.rewards, np.concatenate([e.rewards for e in episodes]).astype(np.float32)
     )
+    # after its last action an episode does nothing more
+    expected = [np.concatenate([e.actions[1:], e.actions[-1:]]) for e in episodes]
+    np.testing.assert_array_equal(got.next_actions, np.concatenate(expected))
     # the truncated last step of the second episode is kept, and is no terminal
     assert np.flatnonzero(got.terminals).tolist() == [4]
 

@@ -6,6 +6,7 @@ import tempfile
 
 import numpy as np
 import pytest
+from gymnasium_robotics.envs.maze.point_maze import PointMazeEnv
 
 from harness.environments.maze2d import MAZES, Ball, Maze2D, State, at_goal, free_cells, goal_cell
 
@@ -115,10 +116,9 @@ def test_physics_are_those_of_gymnasium_robotics(size, tmp_path, monkeypatch):
     There x counts columns, y counts rows upwards, and the origin is the centre of the maze.
     """
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where it leaves its model
-    point_maze = pytest.importorskip("gymnasium_robotics.envs.maze.point_maze")
     layout = MAZES[size]
     grid = [[int(tile == "#") for tile in row] for row in layout]
-    other = point_maze.PointMazeEnv(maze_map=grid).point_env
+    other = PointMazeEnv(maze_map=grid).point_env
     # what we observe at the centre of the maze: half its cells, less half a cell, less D4RL's offset
     centre = np.array([len(layout), len(layout[0])]) / 2 - 0.5 - 0.2
     ball, cells = Ball(layout), free_cells(layout)

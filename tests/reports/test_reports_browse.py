@@ -97,7 +97,6 @@ def test_without_datasette_it_says_how_to_install_it(database, capsys, monkeypat
 
 
 def test_a_port_in_use(database, capsys):
-    pytest.importorskip("datasette")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -109,7 +108,6 @@ def test_a_port_in_use(database, capsys):
 
 @pytest.mark.parametrize(("end", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
 def test_the_server_answers_and_leaves_nothing_behind(database, tmp_path, end, code):
-    pytest.importorskip("datasette")
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     with socket.socket() as probe:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -13,8 +12,6 @@ from harness.specs.catalogue import shipped_folder
 
 PATH = Path("p.yaml")
 SHIPPED = sorted(shipped_folder().rglob("*.yaml"))
-
-pytestmark = pytest.mark.skipif(not yaml.__with_libyaml__, reason="PyYAML without libyaml: nothing is fast")
 
 # what YAML 1.1 and 1.2, or the two parsers, may see differently
 SCALARS = [
