@@ -184,6 +184,31 @@ def test_merge_leaves_running_runs_alone(store, other, record, train):
     store.heartbeat([key])
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_run_claimed_while_merging_is_left_to_its_trainer(store, other, record, train, monkeypatch, known):
+    key = record().key
+    if known:
+        train(store, record(), {5: [1.0]}, finish=False)
+        store.release([key])
+    train(other, record(), {5: [1.0], 10: [2.0]})
+    before = store.evaluations([key])
+    read = Store.metrics
+
+    def claimed_meanwhile(self, *arguments, **options):
+        """What a merge asks for last before it decides."""
+        if self is not store and not trainer.claim([key]):
+            trainer.register([record()])
+            assert trainer.claim([key]) == [key]
+        return read(self, *arguments, **options)
+
+    with Store.open(store.location.path, owner="a trainer") as trainer:
+        monkeypatch.setattr(Store, "metrics", claimed_meanwhile)
+        assert transfer.merge(store, other.location.path).busy == (key,)
+        trainer.heartbeat([key])
+        assert trainer.runs()[key].owner == "a trainer"
+    assert store.evaluations([key]) == before
+
+
 def test_running_runs_arrive_interrupted(store, other, record, train):
     train(other, record(), {5: [1.0]}, finish=False)
     other.record_checkpoint([record().key], "a file that stays there", 5)
