@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -23,18 +23,22 @@ def population():
     return made
 
 
-def test_each_phase_weighs_as_much_as_it_occurs(population, monkeypatch):
-    cls = algorithm_class("td3_bc")
-    seconds = {"critic": 0.0, "critic and actor": 0.04}
+def test_each_phase_weighs_as_much_as_it_occurs(monkeypatch):
+    """ASPC's policy learns at every second step and α at every twentieth; only updates move this clock."""
+    resolved = resolve(Specs(), "aspc-table1", preset="reduced", columns="aspc", datasets="maze2d-*")
+    [planned] = populations([PlannedRun(run, cell) for cell in resolved.cells for run in cell.runs], 8)
+    seconds = {"critic": 1.0, "critic and actor": 10.0, "critic, actor and alpha": 100.0}
+    clock = SimpleNamespace(passed=0.0, perf_counter=lambda: clock.passed)
 
     def update(self, batch, noise, phase):
-        assert len(batch.reward) == len(population.runs)
-        time.sleep(seconds[phase])
+        assert len(batch.reward) == len(planned.runs)
+        clock.passed += seconds[phase]
         return {}
 
-    monkeypatch.setattr(cls, "update", update)
-    found = measure.seconds_per_step(population, "cpu")
-    assert found == pytest.approx(0.02, rel=0.5)
+    monkeypatch.setattr(algorithm_class("aspc"), "update", update)
+    monkeypatch.setattr(measure, "time", clock)
+    found = measure.seconds_per_step(planned, "cpu")
+    assert found == pytest.approx((10 * 1 + 9 * 10 + 1 * 100) / 20)
 
 
 def test_real_steps_take_some_time_and_nothing_is_read(population, monkeypatch):

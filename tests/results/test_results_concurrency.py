@@ -3,11 +3,12 @@ import os
 import signal
 import sqlite3
 import time
+from datetime import timedelta
 
 import pytest
 
 from harness.errors import HarnessError
-from harness.results import schema
+from harness.results import rows, schema
 from harness.results.leases import LeaseLostError
 from harness.results.records import EvaluationRecord
 from harness.results.store import Store
@@ -61,17 +62,21 @@ def test_a_killed_owner_is_taken_over_at_once(database, store, workers, record):
     assert store.runs([key])[key].attempt == 2
 
 
-def test_a_silent_owner_loses_its_lease(database, store, record):
+def test_a_silent_owner_loses_its_lease(database, store, record, monkeypatch):
+    moment = rows.now()
+    monkeypatch.setattr("harness.results.store.now", lambda: moment)
     keys = [record(seed).key for seed in range(2)]
     with (
-        Store.open(database, owner="elsewhere:1:2", lease_seconds=0.2) as silent,
-        Store.open(database, owner="nowhere:1:2", lease_seconds=0.2) as heir,
+        Store.open(database, owner="elsewhere:1:2", lease_seconds=60) as silent,
+        Store.open(database, owner="nowhere:1:2", lease_seconds=60) as heir,
     ):
         silent.register([record(seed) for seed in range(2)])
         assert silent.claim(keys) == keys
         assert heir.claim(keys) == []
-        time.sleep(0.3)
+        moment += timedelta(seconds=59)
         silent.heartbeat(keys[:1])
+        assert heir.claim(keys) == []
+        moment += timedelta(seconds=2)
         assert heir.summary().stale == (keys[1],)
         assert heir.claim(keys) == [keys[1]]
 
