@@ -6,6 +6,7 @@ import errno
 import multiprocessing
 import shutil
 import threading
+import time
 
 import h5py
 import numpy as np
@@ -55,8 +56,15 @@ def random_hopper(make_dataset):
     )
 
 
-def build_in_process(dataset, home):
-    datasets.build(dataset, "generated", home)
+def build_in_process(dataset, home, together, builds):
+    def make():
+        with builds.open("a", encoding="utf-8") as file:
+            file.write("built\n")
+        time.sleep(0.5)  # so that the other would come in between if nothing held it back
+        return generated.Trained(generated.maze2d_waypoints(dataset.environment, 3000, 0), {})
+
+    together.wait()
+    datasets.build(dataset, "generated", home, train=make)
 
 
 # -- the file ----------------------------------------------------------------------------------------------
@@ -106,14 +114,17 @@ def test_building_twice_keeps_the_first_file(maze, home):
     assert datasets.build(maze(), "generated", home).stat().st_mtime_ns == before
 
 
-def test_two_processes_build_once(maze, home):
+def test_two_processes_build_once(maze, home, tmp_path):
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=build_in_process, args=(maze(), home)) for _ in range(2)]
+    together, builds = context.Barrier(2), tmp_path / "builds"
+    arguments = (maze(), home, together, builds)
+    processes = [context.Process(target=build_in_process, args=arguments) for _ in range(2)]
     for process in processes:
         process.start()
     for process in processes:
-        process.join(30)
+        process.join(60)
     assert [process.exitcode for process in processes] == [0, 0]
+    assert builds.read_text(encoding="utf-8") == "built\n"
     assert len(datasets.load(maze(), "generated", home)) > 2900
 
 
