@@ -4,6 +4,7 @@ import os
 import random
 
 import pytest
+from hypothesis import settings
 
 from harness.planning.cells import resolve
 from harness.results.records import EvaluationRecord
@@ -11,6 +12,9 @@ from harness.results.store import Store
 from harness.specs import Specs
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# an example that takes long on a loaded machine is no bug
+settings.register_profile("unhurried", settings(), deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")

@@ -224,7 +224,7 @@ def test_one_update_with_any_allowed_hyperparameters_is_the_same_alone(lab, algo
 
     one = st.fixed_dictionaries({name: numbers(name) for name in lab.per_member(algorithm_id)})
 
-    @settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=8, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(st.tuples(one, one))
     def check(each):
         members = lab.members(algorithm_id, "ab", each, **fast(lab, algorithm_id))

@@ -224,7 +224,6 @@ def ways_among_all_outcomes(mean, std, seeds, episodes):
     return found
 
 
-@settings(deadline=None)
 @given(
     st.integers(0, 1000),
     st.integers(0, 500),
@@ -334,7 +333,7 @@ def altered(sheet, changes):
     return Sheet(sheet.table, cells, sheet.binary, sheet.episodes)
 
 
-many = settings(max_examples=60, deadline=None)
+many = settings(max_examples=60)
 seeds = st.integers(0, 10**9)
 conventions = st.sampled_from(["rounded", "cut off"])
 

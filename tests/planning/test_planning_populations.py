@@ -56,7 +56,7 @@ def column(algorithm):
 
 
 @given(st.lists(cells(), max_size=8), st.integers(1, 5))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 def test_every_run_is_in_one_population_that_its_algorithm_takes(found, capacity):
     runs = list({run.key: PlannedRun(run, cell) for cell in found for run in cell.runs}.values())
     made = populations(runs, capacity)

@@ -171,7 +171,7 @@ PIECES = [
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=6).map("".join))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_no_text_becomes_markup(example, text):
     usual = [(tag, sorted(attributes)) for tag, attributes in Reader(report(example())).tags]
     page = report(example(text=text))

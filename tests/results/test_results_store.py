@@ -190,7 +190,7 @@ def test_a_status_outside_the_five_is_refused(database, store, record):
         connection.execute("UPDATE run SET status = 'done'")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.lists(st.floats(-1e12, 1e12), min_size=1, max_size=5), min_size=1, max_size=6))
 def test_means_are_those_of_the_episodes(tmp_path_factory, returns):
     from harness.results.records import RunRecord

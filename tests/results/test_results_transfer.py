@@ -244,7 +244,7 @@ RUNS = st.dictionaries(
 )
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(ours=RUNS, theirs=RUNS)
 def test_merging_disjoint_sets_commutes_and_repeats(tmp_path_factory, ours, theirs):
     folder = tmp_path_factory.mktemp("merge")

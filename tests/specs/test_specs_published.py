@@ -133,7 +133,7 @@ def test_a_missing_file():
         read_published(Path("none.csv"), 4, 1)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(
     notes=st.lists(st.text(alphabet='aé",\n ', max_size=12), max_size=6),
     mean=st.decimals(-999, 999, places=1),

@@ -170,7 +170,7 @@ def test_a_scalar_means_the_same(scalar, around):
     agree(around.format(scalar))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(LINES, min_size=1, max_size=5).map("\n".join))
 @example("a:\n- b\n-\n- c:\n    d\nb: x\n\n  y\n")
 @example("a: >-\n  x\n   y\n\n  z\nb: |+\n  x\n\n\nc: |-\n  x\n")
