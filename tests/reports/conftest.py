@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from harness.analysis.comparison import ComparedCell, ComparedGroup, ComparedRow, Comparison, SeedScore
-from harness.analysis.intervals import interval
-from harness.analysis.leading import leading
-from harness.analysis.verdicts import Case, average, estimate, verdicts
+from harness.analysis.comparison import compare
+from harness.planning.cells import Cell, ResolvedTable
+from harness.results.records import RunRecord
 from harness.specs import PublishedCell, models
 
 SCORES = {
@@ -25,11 +26,15 @@ PUBLISHED = {
     ("pen-human-v1", "aspc"): (66.5, 7.0),
     ("hopper", "aspc"): (102.5, None),
 }
+FAILED = ("hopper-expert-v2", "td3_bc", 2)  # row, column and seed
+NOTED = ("hopper-expert-v2", "aspc")
 ROWS = ("hopper-medium-v2", "hopper-expert-v2", "pen-human-v1")
 
 
 def example(*, incomparable=(), label=None, text=""):
-    """Two groups, three columns; ``text`` is planted wherever a spec may say something."""
+    """Two groups, three columns, compared as the product does; ``text`` is planted wherever a spec or a
+    paper may say something.
+    """
     columns = (
         models.Column(id="aspc", label=f"ASPC{text}", algorithm="aspc"),
         models.Column(id="td3_bc", label="TD3+BC", algorithm="td3_bc", note=f"robust critic{text}"),
@@ -51,114 +56,61 @@ def example(*, incomparable=(), label=None, text=""):
         published=models.Published(file="x.csv", seeds=4, ddof=1),
         footnotes=(f"A footnote with 50% of_it{text}",),
     )
-
-    def printed(row, column):
-        if (row, column) not in PUBLISHED:
-            return None
-        mean, std = PUBLISHED[row, column]
-        return PublishedCell(row, column, mean, std, 4, 1, "own", text)
-
-    def estimated(row, column):
-        scores = SCORES.get((row, column))
-        if not scores:
-            return None
-        mean = sum(scores) / len(scores)
-        return estimate(mean, deviation(scores), len(scores), 1)
-
-    def deviation(scores):
-        mean = sum(scores) / len(scores)
-        if len(scores) < 2:
-            return None
-        return (sum((score - mean) ** 2 for score in scores) / (len(scores) - 1)) ** 0.5
-
-    def theirs(found):
-        return found and estimate(found.mean, found.std, found.n, found.ddof)
-
-    keys = [(row, column.id) for row in ROWS for column in columns]
-    cases = [
-        Case(estimated(*key), theirs(printed(*key)), len(SCORES.get(key, ())), 4, incomparable)
-        for key in keys
-    ]
-    leaders = [
-        flag
-        for start in range(0, len(cases), len(columns))
-        for flag in leading(
-            [case.reproduced if case.have == 4 else None for case in cases[start : start + len(columns)]],
-            0.05,
-        )
-    ]
-    cells = {}
-    for leads, (row, column), case, verdict in zip(
-        leaders, keys, cases, verdicts(cases, table.verdict, label), strict=True
-    ):
-        scores = SCORES.get((row, column), ())
-        cells[row, column] = ComparedCell(
-            row=row,
-            column=column,
-            mean=case.reproduced.mean if case.reproduced else None,
-            std=deviation(scores) if scores else None,
-            n=len(scores),
-            wanted=4,
-            scores=tuple(SeedScore(seed, score, f"{seed}" * 8) for seed, score in enumerate(scores)),
-            interval=interval(scores),
-            published=printed(row, column),
-            unavailable=f"no implementation{text}" if column == "iql" else None,
-            verdict=verdict,
-            notes=("1 failed",) if (row, column) == ("hopper-expert-v2", "td3_bc") else (),
-            leading=leads,
-        )
-
-    def averages(row, label_text, members):
-        out = []
-        for column in columns:
-            whole = all(cells[member, column.id].complete for member in members)
-            ours = average([estimated(member, column.id) for member in members]) if whole else None
-            have = sum(cells[member, column.id].complete for member in members)
-            case = Case(ours, theirs(printed(row, column.id)), have, len(members), incomparable)
-            out.append(
-                ComparedCell(
-                    row=row,
-                    column=column.id,
-                    mean=ours.mean if ours else None,
-                    std=None,
-                    n=have,
-                    wanted=len(members),
-                    scores=(),
-                    interval=None,
-                    published=printed(row, column.id),
-                    unavailable=None if ours or incomparable else f"{have} of {len(members)}",
-                    verdict=verdicts([case], table.verdict, label)[0],
-                    notes=(),
-                )
-            )
-        return ComparedRow(row, label_text, tuple(out))
-
-    def rows(members):
-        return tuple(
-            ComparedRow(row, row, tuple(cells[row, column.id] for column in columns)) for row in members
-        )
-
-    return Comparison(
-        table=table,
-        protocol=models.Protocol(
-            id="p", description="", steps=1000, evaluate_every=500, episodes=10, seeds=(0, 1, 2, 3)
-        ),
-        lineage="generated" if incomparable else "d4rl",
-        preset="smoke" if label else None,
-        label=label,
-        columns=columns,
-        groups=(
-            ComparedGroup(
-                "hopper", f"Hopper{text}", rows(ROWS[:2]), averages("hopper", f"Hopper Avg{text}", ROWS[:2])
-            ),
-            ComparedGroup("adroit", "Adroit", rows(ROWS[2:]), None),
-        ),
-        total=averages("total", f"Total Avg{text}", ROWS),
-        ddof=1,
-        environments=1,
-        commits=("0123456789abcdef",),
-        environment_notes=(f"hopper-medium-v2: v4 in place of v2{text}",),
+    protocol = models.Protocol(
+        id="p", description="", steps=1000, evaluate_every=500, episodes=10, seeds=(0, 1, 2, 3)
     )
+
+    def dataset(row):
+        note = f"v4 in place of v2{text}" if row == ROWS[0] else None
+        return models.Dataset(
+            id=row,
+            domain="mujoco",
+            environment=models.Environment(id="Hopper-v4", max_episode_steps=1000, note=note),
+            observation_size=11,
+            action_size=3,
+            reference=models.ReferenceScores(minimum=0, maximum=100, source="made up"),
+        )
+
+    def key(row, column, seed):
+        return f"{row}/{column}/{seed}"
+
+    cells = tuple(
+        Cell(
+            dataset=dataset(row),
+            column=column,
+            runs=tuple(RunRecord(key(row, column.id, seed), "", {}, seed) for seed in protocol.seeds),
+            unavailable=f"no implementation{text}" if column.id == "iql" else None,
+            incomparable=incomparable,
+        )
+        for row in ROWS
+        for column in columns
+    )
+    scores = {key(*cell, seed): score for cell, each in SCORES.items() for seed, score in enumerate(each)}
+    states = {
+        run: SimpleNamespace(status=status, origin="trained", environment_id=1)
+        for run, status in {**dict.fromkeys(scores, "finished"), key(*FAILED): "failed"}.items()
+    }
+    store = SimpleNamespace(
+        runs=lambda keys: {run: states[run] for run in keys if run in states},
+        evaluations=lambda keys, since: {
+            run: [SimpleNamespace(step=1000, mean_return=scores[run])] for run in keys
+        },
+        environments=lambda identifiers: {1: {"git_commit": "0123456789abcdef"}},
+    )
+    printed = {
+        cell: PublishedCell(*cell, mean, std, 4, 1, "own", f"misprinted{text}" if cell == NOTED else "")
+        for cell, (mean, std) in PUBLISHED.items()
+    }
+    specs = SimpleNamespace(
+        table=lambda _: table,
+        published=lambda _: printed,
+        dataset=dataset,
+        protocol=lambda _: protocol,
+        ids=lambda _: [],
+    )
+    preset = models.Preset(id="smoke", description="", label=label) if label else None
+    lineage = "generated" if incomparable else "d4rl"
+    return compare(ResolvedTable(table, protocol, lineage, preset, cells), specs, store)
 
 
 @pytest.fixture(name="example", scope="session")

@@ -180,10 +180,10 @@ def test_one_is_singular(example):
 @pytest.mark.parametrize("siunitx", [False, True])
 def test_the_papers_numbers_beside_ours(example, siunitx):
     text = render(example(), "latex", siunitx=siunitx, with_published=True, digits=2)
-    ours = r"\bfseries 92.77 +- 2.03" if siunitx else r"\textbf{92.77} & $\pm$\,\textbf{2.03}"
+    ours = r"\bfseries 92.78 +- 2.03" if siunitx else r"\textbf{92.78} & $\pm$\,\textbf{2.03}"
     theirs = "92.70 +- 2.20" if siunitx else r"\textcolor{gray}{92.70} & \textcolor{gray}{$\pm$\,2.20}"
     assert rf"{ours} & {{\tiny OK}} & {theirs} & " in text
-    assert "**92.77 ± 2.03** OK \\[92.70 ± 2.20\\]" in render(
+    assert "**92.78 ± 2.03** OK \\[92.70 ± 2.20\\]" in render(
         example(), "markdown", with_published=True, digits=2
     )
 
