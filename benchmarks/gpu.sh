@@ -5,8 +5,9 @@
 #     benchmarks/gpu.sh speed     the benchmark: member-steps per second, ratio to the eager loop, floor, memory
 #     benchmarks/gpu.sh compiled  the same through torch.compile
 #     benchmarks/gpu.sh smoke     a table in miniature from data to verdicts, twice: the second time nothing is left
+#     benchmarks/gpu.sh scores    runs of the preset lite, in TF32, held against what a CPU gave (results.db)
 #
-# Without arguments all four, one after another. Set PYTHON to the interpreter (default: .venv's, else python3) and
+# Without arguments all five, one after another. Set PYTHON to the interpreter (default: .venv's, else python3) and
 # OUT to the folder that gets the logs (default: gpu-results). A part that fails or takes too long leaves its log
 # and does not keep the others from running; the exit code says whether all passed.
 set -uo pipefail
@@ -35,7 +36,15 @@ smoke() {
         --db "$OUT/smoke.db" --data-home "$DATA")
     "${command[@]}" && "${command[@]}" && "$PYTHON" -m harness status --db "$OUT/smoke.db"
 }
-export -f smoke
+scores() {
+    local of=(aspc-table1 --preset lite --db "$OUT/scores.db") code=0
+    for dataset in maze2d-umaze-v1 hopper-medium-v2; do
+        "$PYTHON" -m harness reproduce "${of[@]}" --datasets "$dataset" --device cuda --data-home "$DATA" &&
+            "$PYTHON" -m harness drift "${of[@]}" --datasets "$dataset" --baseline results.db --gate both || code=$?
+    done
+    return "$code"
+}
+export -f smoke scores
 DATA=${HARNESS_DATA:-$(mktemp -d)}
 export PYTHON OUT DATA
 
@@ -54,13 +63,14 @@ for name in "${@:-all}"; do
                 --algorithms bc td3_bc aspc --rounds 5
             ;;&
         compiled | all)
-            part compiled "$PYTHON" benchmarks/training.py --device cuda --members 1 16 64 \
+            part compiled "$PYTHON" benchmarks/training.py --device cuda --members 64 16 1 \
                 --algorithms td3_bc aspc --rounds 5 --compile
             ;;&
-        smoke | all) part smoke bash -c smoke ;;
-        tests | speed | compiled) ;;
+        smoke | all) part smoke bash -c smoke ;;&
+        scores | all) part scores bash -c scores ;;
+        tests | speed | compiled | smoke) ;;
         *)
-            echo "unknown part $name: tests, speed, compiled or smoke" >&2
+            echo "unknown part $name: tests, speed, compiled, smoke or scores" >&2
             exit 2
             ;;
     esac

@@ -7,9 +7,9 @@ and for ASPC autograd's second-order gradient through the inner Adam step.
 
 The floor is the time below which no such program gets on this device: operations of the update's matrix
 products over the rate of a large matrix product, or bytes over the bandwidth of a large copy, whichever takes
-longer, phase by phase; rate and bandwidth are measured in the same run. Bytes are those that must move: the
-state is read once, what a step changes of it is written once, the minibatch's rows are read and written, and
-the random numbers are read. State that stays in a cache can beat that.
+longer, phase by phase; rate and bandwidth are measured in the same run. Bytes are those that must move: what
+a step touches of the state is read once, what it changes of it is written once, the minibatch's rows are read
+and written, and the random numbers are read. State that stays in a cache can beat that.
 
     python benchmarks/training.py [--members 1 4 8] [--algorithms td3_bc aspc] [--rounds 9]
     python benchmarks/training.py --device cuda --members 1 4 16 64 128 --algorithms bc td3_bc aspc
@@ -25,9 +25,13 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from algorithms import Batch, algorithm_ids
@@ -167,14 +171,32 @@ class Ceilings:
         total = 0.0
         for phase, occurring in phases.items():
             before = {name: tensor.clone() for name, tensor in learner.training_state().items()}
-            with FlopCounterMode(display=False) as counter:
+            with FlopCounterMode(display=False) as counter, Touched() as touched:
                 learner.update(batch, noise, phase)
             after = learner.training_state()
             changed = sum(t.nbytes for name, t in after.items() if not torch.equal(t, before[name]))
-            state = sum(tensor.nbytes for tensor in after.values())
+            state = sum(tensor.nbytes for tensor in after.values() if tensor in touched)
             least = max(counter.get_total_flops() / self.operations, (state + changed + read) / self.bytes)
             total += least * occurring / phases.total()
         return total
+
+
+class Touched(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types here
+    """Which tensors the operations under it were given."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._storages: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation, and remember what it was given."""
+        given = (leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
+        self._storages.update(tensor.untyped_storage()._cdata for tensor in given)
+        return func(*args, **(kwargs or {}))
+
+    def __contains__(self, tensor: Tensor) -> bool:
+        """Whether an operation was given this tensor, or another view of its memory."""
+        return tensor.untyped_storage()._cdata in self._storages
 
 
 def timed(work: Callable[[], object], device: str) -> float:

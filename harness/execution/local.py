@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import threading
 import traceback
@@ -407,6 +408,7 @@ class _Execution:
             return "ended"
 
     def _train(self, path: Path, stop: Callable[[], bool]) -> TrainingOutcome:
+        gc.collect()  # the population before may hang in cycles of references, and hold the device's memory
         protocol, data = self._resolved.protocol, self._load()
         task = Task(
             algorithm=self._population.algorithm,

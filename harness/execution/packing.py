@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -32,6 +33,7 @@ class Packing:
     @classmethod
     def of_gpu(cls, lineage: Lineage) -> Packing:
         """For what is free on this machine's GPU, this process's unused memory included."""
+        gc.collect()  # an earlier population may hang in cycles of references
         unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
         return cls(torch.cuda.mem_get_info()[0] + unused, lineage)
 

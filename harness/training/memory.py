@@ -30,7 +30,7 @@ def bytes_of_member(algorithm: str, hyperparameters: Mapping[str, Any], sizes: S
     """The most that one member takes at any time, data apart.
 
     That is parameters, targets and moments, random numbers, and what an update holds while it is at work:
-    activations and gradients. The last is measured, on one update of each phase, by following every tensor
+    activations and gradients. The last is measured, on updates of every phase, by following every tensor
     from its making to its end; everything grows in proportion to the members, so one tells for all.
 
     Args:
@@ -57,13 +57,12 @@ def _most_in_an_update(learner: Algorithm) -> int:
         torch.rand(*size, action),
     )
     noise = {name: torch.rand(len(learner.members), *each.shape) for name, each in learner.noise.items()}
-    most = 0
-    for phase in dict.fromkeys(learner.phase(step) for step in range(1, 2 * BLOCK + 1)):
-        with Watermark() as held:
+    phases = tuple(dict.fromkeys(learner.phase(step) for step in range(1, 10 * BLOCK + 1)))
+    with Watermark() as held:
+        for phase in (*phases, *phases):  # twice, since a step still holds the gradients of the one before
             learner.update(batch, noise, phase)
-        most = max(most, held.most)
-    gathered = sum(column.numel() * column.element_size() for column in batch)
-    return most + gathered
+    gathered: int = sum(column.numel() * column.element_size() for column in batch)
+    return int(held.most) + gathered
 
 
 class Watermark(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types here
