@@ -43,10 +43,12 @@ class SAC(Algorithm):
     It serves to make data online; trained on a fixed dataset it is an off-policy algorithm without any
     remedy for actions outside the data.
 
-    Differences from the authors' code: none known in the losses and their order, which are those of rlkit's
-    ``SACTrainer``, the code behind D4RL's data: all of them are computed from the networks as they were
-    before the step, apart from the temperature. rlkit draws the first layer's weights from
-    U(±1/√256), whatever the size of its input; here it is U(±1/√inputs).
+    Differences from the authors' code, rlkit's ``SACTrainer``, which is behind D4RL's data:
+        All losses are computed from the networks as they were before the step, apart from the temperature,
+        which steps first. So it was in rlkit until August 2020; later versions take it, too, as it was. Which
+        of them made D4RL's data is not known. The target critics begin as copies of the critics; in rlkit's
+        script they begin with weights of their own. rlkit draws the first layer's weights from U(±1/√256),
+        whatever the size of its input, and the biases of ln σ from U(±1e-3); here it is U(±1/√inputs), and 0.
     """
 
     Hyperparameters = SACHyperparameters

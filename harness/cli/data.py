@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from harness.cli.options import DataHome, DataLineage, Device, Json, Lineage, examples, specs_of
+from harness.cli.options import DataHome, Device, Json, Lineage, examples, specs_of
 from harness.cli.output import error_out, json_out, note, out, size, table_out
 from harness.errors import DataError
 from harness.reports.counting import count
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from harness.specs import Dataset
 
 Names = Annotated[list[str], typer.Argument(metavar="DATASET", help="Ids or globs of datasets.")]
+AnyLineage = Annotated[
+    Lineage | None,
+    typer.Option("--data", "--lineage", help="Only data from there; default: from everywhere."),
+]
 _HASH = 12  # characters of a hash that are shown; --json has them all
 
 group = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -39,7 +43,7 @@ def ls(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="DATASET", help="Ids or globs of datasets.")
     ] = None,
-    lineage: DataLineage = None,
+    lineage: AnyLineage = None,
     data_home: DataHome = None,
     as_json: Json = False,
 ) -> None:
@@ -70,12 +74,19 @@ def ls(
     "pull",
     epilog=examples("harness data pull hopper-medium-v2", "harness data pull 'hopper-*' --lineage minari"),
 )
-def pull(ctx: typer.Context, names: Names, lineage: DataLineage = None, data_home: DataHome = None) -> None:
+def pull(
+    ctx: typer.Context,
+    names: Names,
+    lineage: Annotated[
+        Lineage, typer.Option("--data", "--lineage", help="Where the data come from.")
+    ] = "d4rl",
+    data_home: DataHome = None,
+) -> None:
     """Download datasets.
 
     What is there stays; an interrupted download goes on where it ended.
     """
-    _obtain(_chosen(ctx, names), lineage or "d4rl", data_home)
+    _obtain(_chosen(ctx, names), lineage, data_home)
 
 
 @group.command(
@@ -236,7 +247,7 @@ def policies(
     "verify",
     epilog=examples("harness data verify hopper-medium-v2", "harness data verify '*' --lineage generated"),
 )
-def verify(ctx: typer.Context, names: Names, lineage: DataLineage = None, data_home: DataHome = None) -> None:
+def verify(ctx: typer.Context, names: Names, lineage: AnyLineage = None, data_home: DataHome = None) -> None:
     """Check the datasets that are on this machine.
 
     Reads them, and checks sizes, checksums and content.
@@ -267,7 +278,7 @@ def verify(ctx: typer.Context, names: Names, lineage: DataLineage = None, data_h
 
 
 @group.command("path", epilog=examples("harness data path maze2d-umaze-v1 --lineage generated"))
-def path(ctx: typer.Context, names: Names, lineage: DataLineage = None, data_home: DataHome = None) -> None:
+def path(ctx: typer.Context, names: Names, lineage: AnyLineage = None, data_home: DataHome = None) -> None:
     """Print where datasets lie, or would lie."""
     from harness.datasets.inventory import choose, inventory
 

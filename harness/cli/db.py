@@ -164,8 +164,8 @@ def serve(
 ) -> None:
     """Show a snapshot of the database in a browser.
 
-    Read-only, in Datasette (pip install 'harness[browse]'), with queries ready to run: worst cells, failures,
-    slowest runs, and a summary of every table. Ctrl-C ends it.
+    Read-only, in Datasette (pip install '.[browse]' in the checkout), with queries ready to run: worst
+    cells, failures, slowest runs, and a summary of every table. Ctrl-C ends it.
     """
     from harness.reports import browse
 

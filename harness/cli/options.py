@@ -27,7 +27,9 @@ OptionalTableId = Annotated[
 ]
 PresetId = Annotated[
     str | None,
-    typer.Option("--preset", metavar="ID", help="A smaller way to run the table; `harness ls presets`."),
+    typer.Option(
+        "--preset", metavar="ID", help="Another, mostly smaller way to run the table; `harness ls presets`."
+    ),
 ]
 Datasets = Annotated[
     str | None, typer.Option("--datasets", metavar="GLOB", help="Only these rows, as 'hopper-*'.")

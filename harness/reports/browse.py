@@ -163,7 +163,9 @@ def require() -> None:
         HarnessError: it is not.
     """
     if importlib.util.find_spec("datasette") is None:
-        raise HarnessError("browsing needs Datasette, which is not installed: pip install 'harness[browse]'")
+        raise HarnessError(
+            "browsing needs Datasette, which is not installed: pip install '.[browse]' in the checkout"
+        )
 
 
 def serve(store: Store, specs: Specs, host: str, port: int) -> None:

@@ -93,7 +93,7 @@ def failing(capsys, *arguments):
 def test_without_datasette_it_says_how_to_install_it(database, capsys, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     code, text = failing(capsys, "db", "serve", "--db", database)
-    assert (code, "pip install 'harness[browse]'" in text) == (2, True)
+    assert (code, "pip install '.[browse]'" in text) == (2, True)
 
 
 def test_a_port_in_use(database, capsys):
