@@ -6,7 +6,6 @@ are judged by `harness.analysis.verdicts` with the baseline in the place of the 
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from harness.analysis.comparison import TOTAL, Measured, Measurements, measure
 from harness.analysis.incomparable import why_incomparable
 from harness.analysis.verdicts import Case, VerdictKind, VerdictResult, average, verdicts
 from harness.errors import HarnessError
-from harness.results.records import canonical
+from harness.results.records import digest
 from harness.specs import models
 
 if TYPE_CHECKING:
@@ -362,8 +361,7 @@ def _provenance(
     measurements: Measurements, measured: Measured, hashes: Mapping[str, str]
 ) -> dict[str, tuple[str, ...]]:
     """Field -> its values behind a cell's scores, sorted."""
-    identity = canonical(measured.cell.runs[0].configuration["dataset"])
-    content = hashes.get(hashlib.sha256(identity.encode()).hexdigest())
+    content = hashes.get(digest(measured.cell.runs[0].configuration["dataset"]))
     behind = {measurements.states[score.key].environment_id for score in measured.scores}
     known = [measurements.fingerprints[number] for number in behind if number is not None]
     values: dict[str, set[str]] = {"data": {content}} if content else {}

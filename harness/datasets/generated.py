@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ from harness.datasets import cards, files, hdf5
 from harness.datasets.base import Transitions, hash_arrays, transitions
 from harness.datasets.qlearning import qlearning
 from harness.errors import DataError, HarnessError
-from harness.results.records import canonical
+from harness.results.records import canonical, digest
 from harness.specs.models import Dataset, Environment, GeneratedSource, PolicyFile
 
 Rows = dict[str, NDArray[Any]]
@@ -34,8 +33,7 @@ class Trained(NamedTuple):
 
 def path(dataset: Dataset, home: Path, identity: dict[str, Any]) -> Path:
     """Where the file lies or would lie; another identity is another file."""
-    digest = hashlib.sha256(canonical(identity).encode()).hexdigest()
-    return home / "generated" / f"{dataset.id}-{digest[:12]}.hdf5"
+    return home / "generated" / f"{dataset.id}-{digest(identity)[:12]}.hdf5"
 
 
 def row_bytes(dataset: Dataset) -> int:

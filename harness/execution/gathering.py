@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from harness.errors import DataError, StoppedError
 from harness.execution import devices
 from harness.execution.interrupt import Interrupt
 from harness.execution.progress import Reporter
-from harness.results.records import canonical
+from harness.results.records import digest
 from harness.specs import Dataset, GeneratedSource, Specs
 from harness.training.ladder import learner, mean_return, read_training, settings_hash
 from harness.training.online import (
@@ -201,4 +200,4 @@ def _digest(who: Learner) -> str:
         "environment": who.environment.id,
         "max_episode_steps": who.environment.max_episode_steps,
     }
-    return hashlib.sha256(canonical(content).encode()).hexdigest()
+    return digest(content)

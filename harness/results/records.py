@@ -39,6 +39,11 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
+def digest(value: Any) -> str:
+    """SHA-256 (hex) of a JSON-like value, however it is spelt."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
 @dataclass(frozen=True)
 class RunRecord:
     """One seed of one fully resolved configuration.

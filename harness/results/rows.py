@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ from harness.results.models import (
     EvaluationRow,
     RunRow,
 )
-from harness.results.records import RunRecord, canonical
+from harness.results.records import RunRecord, digest
 
 _CHUNK = 500
 
@@ -43,11 +42,6 @@ class Evaluation(NamedTuple):
 def now() -> datetime:
     """This moment, in UTC."""
     return datetime.now(UTC)
-
-
-def sha256(text: str) -> str:
-    """SHA-256 (hex) of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def chunks(items: Iterable[T], size: int = _CHUNK) -> Iterator[list[T]]:
@@ -144,7 +138,7 @@ def _insert_configurations(
     """
     ids = _ids(connection, ConfigurationRow, ConfigurationRow.key, contents)
     new = {key: content for key, content in contents.items() if key not in ids}
-    identities = {sha256(canonical(content["dataset"])): content["dataset"] for content in new.values()}
+    identities = {digest(content["dataset"]): content["dataset"] for content in new.values()}
     insert_new(
         connection,
         DatasetRow,
@@ -161,7 +155,7 @@ def _insert_configurations(
                 "algorithm": content["algorithm"],
                 "dataset": content["dataset"]["id"],
                 "lineage": content["dataset"]["lineage"],
-                "dataset_id": datasets[sha256(canonical(content["dataset"]))],
+                "dataset_id": datasets[digest(content["dataset"])],
             }
             for key, content in new.items()
         ],
@@ -179,7 +173,7 @@ def _ids(connection: Connection, table: Any, column: Any, keys: Iterable[str]) -
 
 def insert_environment(connection: Connection, fingerprint: Mapping[str, str]) -> int:
     """The row id of a fingerprint, inserted if it is new."""
-    key = sha256(canonical(fingerprint))
+    key = digest(fingerprint)
     insert_new(connection, EnvironmentRow, [{"hash": key, "fingerprint": dict(fingerprint)}])
     return connection.execute(select(EnvironmentRow.id).where(EnvironmentRow.hash == key)).scalar_one()
 

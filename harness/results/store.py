@@ -40,7 +40,7 @@ from harness.results.models import (
     RunRow,
     Timestamp,
 )
-from harness.results.records import EvaluationRecord, RunRecord, canonical
+from harness.results.records import EvaluationRecord, RunRecord, digest
 from harness.results.rows import (
     Evaluation,
     Line,
@@ -53,7 +53,6 @@ from harness.results.rows import (
     insert_runs,
     now,
     run_ids,
-    sha256,
 )
 
 
@@ -265,7 +264,7 @@ class Store:
         Raises:
             DataError: other content was recorded under that identity; nothing is written.
         """
-        key = sha256(canonical(identity))
+        key = digest(identity)
         with self.writing() as connection:
             insert_new(connection, DatasetRow, [{"identity_key": key, "identity": dict(identity)}])
             connection.execute(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ import yaml
 from algorithms import Sizes
 from harness.datasets import files, generated, policies, rollouts
 from harness.errors import DataError
-from harness.results.records import canonical
+from harness.results.records import digest
 from harness.specs import Environment, GeneratedSource, PolicyFile, Specs
 from harness.training.online import EPOCH, Learner, Scored
 
@@ -49,7 +48,7 @@ class Rung:
 
 def settings_hash(hyperparameters: Mapping[str, Any]) -> str:
     """SHA-256 (hex) of hyperparameters, by name."""
-    return hashlib.sha256(canonical(dict(hyperparameters)).encode()).hexdigest()
+    return digest(dict(hyperparameters))
 
 
 def learner(prefix: str, seed: int, specs: Specs, environment: Environment, sizes: Sizes) -> Learner:

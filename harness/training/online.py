@@ -295,22 +295,6 @@ class OnlineTrainer:
                     return self._epoch == self._epochs
         return True
 
-    def gathered(self, key: str) -> Arrays:
-        """What the member gathered so far, by the names of `gather`."""
-        member = [each.key for each in self._learners].index(key)
-        replay = self._population.replay
-        batch = replay.batch(
-            torch.arange(replay.length[member], device=replay.storage.device)[None] + replay.offset[member]
-        )
-        columns = (batch.observation, batch.action, batch.reward, batch.next_observation, batch.terminal)
-        arrays: Arrays = {
-            name: column[0].cpu().numpy() for name, column in zip(FIELDS[:-1], columns, strict=True)
-        }
-        return arrays | {
-            "terminals": arrays["terminals"].astype(bool),
-            "timeouts": np.concatenate(self._timeouts[member]),
-        }
-
     def _gather(self, pool: ProcessPoolExecutor) -> None:
         work = [
             pool.submit(gather, learner, policy, self._epoch)
@@ -347,11 +331,13 @@ class OnlineTrainer:
                 )
 
     def _save(self) -> None:
+        members, replay = range(len(self._learners)), self._population.replay
         content = {
             "keys": [each.key for each in self._learners],
             "epoch": self._epoch,
             "state": self._population.algorithm.training_state(),
-            "rows": [self._population.replay.rows(member).cpu() for member in range(len(self._learners))],
+            # copies, since a view of the replay would be saved with all the room that is still empty
+            "rows": [replay.rows(member).cpu().clone() for member in members],
             "timeouts": [torch.from_numpy(np.concatenate(each)) for each in self._timeouts],
             "history": {key: [asdict(each) for each in scores] for key, scores in self.history.items()},
         }
@@ -435,7 +421,7 @@ def check_training(folder: Path, learners: Sequence[Learner]) -> None:
 
 
 def replay_rows(folder: Path, key: str, sizes: Sizes) -> Arrays | None:
-    """What a member had gathered when its folder was last saved, as `OnlineTrainer.gathered`.
+    """What a member had gathered when its folder was last saved, by the names of `FIELDS`.
 
     Returns:
         None if nothing was saved there.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -7,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.results.records import EvaluationRecord, RunRecord, canonical
-from harness.results.rows import sha256
+from harness.results.records import EvaluationRecord, RunRecord, canonical, digest
 from harness.results.store import Store
 
 WORKERS = Path(__file__).with_name("workers.py")
@@ -27,7 +27,8 @@ def record() -> Callable[..., RunRecord]:
             "protocol": {"steps": 10, "evaluate_every": 5, "episodes": 2},
         }
         text = canonical(configuration)
-        return RunRecord(sha256(f"{text}:{seed}"), sha256(text), configuration, seed)
+        key = hashlib.sha256(f"{text}:{seed}".encode()).hexdigest()
+        return RunRecord(key, digest(configuration), configuration, seed)
 
     return make
 

@@ -15,7 +15,7 @@ from harness.errors import DataError
 from harness.specs import Environment, Specs
 from harness.training import online as module
 from harness.training.engine import Engine
-from harness.training.online import EPOCH, FIELDS, Learner, OnlineTrainer, gather, score
+from harness.training.online import EPOCH, FIELDS, Learner, OnlineTrainer, gather, replay_rows, score
 from harness.training.replay import GrowingReplay
 
 HOPPER = Environment(id="Hopper-v4", max_episode_steps=60)
@@ -40,13 +40,17 @@ def whole(tmp_path_factory):
     return online
 
 
+def gathered(online, key):
+    return replay_rows(online._folder, key, Sizes(11, 3))
+
+
 def assert_same(one, other):
     for name in FIELDS:
         np.testing.assert_array_equal(one[name], other[name], err_msg=name)
 
 
 def test_what_was_gathered_are_episodes_in_one_piece(whole):
-    rows = whole.gathered("a")
+    rows = gathered(whole, "a")
     assert {len(array) for array in rows.values()} == {3 * EPOCH}
     ends = rows["terminals"] | rows["timeouts"]
     assert not (rows["terminals"] & rows["timeouts"]).any()
@@ -62,7 +66,7 @@ def test_what_was_gathered_are_episodes_in_one_piece(whole):
 
 
 def test_members_and_epochs_differ(whole):
-    a, b = whole.gathered("a"), whole.gathered("b")
+    a, b = gathered(whole, "a"), gathered(whole, "b")
     assert not np.array_equal(a["actions"], b["actions"])
     assert not np.array_equal(a["actions"][:EPOCH], a["actions"][EPOCH : 2 * EPOCH])
 
@@ -74,8 +78,14 @@ def test_going_on_gives_what_one_go_gives(whole, tmp_path):
     second = trainer(tmp_path)
     assert second.train()
     for key in "ab":
-        assert_same(second.gathered(key), whole.gathered(key))
+        assert_same(gathered(second, key), gathered(whole, key))
         assert second.history[key] == whole.history[key]
+
+
+def test_a_checkpoint_holds_what_was_gathered_and_no_room_for_more(tmp_path):
+    assert not trainer(tmp_path, keys="a", epochs=100).train(stop=lambda: True)
+    rows = EPOCH * 4 * (2 * (11 + 3) + 2)
+    assert rows < (tmp_path / "checkpoint.pt").stat().st_size < 2 * rows
 
 
 def test_captured_updates_do_what_eager_ones_do(whole, tmp_path, capture, monkeypatch):
@@ -83,7 +93,7 @@ def test_captured_updates_do_what_eager_ones_do(whole, tmp_path, capture, monkey
     captured = trainer(tmp_path)
     assert captured.train()
     for key in "ab":
-        assert_same(captured.gathered(key), whole.gathered(key))
+        assert_same(gathered(captured, key), gathered(whole, key))
         assert captured.history[key] == whole.history[key]
 
 
@@ -100,7 +110,7 @@ def test_a_training_that_goes_on_elsewhere_says_both(tmp_path, monkeypatch):
 def test_a_member_does_not_feel_the_others(whole, tmp_path):
     alone = trainer(tmp_path, keys="b", epochs=2, workers=2)
     alone.train()
-    ours, theirs = alone.gathered("b"), whole.gathered("b")
+    ours, theirs = gathered(alone, "b"), gathered(whole, "b")
     np.testing.assert_array_equal(ours["actions"][:EPOCH], theirs["actions"][:EPOCH])
     # the products of one and of two members round differently, and a step amplifies that
     np.testing.assert_allclose(
@@ -120,7 +130,7 @@ def test_policies_and_scores_are_kept(whole):
 
 def test_gathering_depends_on_nothing_but_its_arguments(whole):
     state = {n: t.numpy() for n, t in torch.load(whole._folder / "a" / "0.pt", weights_only=True).items()}
-    assert_same(gather(learner(), state, 0), {n: a[:EPOCH] for n, a in whole.gathered("a").items()})
+    assert_same(gather(learner(), state, 0), {n: a[:EPOCH] for n, a in gathered(whole, "a").items()})
 
 
 def test_asked_once_an_epoch_whether_to_stop(tmp_path):
