@@ -9,7 +9,7 @@ import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +24,7 @@ from harness.execution.progress import Bar, Reporter
 from harness.planning.cells import ResolvedTable
 from harness.planning.dependencies import all_keys, open_runs, read_values, waiting
 from harness.planning.plan import CAPACITIES
-from harness.planning.populations import PlannedRun, Population, halved, populations, split_by
+from harness.planning.populations import PlannedRun, Population, halved, populations
 from harness.planning.validation import check
 from harness.processes import usable_cores
 from harness.results.leases import LEASE_SECONDS, LeaseLostError
@@ -148,7 +148,6 @@ def train_missing(
         StoppedError: `stop` said so while data were made or fetched.
     """
     todo = missing_runs(resolved, store)
-    counts: Counter[str] = Counter()
     if not todo:
         return Outcome(0, 0, 0, False)
     check(resolved, specs)
@@ -165,62 +164,97 @@ def train_missing(
     for algorithm in algorithms:
         loaded_source(algorithm)  # what runs is what was read now, whatever becomes of the files meanwhile
     with EvaluationPool(settings.workers, algorithms) as pool:
+        session = _Session(resolved, store, settings, pool, reporter, stop)
         for rank in sorted({run.cell.rank for run in todo}):
             ready = _ready([run for run in todo if run.cell.rank == rank], resolved, store, reporter)
             capacity = settings.capacity or Packing.of_gpu(resolved.lineage)
             for population in populations(ready, capacity):
-                if stop():
-                    return _outcome(counts, interrupted=True)
-                claimed = store.claim(population.keys)
-                counts["elsewhere"] += len(population.keys) - len(claimed)
+                if stop() or session.train(population, capacity):
+                    return session.outcome(interrupted=True)
+    return session.outcome(interrupted=False)
+
+
+@dataclass(frozen=True)
+class _Session:
+    """What all populations of one command share.
+
+    Attributes:
+        counts: what became of the runs so far, by the names of `Outcome`.
+    """
+
+    resolved: ResolvedTable
+    store: Store
+    settings: Settings
+    pool: EvaluationPool
+    reporter: Reporter
+    stop: Callable[[], bool]
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def outcome(self, *, interrupted: bool) -> Outcome:
+        counts = self.counts
+        return Outcome(counts["finished"], counts["failed"], counts["elsewhere"], interrupted)
+
+    def train(self, population: Population, capacity: int | Packing) -> bool:
+        """Train what of a population no other process holds; True if interrupted."""
+        claimed = self.store.claim(population.keys)
+        self.counts["elsewhere"] += len(population.keys) - len(claimed)
+        try:
+            with _heartbeat(claimed, self.store, self.reporter) as lost:
+                fit = self._fit(population.only(claimed))
+                if fit and isinstance(capacity, Packing):
+                    taken = capacity.describe(fit.runs)
+                    self.reporter.message(f"{fit.algorithm}, {len(fit.runs)} runs at once: {taken}")
+                return fit is not None and self._train_or_halve(fit, lost)
+        finally:
+            self.store.release(claimed)
+
+    def _fit(self, population: Population | None) -> Population | None:
+        """Fail the runs that read a value which their algorithm does not take; the others."""
+        if population is None:
+            return None
+        check = algorithm_class(population.algorithm).Hyperparameters.problems
+        found = {run.record.key: check(run.record.hyperparameters) for run in population.runs}
+        for run in population.runs:
+            if problems := found[run.record.key]:
+                text = "; ".join(f"{name} {problem}" for name, problem in problems.items())
                 try:
-                    with _heartbeat(claimed, store, reporter) as lost:
-                        fit = _fail_unfit(split_by(population, [claimed]), store, reporter, counts)
-                        if isinstance(capacity, Packing):
-                            for each in fit:
-                                taken = capacity.describe(each.runs)
-                                reporter.message(f"{each.algorithm}, {len(each.runs)} runs at once: {taken}")
-                        if _train_or_halve(
-                            fit, resolved, store, settings, pool, reporter, stop, lost, counts
-                        ):
-                            return _outcome(counts, interrupted=True)
-                finally:
-                    store.release(claimed)
-    return _outcome(counts, interrupted=False)
+                    self.store.fail(run.record.key, BEGINNING, text)
+                except LeaseLostError as error:
+                    self.counts["elsewhere"] += 1
+                    self.reporter.message(str(error))
+                else:
+                    self.counts["failed"] += 1
+                    self.reporter.message(f"{_title(run)}: {text}")
+        return population.only(key for key, problems in found.items() if not problems)
 
+    def _train_or_halve(self, population: Population, lost: Set[str]) -> bool:
+        """Train claimed runs, in halves where the device's memory is too small; True if interrupted."""
+        left = [population]
+        while left:
+            population, *left = left
+            for part, checkpoint in _resumable(population, self.store, self.settings):
+                execution = _Execution(self, part, checkpoint)
+                match execution.run(lost):
+                    case "interrupted":
+                        return True
+                    case "too large":
+                        left = [*self._halves(execution, part), *left]
+        return False
 
-def _train_or_halve(
-    left: list[Population],
-    resolved: ResolvedTable,
-    store: Store,
-    settings: Settings,
-    pool: EvaluationPool,
-    reporter: Reporter,
-    stop: Callable[[], bool],
-    lost: Set[str],
-    counts: Counter[str],
-) -> bool:
-    """Train claimed populations, in halves where the device's memory is too small; True if interrupted."""
-    while left:
-        population, *left = left
-        for part, checkpoint in _resumable([population], store, settings):
-            execution = _Execution(resolved, part, checkpoint, store, settings, pool, reporter)
-            match execution.run(stop, lost, counts):
-                case "interrupted":
-                    return True
-                case "too large":
-                    pool.discard()
-                    if not recover(settings.device):
-                        raise DataError(execution.broken("out of memory"))
-                    running = [key for key, s in store.runs(part.keys).items() if s.status == "running"]
-                    halves = [half for each in split_by(part, [running]) for half in halved(each)]
-                    sizes = " and then ".join(str(len(half.runs)) for half in halves)
-                    reporter.message(
-                        f"{execution.label}: more than the device's memory holds; going on from the last "
-                        f"checkpoint with {sizes} at once"
-                    )
-                    left = [*halves, *left]
-    return False
+    def _halves(self, execution: _Execution, population: Population) -> list[Population]:
+        """What is left of a population that was too large, in two."""
+        self.pool.discard()
+        if not recover(self.settings.device):
+            raise DataError(execution.broken("out of memory"))
+        states = self.store.runs(population.keys)
+        running = population.only(key for key, state in states.items() if state.status == "running")
+        halves = halved(running) if running else []
+        sizes = " and then ".join(str(len(half.runs)) for half in halves)
+        self.reporter.message(
+            f"{execution.label}: more than the device's memory holds; going on from the last checkpoint with "
+            f"{sizes} at once"
+        )
+        return halves
 
 
 def _ready(
@@ -272,35 +306,8 @@ def _heartbeat(keys: Sequence[str], store: Store, reporter: Reporter) -> Iterato
         thread.join()
 
 
-def _fail_unfit(
-    claimed: Sequence[Population], store: Store, reporter: Reporter, counts: Counter[str]
-) -> list[Population]:
-    """Fail the runs that read a value which their algorithm does not take; the others."""
-    fit = []
-    for population in claimed:
-        check = algorithm_class(population.algorithm).Hyperparameters.problems
-        found = {run.record.key: check(run.record.hyperparameters) for run in population.runs}
-        for run in population.runs:
-            if problems := found[run.record.key]:
-                text = "; ".join(f"{name} {problem}" for name, problem in problems.items())
-                try:
-                    store.fail(run.record.key, BEGINNING, text)
-                except LeaseLostError as error:
-                    counts["elsewhere"] += 1
-                    reporter.message(str(error))
-                else:
-                    counts["failed"] += 1
-                    reporter.message(f"{_title(run)}: {text}")
-        fit += split_by(population, [[key for key, problems in found.items() if not problems]])
-    return fit
-
-
 def _title(run: PlannedRun) -> str:
     return f"{run.cell.column.label} on {run.cell.dataset.id}, seed {run.record.seed}"
-
-
-def _outcome(counts: Counter[str], *, interrupted: bool) -> Outcome:
-    return Outcome(counts["finished"], counts["failed"], counts["elsewhere"], interrupted)
 
 
 def checkpoint_name(keys: Sequence[str]) -> str:
@@ -309,49 +316,37 @@ def checkpoint_name(keys: Sequence[str]) -> str:
 
 
 def _resumable(
-    claimed: Sequence[Population], store: Store, settings: Settings
+    population: Population, store: Store, settings: Settings
 ) -> Iterator[tuple[Population, Checkpoint | None]]:
     """Cut claimed runs into parts that stand at the same point: each with its checkpoint, or at the start."""
-    for population in claimed:
-        states = store.runs(population.keys)
-        loaded: dict[str, Checkpoint] = {}
-        parts: defaultdict[str | None, list[str]] = defaultdict(list)
-        for key in population.keys:
-            # the file may be newer than the database: a kill can fall between writing the one and the other;
-            # a run of no population was never begun, or is retried from the start, whatever files there are
-            name = states[key].checkpoint or f"{states[key].population}.pt"
-            if name not in loaded and (settings.checkpoints / name).exists():
-                loaded[name] = checkpoints.load(settings.checkpoints / name)
-            parts[name if name in loaded and key in loaded[name].keys else None].append(key)
-        for file, keys in parts.items():
-            [part] = split_by(population, [keys])
+    states = store.runs(population.keys)
+    loaded: dict[str, Checkpoint] = {}
+    parts: defaultdict[str | None, list[str]] = defaultdict(list)
+    for key in population.keys:
+        # the file may be newer than the database: a kill can fall between writing the one and the other;
+        # a run of no population was never begun, or is retried from the start, whatever files there are
+        name = states[key].checkpoint or f"{states[key].population}.pt"
+        if name not in loaded and (settings.checkpoints / name).exists():
+            loaded[name] = checkpoints.load(settings.checkpoints / name)
+        parts[name if name in loaded and key in loaded[name].keys else None].append(key)
+    for file, keys in parts.items():
+        if part := population.only(keys):
             yield part, loaded[file] if file else None
 
 
 class _Execution:
     """One population under this process's lease; what training reports goes into the database."""
 
-    def __init__(
-        self,
-        resolved: ResolvedTable,
-        population: Population,
-        checkpoint: Checkpoint | None,
-        store: Store,
-        settings: Settings,
-        pool: EvaluationPool,
-        reporter: Reporter,
-    ) -> None:
-        self._resolved, self._population, self._checkpoint = resolved, population, checkpoint
-        self._store, self._settings, self._pool, self._reporter = store, settings, pool, reporter
+    def __init__(self, session: _Session, population: Population, checkpoint: Checkpoint | None) -> None:
+        self._session, self._population, self._checkpoint = session, population, checkpoint
+        self._resolved, self._settings = session.resolved, session.settings
+        self._store, self._pool, self._reporter = session.store, session.pool, session.reporter
         self._runs = {run.record.key: run for run in population.runs}
-        self._failed = 0
         self._bar: Bar | None = None
         self._latest: dict[str, float] = {}  # run key -> normalised score of its last evaluation
 
-    def run(
-        self, stop: Callable[[], bool], lost: Set[str], counts: Counter[str]
-    ) -> Literal["ended", "interrupted", "too large"]:
-        """Train until done, `stop` says so or some of the runs are `lost`; adds to `counts`.
+    def run(self, lost: Set[str]) -> Literal["ended", "interrupted", "too large"]:
+        """Train until done, the session is to stop or some of the runs are `lost`; adds to its counts.
 
         Returns:
             how it ended. One run alone is never too large: it fails.
@@ -364,8 +359,9 @@ class _Execution:
             # no checkpoint then: the file is the other process's by now
             if gone := [key for key in self._runs if key in lost]:
                 raise LeaseLostError(gone)
-            return stop()
+            return self._session.stop()
 
+        counts = self._session.counts
         try:
             self._record_environment(path.stem)
             self._record_values()
@@ -383,7 +379,6 @@ class _Execution:
             self._reporter.message(str(error))
             counts["elsewhere"] += len(self._runs.keys() & error.keys)
         finally:
-            counts["failed"] += self._failed
             if self._bar:
                 self._bar.done()
         return "ended"
@@ -533,7 +528,7 @@ class _Execution:
     def failed(self, key: str, step: int, text: str) -> None:
         """Commit a failure; the others go on."""
         self._store.fail(key, step, text)
-        self._failed += 1
+        self._session.counts["failed"] += 1
         run = self._runs[key]
         self._reporter.message(f"{_title(run)}: {reason(text)}")
 

@@ -36,6 +36,12 @@ class Population:
         """Run keys of the members."""
         return tuple(run.record.key for run in self.runs)
 
+    def only(self, keys: Iterable[str]) -> Population | None:
+        """Those members that have one of these keys, in their order; None if no member has."""
+        wanted = set(keys)
+        members = tuple(run for run in self.runs if run.record.key in wanted)
+        return replace(self, runs=members) if members else None
+
 
 #: Of runs of one shape, how many of the first can train together; at least one.
 Fit = Callable[[Sequence[PlannedRun]], int]
@@ -85,14 +91,3 @@ def halved(population: Population) -> list[Population]:
     middle = (len(population.runs) + 1) // 2
     parts = population.runs[:middle], population.runs[middle:]
     return [Population(population.algorithm, part) for part in parts if part]
-
-
-def split_by(population: Population, groups: Sequence[Sequence[str]]) -> list[Population]:
-    """Cut a population into those of the given run keys, keeping order; empty ones are dropped."""
-    parts = []
-    for keys in groups:
-        wanted = set(keys)
-        members = tuple(run for run in population.runs if run.record.key in wanted)
-        if members:
-            parts.append(Population(population.algorithm, members))
-    return parts

@@ -119,6 +119,11 @@ def runs(specs, column):
     }
 
 
+def register(store, specs):
+    resolved = resolve(specs, "own", preset="tiny")
+    store.register(run.record for run in local.missing_runs(resolved, store))
+
+
 def final_alphas(store, specs):
     """Dataset -> mean over seeds of ASPC's α at the last step."""
     return {
@@ -192,7 +197,7 @@ def test_only_what_is_read_is_trained_beside_what_is_asked_for(train, store, spe
 
 def test_a_failed_source_leaves_its_readers_with_a_message(train, store, specs, monkeypatch):
     bad = runs(specs, "aspc")["maze2d-umaze-v1"][1]
-    train(store, stop=lambda: True)  # registers them
+    register(store, specs)
     store.claim([bad])
     store.fail(bad, 5, "it diverged")
     outcome, said = train(store)
@@ -214,7 +219,7 @@ def test_a_source_too_short_to_have_the_metric_leaves_its_readers_with_a_message
 
 
 def test_readers_wait_for_a_source_that_another_process_trains(train, store, specs, tmp_path):
-    train(store, stop=lambda: True)
+    register(store, specs)
     held = runs(specs, "aspc")["maze2d-umaze-v1"][:1]
     with Store.open(tmp_path / "r.db", owner="elsewhere:1:x.1") as other:
         other.claim(held)

@@ -323,10 +323,10 @@ def test_a_run_resumed_elsewhere_says_both(train, store, monkeypatch):
     assert all(version.endswith(" → 9.9") for version in versions[:2])
 
 
-def test_two_trainers_share_without_doubling(train, store, tmp_path):
+def test_two_trainers_share_without_doubling(train, store, resolved, tmp_path):
     """What another living process holds is left to it."""
     with Store.open(tmp_path / "r.db", owner="elsewhere:1:x.1") as other:
-        train(store, stop=lambda: True)
+        store.register(run.record for run in local.missing_runs(resolved, store))
         held = other.claim(list(store.runs())[:1])
         outcome, _ = train(store)
         assert (outcome.finished, outcome.elsewhere) == (3, 1)
