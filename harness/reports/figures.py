@@ -21,9 +21,10 @@ from harness.analysis.aggregates import (
     aggregate,
     improvements,
     profile,
-    score_matrix,
 )
+from harness.analysis.overall import select
 from harness.analysis.verdicts import VerdictKind
+from harness.errors import IncompleteError
 from harness.reports import escaping
 from harness.reports.counting import count
 from harness.reports.history import thinned
@@ -512,16 +513,10 @@ def _squared_error(values: Sequence[float]) -> float:
 
 def _score_matrices(comparison: Comparison) -> Matrices:
     """The scores of the algorithms, each (seeds, datasets), on the datasets where none lacks a seed."""
-    rows = [row for group in comparison.groups for row in group.rows]
-    shown, places = _without_gaps(rows, len(comparison.columns))
-    if not shown or len(comparison.protocol.seeds) < 2:
+    try:
+        return select(comparison).scores
+    except IncompleteError:
         return {}
-    return {
-        comparison.columns[place].id: score_matrix(
-            {row.id: [item.score for item in row.cells[place].scores] for row in shown}
-        )
-        for place in places
-    }
 
 
 def _without_gaps(rows: Sequence[ComparedRow], width: int) -> tuple[list[ComparedRow], list[int]]:
