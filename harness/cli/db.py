@@ -55,7 +55,7 @@ def check(ctx: typer.Context, db: Database = None) -> None:
     """
     with open_store(ctx, db) as store:
         problems = store.check()
-        runs = sum(store.summary().counts.values())
+        runs = store.count()
     for problem in problems:
         out(problem)
     note(f"{store.location}: {count(runs, 'run')}, {count(len(problems), 'problem')}")

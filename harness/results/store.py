@@ -29,7 +29,6 @@ from harness.results.models import (
     INTERRUPTED,
     QUEUED,
     RUNNING,
-    STATUSES,
     TRAINED,
     ConfigurationRow,
     DatasetRow,
@@ -139,21 +138,6 @@ class Metric(NamedTuple):
     step: int
     name: str
     value: float
-
-
-@dataclass(frozen=True)
-class Summary:
-    """How far a set of runs is.
-
-    Attributes:
-        counts: status -> number of runs, for every status.
-        stale: keys of running runs whose owner is dead.
-        unregistered: keys that were asked for and that the database does not know.
-    """
-
-    counts: Mapping[str, int]
-    stale: tuple[str, ...]
-    unregistered: int
 
 
 class Store:
@@ -659,22 +643,10 @@ class Store:
             rows = connection.execute(statement.where(DatasetRow.content_hash.is_not(None)))
             return {row.identity_key: row.content_hash for row in rows}
 
-    def summary(self, keys: Iterable[str] | None = None) -> Summary:
-        """Count runs by status and find the stale ones.
-
-        Args:
-            keys: run keys; None for all runs.
-        """
-        keys = None if keys is None else list(dict.fromkeys(keys))
-        counts = dict.fromkeys(STATUSES, 0)
-        alive = self._judge()
+    def count(self) -> int:
+        """The number of runs."""
         with self.reading() as connection:
-            tally = select(RunRow.status, func.count().label("number")).group_by(RunRow.status)
-            for row in by_key(connection, tally, keys):
-                counts[row.status] += row.number
-            running = select(RunRow.key, RunRow.owner, RunRow.heartbeat).where(RunRow.status == RUNNING)
-            stale = tuple(row.key for row in by_key(connection, running, keys) if not alive(row))
-        return Summary(counts, stale, 0 if keys is None else len(keys) - sum(counts.values()))
+            return connection.execute(select(func.count()).select_from(RunRow)).scalar_one()
 
     def check(self) -> list[str]:
         """Look for damage and contradictions.

@@ -180,10 +180,12 @@ def _adds(run: RunState, mine: RunState, ours: Sequence[Evaluation], theirs: Seq
 def _further(one: RunState, other: RunState) -> bool:
     """Whether a run's state on one side is to replace the other's.
 
-    That of a failure does not replace work that got beyond the step at which it failed.
+    Of a failure and unfinished work it is that which got beyond the other; at the same step the failure.
     """
-    if one.status == FAILED and other.status in (INTERRUPTED, RUNNING):
-        return (other.step or 0) <= (one.failed_step or 0)
+    for failed, unfinished in ((one, other), (other, one)):
+        if failed.status == FAILED and unfinished.status in (INTERRUPTED, RUNNING):
+            beyond = (unfinished.step or 0) > (failed.failed_step or 0)
+            return beyond == (one is unfinished)
     return _RANK[one.status] > _RANK[other.status]
 
 
@@ -382,28 +384,29 @@ def export(store: Store, path: Path) -> int:
         HarnessError: the suffix is none of these.
         DataError: the file cannot be written, or is the database itself.
     """
-    writers: dict[str, Callable[[Store, TextIO], None]] = {".csv": _write_csv, ".json": _write_json}
+    writers: dict[str, Callable[[Store, TextIO], int]] = {".csv": _write_csv, ".json": _write_json}
     suffix = path.suffix.lower()
     if suffix == ".db":
         backup(store, path)
-    elif suffix not in writers:
+        return store.count()
+    if suffix not in writers:
         raise HarnessError(f"{path}: results are exported as .csv, .json or .db; give the file one of these")
-    elif store.location.path is not None and path.exists() and path.samefile(store.location.path):
+    if store.location.path is not None and path.exists() and path.samefile(store.location.path):
         raise DataError(f"{path} is the database itself; export to another file")
-    else:
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            with partial.open("w", encoding="utf-8", newline="") as file:
-                writers[suffix](store, file)
-            schema.publish(partial, path)
-        except OSError as error:
-            raise DataError(f"{path} cannot be written: {error.strerror}") from error
-        finally:
-            partial.unlink(missing_ok=True)
-    return sum(store.summary().counts.values())
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            written = writers[suffix](store, file)
+        schema.publish(partial, path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return written
 
 
-def _write_csv(store: Store, file: TextIO) -> None:
+def _write_csv(store: Store, file: TextIO) -> int:
+    """Write a row for each evaluation; the number of runs that have one."""
     writer = csv.writer(file)
     writer.writerow(
         (
@@ -422,7 +425,9 @@ def _write_csv(store: Store, file: TextIO) -> None:
             "run",
         )
     )
+    written = 0
     for run, evaluations in _runs(store):
+        written += bool(evaluations)
         for evaluation in evaluations:
             cells = (
                 run.dataset,
@@ -437,6 +442,7 @@ def _write_csv(store: Store, file: TextIO) -> None:
                 run.key,
             )
             writer.writerow([_harmless(cell) if isinstance(cell, str) else cell for cell in cells])
+    return written
 
 
 def _harmless(text: str) -> str:
@@ -450,7 +456,8 @@ def _harmless(text: str) -> str:
     return text
 
 
-def _write_json(store: Store, file: TextIO) -> None:
+def _write_json(store: Store, file: TextIO) -> int:
+    """Write an object for each run; their number."""
     with store.reading() as connection:
         contents = {
             row.key: row.content
@@ -489,6 +496,7 @@ def _write_json(store: Store, file: TextIO) -> None:
     }
     json.dump(document, file, indent=1, ensure_ascii=False, allow_nan=False)
     file.write("\n")
+    return len(runs)
 
 
 def _runs(store: Store) -> Iterator[tuple[RunState, list[Evaluation]]]:

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import DataError
-from harness.results.models import STATUSES
 from harness.results.records import EvaluationRecord
 from harness.results.rows import Evaluation
 from harness.results.store import Metric, Store
@@ -128,25 +127,10 @@ def test_a_dataset_has_one_content(store, record):
     assert rows == [("a" * 64, 100)]
 
 
-def test_summary(store, record, train):
-    records = [record(seed) for seed in range(6)]
-    store.register(records)
-    train(store, records[0], {5: [1.0]})
-    store.claim([r.key for r in records[1:4]])
-    store.fail(records[1].key, None, "x")
-    store.release([records[2].key])
-    summary = store.summary()
-    assert dict(summary.counts) == {
-        "finished": 1,
-        "failed": 1,
-        "interrupted": 1,
-        "running": 1,
-        "queued": 2,
-    }
-    assert (summary.stale, summary.unregistered) == ((), 0)
-    partial = store.summary([records[0].key, "unknown", "unknown"])
-    assert partial.counts == dict.fromkeys(STATUSES, 0) | {"finished": 1}
-    assert partial.unregistered == 1
+def test_runs_are_counted(store, record):
+    assert store.count() == 0
+    store.register([record(seed) for seed in range(6)])
+    assert store.count() == 6
 
 
 def test_more_keys_than_one_statement_takes(store, record):
@@ -159,7 +143,7 @@ def test_more_keys_than_one_statement_takes(store, record):
     assert len(store.runs(keys)) == 1203
     assert all(len(evaluations) == 1 for evaluations in store.evaluations(keys).values())
     store.finish(keys, 1.0, 1.0)
-    assert store.summary(keys).counts["finished"] == 1203
+    assert {state.status for state in store.runs(keys).values()} == {"finished"}
 
 
 @pytest.mark.parametrize(

@@ -149,14 +149,18 @@ def test_another_value_read_is_a_conflict(store, other, begun, ours, end, theirs
 
 
 @pytest.mark.parametrize(
-    ("ours", "after"),
+    ("steps", "after"),
     [([2], "failed"), ([2, 5], "interrupted")],  # the other side failed at step 3
 )
-def test_a_failure_there_does_not_end_a_run_that_got_further_here(store, other, begun, ours, after):
-    key = begun(store, 0.5, ours, Store.release)
-    begun(other, 0.5, [2], fail)
+@pytest.mark.parametrize("failed_here", [False, True])
+def test_a_failure_does_not_end_a_run_that_got_beyond_it(store, other, begun, steps, after, failed_here):
+    one, two = (other, store) if failed_here else (store, other)
+    key = begun(one, 0.5, steps, Store.release)
+    begun(two, 0.5, [2], fail)
     transfer.merge(store, other.location.path)
-    assert store.runs()[key].status == after
+    state = store.runs()[key]
+    assert (state.status, state.failed_step) == (after, 3 if after == "failed" else None)
+    assert [evaluation.step for evaluation in store.evaluations([key])[key]] == steps
 
 
 @pytest.mark.parametrize("scores", [[5], []])
