@@ -31,7 +31,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from algorithms import Batch, algorithm_ids
@@ -40,7 +39,7 @@ from harness.execution.devices import arithmetic
 from harness.planning.cells import run_record
 from harness.specs import Specs
 from harness.training.engine import Arithmetic, Engine, capture_for, set_precision
-from harness.training.memory import bytes_of_member
+from harness.training.memory import bytes_of_member, storages
 from harness.training.population import Task, build
 from harness.training.replay import BLOCK
 from reference import program
@@ -181,22 +180,21 @@ class Ceilings:
         return total
 
 
-class Touched(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types here
+class Touched(TorchDispatchMode):
     """Which tensors the operations under it were given."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._storages: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation, and remember what it was given."""
-        given = (leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor))
-        self._storages.update(tensor.untyped_storage()._cdata for tensor in given)
+        self._storages |= storages((args, kwargs))
         return func(*args, **(kwargs or {}))
 
     def __contains__(self, tensor: Tensor) -> bool:
         """Whether an operation was given this tensor, or another view of its memory."""
-        return tensor.untyped_storage()._cdata in self._storages
+        return storages(tensor) <= self._storages
 
 
 def timed(work: Callable[[], object], device: str) -> float:

@@ -132,7 +132,9 @@ def build(
 
     chosen = [sized(dataset, transitions) for dataset in _chosen(ctx, names)]
     _obtain(chosen, lineage, data_home, trained, device)
-    for dataset in chosen if (transitions is None if minari is None else minari) else ():
+    if minari is None:
+        minari = transitions is None
+    for dataset in chosen if minari else ():
         out(str(datasets.export_to_minari(dataset, f"harness/{dataset.id}", data_home)))
 
 

@@ -16,6 +16,7 @@ from harness.execution.progress import Reporter
 from harness.results.records import digest
 from harness.specs import Dataset, GeneratedSource, Specs
 from harness.training.ladder import learner, mean_return, read_training, settings_hash
+from harness.training.memory import bytes_of_row
 from harness.training.online import (
     EPOCH,
     Learner,
@@ -141,7 +142,7 @@ def _train(
         return
     device = devices.chosen(device)
     # every checkpoint holds all transitions, and replaces the one before only once it is written
-    row = 4 * (2 * sum(learners[0].sizes) + 2)
+    row = bytes_of_row(learners[0].sizes)
     there = checkpoint.stat().st_size if checkpoint.exists() else 0
     files.require_space(checkpoint, 2 * len(learners) * epochs * EPOCH * row - there)
     left = epochs - done

@@ -314,7 +314,7 @@ class _Context:
             "algorithm": column.algorithm,
             "hyperparameters": values if known else None,
             "dataset": dataset.identity(self.lineage),
-            "environment": environment and environment.model_dump(include={"id", "max_episode_steps"}),
+            "environment": environment and environment.identity,
             "protocol": self.protocol.model_dump(include={"steps", "evaluate_every", "episodes"}),
         }
         # Scores from a file are scores of what the column says, whatever our defaults are, or will be once

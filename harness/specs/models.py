@@ -115,6 +115,11 @@ class Environment(Model):
         default=True, description="false: the difference is not shown not to matter, so scores are N/C"
     )
 
+    @property
+    def identity(self) -> dict[str, str | int]:
+        """What makes it another environment; what is said of it besides is no part of that."""
+        return {"id": self.id, "max_episode_steps": self.max_episode_steps}
+
 
 class D4RLStatistics(Model):
     """What others found in an original file, to compare with; None where no source tells."""

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from algorithms import Algorithm, Batch, Member, Sizes, algorithm_class
 from harness.training.engine import cycle_of
-from harness.training.replay import BLOCK
+from harness.training.replay import BLOCK, row_width
 
 _BLOCKS = 3  # of random numbers: the present one, the next, and what the next is put together from
 _STATES = 2  # of training: the one that moves, and the copy that a capture's warm-up is undone with
@@ -22,8 +22,8 @@ _UPDATES = 2  # at work: what the graphs keep for theirs, and the warm-up of a g
 
 
 def bytes_of_row(sizes: Sequence[int]) -> int:
-    """What a transition takes in the replay, whose columns are s, a, r, s', d and a'."""
-    return 4 * (2 * sum(sizes) + 2)
+    """What a transition takes in the replay."""
+    return 4 * row_width(sizes)
 
 
 def bytes_of_member(algorithm: str, hyperparameters: Mapping[str, Any], sizes: Sizes) -> int:
@@ -83,7 +83,7 @@ class Watermark(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch ha
     ) -> Any:
         """Run an operation, and count what it made."""
         result = func(*args, **(kwargs or {}))
-        given = {_storage(tensor) for tensor in tree_leaves((args, kwargs)) if isinstance(tensor, Tensor)}
+        given = storages((args, kwargs))
         for tensor in tree_leaves(result):
             if isinstance(tensor, Tensor) and _storage(tensor) not in given | self._alive:
                 self._follow(tensor)
@@ -101,6 +101,11 @@ class Watermark(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch ha
             self.now -= size
 
         weakref.finalize(storage, end)
+
+
+def storages(values: object) -> set[int]:
+    """Which pieces of memory the tensors in nested values lie in."""
+    return {_storage(leaf) for leaf in tree_leaves(values) if isinstance(leaf, Tensor)}
 
 
 def _storage(tensor: Tensor) -> int:

@@ -27,7 +27,7 @@ from harness.specs import Environment
 from harness.training import checkpoints
 from harness.training.engine import PLAIN, Engine, capture_for, set_precision
 from harness.training.provenance import loaded_source, provenance
-from harness.training.replay import Draws, GrowingReplay
+from harness.training.replay import Draws, GrowingReplay, columns, row_width
 from harness.training.rollout import episode_seed, roll_out
 
 EPOCH = 1000
@@ -62,7 +62,7 @@ class Learner:
         return {
             "algorithm": self.algorithm,
             "hyperparameters": dict(self.hyperparameters),
-            "environment": self.environment.model_dump(include={"id", "max_episode_steps"}),
+            "environment": self.environment.identity,
             "sizes": list(self.sizes),
         }
 
@@ -177,8 +177,7 @@ class _Population:
     def append(self, member: int, rows: Arrays) -> None:
         """Add what `gather` gave."""
         # of the next action nothing here makes use
-        columns = [rows[name] for name in FIELDS[:-1]] + [np.zeros_like(rows["actions"])]
-        self.replay.append(member, columns)
+        self.replay.append(member, [*(rows[name] for name in FIELDS[:-1]), np.zeros_like(rows["actions"])])
 
 
 def seconds_per_epoch(learners: Sequence[Learner], device: str = "cpu", updates: int = 40) -> float:
@@ -437,11 +436,10 @@ def replay_rows(folder: Path, key: str, sizes: Sizes) -> Arrays | None:
         raise DataError(f"{folder} trains {', '.join(content['keys'])}, not {key}; name another folder")
     member = content["keys"].index(key)
     rows, timeouts = content["rows"][member], content["timeouts"][member]
-    widths = [*sizes, 1, sizes.observation, 1, sizes.action]
-    if rows.shape[-1] != sum(widths):
-        raise DataError(f"{place} holds rows of {rows.shape[-1]} numbers, but {key} takes {sum(widths)}")
-    split = torch.split(rows, widths, -1)
-    arrays: Arrays = {name: part.numpy() for name, part in zip(FIELDS[:-1], split, strict=False)}
+    if rows.shape[-1] != (width := row_width(sizes)):
+        raise DataError(f"{place} holds rows of {rows.shape[-1]} numbers, but {key} takes {width}")
+    parts = columns(rows, sizes)
+    arrays: Arrays = {name: part.numpy() for name, part in zip(FIELDS[:-1], parts, strict=False)}
     for name in ("rewards", "terminals"):
         arrays[name] = arrays[name][:, 0]
     return arrays | {"terminals": arrays["terminals"].astype(bool), "timeouts": timeouts.numpy()}

@@ -17,6 +17,22 @@ BLOCK = 100
 """Steps whose random numbers are drawn at once. Part of what a run is: another value draws other numbers."""
 
 
+def row_width(sizes: Sequence[int]) -> int:
+    """Numbers in a row, whose columns are those of `columns`."""
+    return 2 * sum(sizes) + 2
+
+
+def columns(rows: Tensor, sizes: Sequence[int]) -> tuple[Tensor, ...]:
+    """s, a, r, s', d and a' of rows ``(..., 2 S + 2 A + 2)``, each with an axis of its own.
+
+    Args:
+        rows: of the storage of a replay.
+        sizes: of observation and action.
+    """
+    observation, action = sizes
+    return torch.split(rows, [observation, action, 1, observation, 1, action], -1)
+
+
 class Rows:
     """Transitions of all members in one storage, one row each: (s, a, r, s', d, a').
 
@@ -40,22 +56,18 @@ class Rows:
         self, rows: int, sizes: Sequence[int], device: torch.device | str, dtype: torch.dtype
     ) -> None:
         self._sizes = list(sizes)
-        self.storage = torch.empty(rows, 2 * sum(sizes) + 2, device=device, dtype=dtype)
-
-    def _columns(self, rows: Tensor) -> tuple[Tensor, ...]:
-        observation, action = self._sizes
-        return torch.split(rows, [observation, action, 1, observation, 1, action], -1)
+        self.storage = torch.empty(rows, row_width(sizes), device=device, dtype=dtype)
 
     def _fill(self, start: int, batch: Sequence[np.ndarray]) -> None:
         """Write transitions, in the order of `Batch`, from row `start` on."""
         rows = self.storage[start : start + len(batch[0])]
-        for column, values in zip(self._columns(rows), batch, strict=True):
+        for column, values in zip(columns(rows, self._sizes), batch, strict=True):
             column.copy_(torch.from_numpy(values).view(len(values), -1))
 
     def batch(self, rows: Tensor) -> Batch:
         """Gather storage rows ``(M, B)`` into a minibatch."""
         gathered = self.storage.index_select(0, rows.flatten()).view(*rows.shape, -1)
-        observation, action, reward, next_observation, terminal, next_action = self._columns(gathered)
+        observation, action, reward, next_observation, terminal, next_action = columns(gathered, self._sizes)
         return Batch(
             observation, action, reward.squeeze(-1), next_observation, terminal.squeeze(-1), next_action
         )

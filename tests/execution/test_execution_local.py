@@ -9,6 +9,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from harness import datasets
 from harness.errors import DataError, HarnessError
 from harness.execution import local
 from harness.execution.progress import Reporter
@@ -240,6 +241,27 @@ def test_a_full_disk_ends_everything_and_keeps_what_was_committed(train, store, 
     assert set(statuses(store)) == {"interrupted", "queued"}
     monkeypatch.undo()
     assert train(store)[0].finished == 4
+
+
+def recorded(store):
+    with store.reading() as connection:
+        return connection.exec_driver_sql("SELECT content_hash, transitions FROM dataset").all()
+
+
+def test_what_is_trained_on_is_recorded(train, store, resolved, tmp_path):
+    assert train(store)[0].finished == 4
+    data = datasets.load(resolved.cells[0].dataset, "generated", tmp_path / "data")
+    assert recorded(store) == [(data.content_hash, len(data))]
+
+
+def test_nothing_is_trained_on_data_other_than_those_recorded(train, store, resolved):
+    identity = resolved.cells[0].runs[0].configuration["dataset"]
+    store.record_dataset(identity, "0" * 64, 490)
+    with pytest.raises(DataError, match=r"recorded 000000000000 \(490 transitions\) under that name"):
+        train(store)
+    assert recorded(store) == [("0" * 64, 490)]
+    assert set(statuses(store)) == {"interrupted", "queued"}
+    assert not any(store.evaluations(store.runs()).values())
 
 
 def test_other_code_does_not_go_on_with_begun_runs(train, store, monkeypatch):
