@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from harness.datasets import files
 from harness.datasets.base import Arrays, Transitions, transitions
+from harness.environments import quiet
 from harness.errors import DataError
 from harness.specs.models import Dataset, MinariSource
 
@@ -140,9 +141,8 @@ def export(dataset: Dataset, rows: Arrays, content_hash: str, name: str) -> Path
     environment = dataset.environment
     own = environment is None or environment.id.startswith("harness/")
     root = target.parents[len(Path(name).parts) - 1]
-    with files.explained(target), warnings.catch_warnings():
-        # about fields that are left out, and about Gymnasium's '-v4' environments
-        warnings.simplefilter("ignore")
+    with files.explained(target), quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about fields that are left out
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".harness-", dir=root) as temporary, _kept_in(temporary):
             minari.create_dataset_from_buffers(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from harness.specs.models import Environment
 
-__all__ = ["make"]
+__all__ = ["make", "quiet"]
 
 _OWN = "harness/"
 
@@ -41,7 +41,7 @@ def make(environment: Environment) -> Env[Any, Any]:
 
     if environment.id.startswith(_OWN):
         _register_own(environment.id)
-    with _quiet():
+    with quiet():
         try:
             env: Env[Any, Any] = gymnasium.make(
                 environment.id, max_episode_steps=environment.max_episode_steps, disable_env_checker=True
@@ -82,7 +82,7 @@ def _register_own(name: str) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence two known warnings about Gymnasium's '-v4' environments, and only those.
 
     Gymnasium calls them out of date, and MuJoCo dislikes an attribute of their models; MuJoCo would also

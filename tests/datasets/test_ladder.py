@@ -12,7 +12,7 @@ import torch
 
 from algorithms import Member, Sizes, algorithm_class
 from harness import datasets
-from harness.datasets import cards, files, generated, policies, rollouts
+from harness.datasets import cards, files, generated, inventory, policies, rollouts
 from harness.errors import DataError
 from harness.specs import Specs
 from harness.specs.models import Environment, GeneratedSource, PolicyFile
@@ -471,6 +471,18 @@ def test_minari_reads_what_is_exported(ladder, make_policy, make_dataset, home, 
         datasets.export_to_minari(other, "harness/hopper-medium-v2", home)
     with pytest.raises(DataError, match="is no id that Minari takes"):
         datasets.export_to_minari(spec, "no version", home)
+
+
+def test_exporting_is_silent_and_leaves_nothing_else(home, tmp_path, capfd, monkeypatch):
+    halfcheetah = inventory.sized(Specs().dataset("halfcheetah-random-v2"), 50)
+    datasets.build(halfcheetah, home=home)
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    capfd.readouterr()
+    datasets.export_to_minari(halfcheetah, "harness/halfcheetah-random-v2", home)
+    assert capfd.readouterr() == ("", "")
+    assert list(here.iterdir()) == []
 
 
 def test_one_row_cannot_be_stitched(ladder, make_policy, home):

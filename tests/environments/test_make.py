@@ -160,7 +160,7 @@ def test_other_warnings_of_mujoco_pass():
 
     xml = '<mujoco><compiler settotalmass="1"/><worldbody><body><geom size="1"/></body></worldbody></mujoco>'
     before = mujoco.get_mju_user_warning()
-    with environments._quiet():
+    with environments.quiet():
         mujoco.MjModel.from_xml_string(xml)
         with pytest.warns(RuntimeWarning, match="MuJoCo: something else"):
             mujoco.get_mju_user_warning()("something else\n")
