@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.datasets import d4rl, generated, minari
 from harness.datasets.base import Transitions
-from harness.datasets.files import home as default_home
+from harness.datasets.home import default_home
 from harness.errors import DataError
 from harness.specs.models import D4RLSource, Dataset, GeneratedSource, Lineage, MinariSource
 

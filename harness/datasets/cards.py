@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import harness
-from harness.datasets import files
+from harness import files
 from harness.datasets.base import Arrays
 from harness.specs.models import Dataset
 

@@ -8,7 +8,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.datasets import files, hdf5
+from harness import files
+from harness.datasets import hdf5
 from harness.datasets.base import Transitions, transitions
 from harness.datasets.qlearning import qlearning
 from harness.errors import DataError

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import requests
 
-from harness.datasets import files
+from harness import files
 from harness.errors import DataError
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"

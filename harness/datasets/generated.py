@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.datasets import cards, files, hdf5
+from harness import files
+from harness.datasets import cards, hdf5
 from harness.datasets.base import Transitions, hash_arrays, transitions
+from harness.datasets.home import default_home
 from harness.datasets.qlearning import qlearning
 from harness.errors import DataError, HarnessError
 from harness.results.records import canonical, digest
@@ -159,7 +161,7 @@ def card(dataset: Dataset, home: Path, identity: dict[str, Any]) -> dict[str, An
 def _build(dataset: Dataset, home: Path) -> str:
     """The command that makes this very dataset, whatever number of rows its spec names."""
     rows = f" --transitions {dataset.generated.transitions}" if dataset.generated else ""
-    folder = f" --data-home {home}" if home != files.home() else ""
+    folder = f" --data-home {home}" if home != default_home() else ""
     return f"`harness data build {dataset.id}{rows}{folder}`"
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from harness import datasets
-from harness.datasets import d4rl, files
+from harness import datasets, files
+from harness.datasets import d4rl
 from harness.errors import DataError, UnknownNameError
 from harness.specs import D4RLSource, Dataset, GeneratedSource, Lineage, Specs
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.datasets import files
+from harness import files
 from harness.datasets.base import Arrays, Transitions, transitions
 from harness.environments import quiet
 from harness.errors import DataError

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
-from harness.datasets import files
+from harness import files
 from harness.errors import DataError
 from harness.results.provenance import cpu_model
 from harness.specs.catalogue import shipped_folder

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from algorithms import Sizes
-from harness.datasets import files
+from harness import files
 from harness.datasets.generated import Trained
 from harness.errors import DataError, StoppedError
 from harness.execution import devices

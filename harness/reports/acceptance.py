@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness import files
 from harness.analysis.comparison import Measurements, measure
 from harness.analysis.incomparable import why_incomparable
 from harness.errors import DataError, HarnessError, IncompleteError
 from harness.reports import escaping, wording
-from harness.results import provenance, schema, transfer
+from harness.results import provenance, transfer
 from harness.results.records import commits, shortened
 from harness.results.store import Store
 
@@ -148,8 +149,8 @@ def accept(
             partial = log.with_name(f".{log.name}.{os.getpid()}.partial")
             try:
                 partial.write_text(lines + line(acceptance, _trained_at(found)), encoding="utf-8")
-                schema.publish(fresh, baseline)
-                schema.publish(partial, log)
+                files.publish(fresh, baseline)
+                files.publish(partial, log)
             finally:
                 partial.unlink(missing_ok=True)
     except OSError as error:

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
+from harness import files
 from harness.errors import DataError, HarnessError, SchemaError
 from harness.results.models import SCHEMA_VERSION
 from harness.results.records import canonical
@@ -350,24 +351,8 @@ def copy_sqlite(source: Path, target: Path) -> None:
     try:
         with explained(source), contextlib.closing(connect_sqlite(source, writing=False)) as connection:
             connection.execute("VACUUM INTO ?", (str(partial),))
-        publish(partial, target)
+        files.publish(partial, target)
     except OSError as error:
         raise DataError(f"{target} cannot be written: {error.strerror}") from error
     finally:
         partial.unlink(missing_ok=True)
-
-
-def publish(partial: Path, target: Path) -> None:
-    """Give a complete file its final name, so that a power cut leaves the old state or the new."""
-    descriptor = os.open(partial, os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    partial.replace(target)
-    if os.name == "posix":
-        descriptor = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

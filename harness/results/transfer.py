@@ -14,6 +14,7 @@ from typing import TextIO
 
 from sqlalchemy import delete, insert, select, update
 
+from harness import files
 from harness.errors import DataError, HarnessError
 from harness.results import schema
 from harness.results.models import (
@@ -397,7 +398,7 @@ def export(store: Store, path: Path) -> int:
     try:
         with partial.open("w", encoding="utf-8", newline="") as file:
             written = writers[suffix](store, file)
-        schema.publish(partial, path)
+        files.publish(partial, path)
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}") from error
     finally:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.datasets import files
+from harness import files
 from harness.errors import DataError
 
 _FORMAT = 2

@@ -13,7 +13,8 @@ import torch
 import yaml
 
 from algorithms import Sizes
-from harness.datasets import files, generated, policies, rollouts
+from harness import files
+from harness.datasets import generated, policies, rollouts
 from harness.errors import DataError
 from harness.results.records import digest
 from harness.specs import Environment, GeneratedSource, PolicyFile, Specs

@@ -19,8 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from algorithms import Member, Sizes, algorithm_class, generator, member_slice
-from harness import environments, processes
-from harness.datasets import files
+from harness import environments, files, processes
 from harness.errors import DataError
 from harness.results.provenance import both
 from harness.specs import Environment

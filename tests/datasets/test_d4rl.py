@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import datasets
-from harness.datasets import files
+from harness import datasets, files
 from harness.errors import DataError
 from harness.specs.models import D4RLSource
 

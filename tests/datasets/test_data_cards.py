@@ -8,7 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from harness.datasets import cards, files, generated
+from harness import files
+from harness.datasets import cards, generated
 from harness.datasets.base import hash_arrays
 from harness.errors import SpecError
 from harness.results.records import canonical

@@ -15,7 +15,7 @@ from pathlib import Path
 import h5py
 import pytest
 
-from harness.datasets import files
+from harness import files
 from harness.datasets.download import Retry, download
 from harness.errors import DataError
 

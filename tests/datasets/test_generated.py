@@ -12,8 +12,8 @@ import h5py
 import numpy as np
 import pytest
 
-from harness import datasets
-from harness.datasets import files, generated
+from harness import datasets, files
+from harness.datasets import generated
 from harness.datasets.waypoints import Pilot, shortest_path, walk
 from harness.environments.maze2d import MAZES, Ball, Maze2D, State, at_goal, free_cells, goal_cell
 from harness.errors import DataError, HarnessError

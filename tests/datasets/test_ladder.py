@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from algorithms import Member, Sizes, algorithm_class
-from harness import datasets
-from harness.datasets import cards, files, generated, inventory, policies, rollouts
+from harness import datasets, files
+from harness.datasets import cards, generated, inventory, policies, rollouts
 from harness.errors import DataError
 from harness.specs import Specs
 from harness.specs.models import Environment, GeneratedSource, PolicyFile

@@ -16,8 +16,8 @@ from gymnasium.wrappers import TransformReward
 from rich.console import Console
 
 from algorithms import Sizes
-from harness import datasets, environments
-from harness.datasets import cards, files, policies, rollouts
+from harness import datasets, environments, files
+from harness.datasets import cards, policies, rollouts
 from harness.errors import DataError, HarnessError, StoppedError
 from harness.execution import calibration, gathering
 from harness.execution.calibration import calibrate, welch

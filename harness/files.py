@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import glob
 import hashlib
 import json
@@ -16,15 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import DataError
-
-
-def home() -> Path:
-    """The folder for data: ``HARNESS_DATA`` if set, else the user's cache folder."""
-    if named := os.environ.get("HARNESS_DATA"):
-        return Path(named).expanduser()
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("harness"))
 
 
 @contextlib.contextmanager
@@ -40,6 +30,8 @@ def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[N
     Raises:
         DataError: The folder cannot be made or written.
     """
+    import fcntl  # not on Windows, where what writes no data works too
+
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = (path.parent / f".{path.name}.lock").open("a")
@@ -74,13 +66,14 @@ def atomic(path: Path) -> Iterator[Path]:
 
 def publish(temporary: Path, path: Path) -> None:
     """Bring a finished file to the disk, then under its final name; a power cut leaves one or the other."""
-    _sync(temporary)
+    _sync(temporary, os.O_RDWR)
     temporary.replace(path)
-    _sync(path.parent)
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        _sync(path.parent, os.O_RDONLY)
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def _sync(path: Path, mode: int) -> None:
+    descriptor = os.open(path, mode)
     try:
         os.fsync(descriptor)
     finally:
