@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from harness.analysis.grid import TAKEN, Taken, countable, ways
 from harness.analysis.printed import CONVENTIONS, Convention, Printed, Range, explained, weighted_mean
 from harness.errors import SpecError
+from harness.specs.columns import columns_of, settings
 
 if TYPE_CHECKING:
     from harness.specs import Column, Specs, Table
@@ -610,6 +610,10 @@ def _two_tables(sheet: Sheet, specs: Specs) -> Iterator[Finding]:
 
 
 def _same_columns(sheet: Sheet, other: Sheet, specs: Specs) -> Iterator[Finding]:
+    def values(sheet: Sheet, column: Column, dataset: str) -> dict[str, object]:
+        entries = settings(specs, columns_of(sheet.table)[column.id], dataset)
+        return {name: entry.value for name, entry in entries.items()}
+
     for column in sheet.table.columns:
         for twin in other.table.columns:
             if column.algorithm != twin.algorithm:
@@ -619,7 +623,7 @@ def _same_columns(sheet: Sheet, other: Sheet, specs: Specs) -> Iterator[Finding]
                 ours, printed = sheet.mean(row, column.id), other.mean(theirs, twin.id)
                 if ours is None or printed is None or _may_be_equal(ours, printed):
                     continue
-                if all(_values(specs, column, name) == _values(specs, twin, name) for name in datasets):
+                if all(values(sheet, column, name) == values(other, twin, name) for name in datasets):
                     differing.append((row, f"{sheet.row(row)} {_text(ours)} and {_text(printed)}"))
             if differing:
                 yield Finding(
@@ -649,20 +653,6 @@ def _may_be_equal(one: Printed, other: Printed) -> bool:
         return one.value == other.value
     coarse, fine = sorted((one, other), key=lambda number: number.unit, reverse=True)
     return any(coarse.range(convention).meets(fine.range(convention)) for convention in CONVENTIONS)
-
-
-def _values(specs: Specs, column: Column, dataset: str) -> dict[str, Any]:
-    """A column's hyperparameters on a dataset, the defaults included where the algorithm has a spec."""
-    values: dict[str, Any] = {}
-    layers: list[Mapping[str, object]] = [column.hyperparameters]
-    layers += [own for pattern, own in column.per_dataset.items() if fnmatchcase(dataset, pattern)]
-    if specs.has_algorithm(column.algorithm):
-        algorithm = specs.algorithm(column.algorithm)
-        values = {name: each.value for name, each in algorithm.hyperparameters.items()}
-        layers[:0] = [own for pattern, own in algorithm.per_dataset.items() if fnmatchcase(dataset, pattern)]
-    for layer in layers:
-        values.update(layer)
-    return values
 
 
 # -- words -------------------------------------------------------------------------------------------------

@@ -298,8 +298,7 @@ class _Context:
     ) -> Cell:
         """The cell; `trail` has the ids of the columns that depend on it, directly or not."""
         column, environment = written.column, dataset.environment
-        known = self.specs.has_algorithm(column.algorithm)
-        entries = settings(self.specs, written, dataset.id) if known else own_settings(written, dataset.id)
+        entries = settings(self.specs, written, dataset.id)
         trail = (*trail, column.id)
         sources = {}
         for name, entry in entries.items():
@@ -312,7 +311,7 @@ class _Context:
         }
         configuration = {
             "algorithm": column.algorithm,
-            "hyperparameters": values if known else None,
+            "hyperparameters": values if self.specs.has_algorithm(column.algorithm) else None,
             "dataset": dataset.identity(self.lineage),
             "environment": environment and environment.identity,
             "protocol": self.protocol.model_dump(include={"steps", "evaluate_every", "episodes"}),

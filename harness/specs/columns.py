@@ -69,13 +69,17 @@ def own_settings(written: Written, dataset_id: str) -> dict[str, Entry]:
 
 
 def settings(specs: Specs, written: Written, dataset_id: str) -> dict[str, Entry]:
-    """All hyperparameters of a column whose algorithm has a spec; later sources win.
+    """All hyperparameters of a column; later sources win.
 
     In order: the algorithm's defaults, its per-dataset values, the column's, the column's per-dataset ones.
+    Of an algorithm without a spec only the latter two are known.
 
     Raises:
         SpecError: the column sets something that the algorithm does not have.
     """
+    own = own_settings(written, dataset_id)
+    if not specs.has_algorithm(written.column.algorithm):
+        return own
     algorithm = specs.algorithm(written.column.algorithm)
     entries = {
         name: Entry(entry.value, "algorithms", algorithm.id, ("hyperparameters", name, "value"))
@@ -85,7 +89,6 @@ def settings(specs: Specs, written: Written, dataset_id: str) -> dict[str, Entry
         if fnmatchcase(dataset_id, pattern):
             for name, value in values.items():
                 entries[name] = Entry(value, "algorithms", algorithm.id, ("per_dataset", pattern, name))
-    own = own_settings(written, dataset_id)
     problems = [
         entry.problem(specs, unknown_hyperparameter(algorithm.id, name, algorithm.hyperparameters), key=True)
         for name, entry in own.items()
