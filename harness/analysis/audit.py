@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Literal
 from harness.analysis.grid import TAKEN, Taken, countable, ways
 from harness.analysis.printed import CONVENTIONS, Convention, Printed, Range, explained, weighted_mean
 from harness.errors import SpecError
-from harness.specs.columns import columns_of, settings
 
 if TYPE_CHECKING:
     from harness.specs import Column, Specs, Table
@@ -610,6 +609,8 @@ def _two_tables(sheet: Sheet, specs: Specs) -> Iterator[Finding]:
 
 
 def _same_columns(sheet: Sheet, other: Sheet, specs: Specs) -> Iterator[Finding]:
+    from harness.specs.columns import columns_of, settings  # with pydantic, which a table needs not wait for
+
     def values(sheet: Sheet, column: Column, dataset: str) -> dict[str, object]:
         entries = settings(specs, columns_of(sheet.table)[column.id], dataset)
         return {name: entry.value for name, entry in entries.items()}
