@@ -609,10 +609,10 @@ def _two_tables(sheet: Sheet, specs: Specs) -> Iterator[Finding]:
 
 
 def _same_columns(sheet: Sheet, other: Sheet, specs: Specs) -> Iterator[Finding]:
-    from harness.specs.columns import columns_of, settings  # with pydantic, which a table needs not wait for
+    from harness.specs.columns import columns_of, layered  # with pydantic, which a table needs not wait for
 
     def values(sheet: Sheet, column: Column, dataset: str) -> dict[str, object]:
-        entries = settings(specs, columns_of(sheet.table)[column.id], dataset)
+        entries = layered(specs, columns_of(sheet.table)[column.id], dataset)
         return {name: entry.value for name, entry in entries.items()}
 
     for column in sheet.table.columns:

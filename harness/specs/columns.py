@@ -68,14 +68,11 @@ def own_settings(written: Written, dataset_id: str) -> dict[str, Entry]:
     return entries
 
 
-def settings(specs: Specs, written: Written, dataset_id: str) -> dict[str, Entry]:
-    """All hyperparameters of a column; later sources win.
+def layered(specs: Specs, written: Written, dataset_id: str) -> dict[str, Entry]:
+    """All hyperparameters of a column, also such as its algorithm does not have; later sources win.
 
     In order: the algorithm's defaults, its per-dataset values, the column's, the column's per-dataset ones.
     Of an algorithm without a spec only the latter two are known.
-
-    Raises:
-        SpecError: the column sets something that the algorithm does not have.
     """
     own = own_settings(written, dataset_id)
     if not specs.has_algorithm(written.column.algorithm):
@@ -89,14 +86,27 @@ def settings(specs: Specs, written: Written, dataset_id: str) -> dict[str, Entry
         if fnmatchcase(dataset_id, pattern):
             for name, value in values.items():
                 entries[name] = Entry(value, "algorithms", algorithm.id, ("per_dataset", pattern, name))
-    problems = [
-        entry.problem(specs, unknown_hyperparameter(algorithm.id, name, algorithm.hyperparameters), key=True)
-        for name, entry in own.items()
-        if name not in entries
-    ]
-    if problems:
-        raise SpecError("\n".join(problems))
     return entries | own
+
+
+def settings(specs: Specs, written: Written, dataset_id: str) -> dict[str, Entry]:
+    """All hyperparameters of a column, as `layered` has them.
+
+    Raises:
+        SpecError: the column sets something that the algorithm does not have.
+    """
+    entries = layered(specs, written, dataset_id)
+    if specs.has_algorithm(written.column.algorithm):
+        algorithm = specs.algorithm(written.column.algorithm)
+        known = algorithm.hyperparameters
+        problems = [
+            entry.problem(specs, unknown_hyperparameter(algorithm.id, name, known), key=True)
+            for name, entry in entries.items()
+            if name not in known
+        ]
+        if problems:
+            raise SpecError("\n".join(problems))
+    return entries
 
 
 def unknown_hyperparameter(algorithm: str, name: str, known: Mapping[str, object]) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import random
+import shutil
 from fractions import Fraction
 from itertools import combinations_with_replacement, product
+from pathlib import Path
 from statistics import fmean
 
 import pytest
@@ -166,6 +168,19 @@ def test_order_does_not_hang_on_chance(found, specs):
     for items in found.values():
         order = [list(HEADINGS).index(item.kind) for item in items]
         assert order == sorted(order)
+
+
+def test_another_table_with_a_misspelt_hyperparameter_is_no_hindrance(found, tmp_path):
+    shipped = Path(__file__).parents[2] / "specs"
+    for folder in ("groups", "published"):
+        shutil.copytree(shipped / folder, tmp_path / folder)
+    text = (shipped / "tables" / "aspc-table2.yaml").read_text()
+    (tmp_path / "tables").mkdir()
+    misspelt = text.replace("id: aspc-table2", "id: other", 1).replace("critic: robust", "critics: robust")
+    (tmp_path / "tables" / "other.yaml").write_text(misspelt)
+    specs = Specs([tmp_path])
+    assert specs.published(specs.table("other"))
+    assert audit(specs.table("aspc-table1"), specs) == found["aspc-table1"]
 
 
 def test_a_table_without_printed_numbers_has_no_findings(specs):
