@@ -226,22 +226,32 @@ def train(
     out(str(to))
 
 
-@group.command("policies", epilog=examples("harness data policies runs/sac --to specs"))
+@group.command(
+    "policies",
+    epilog=examples(
+        "harness data policies runs/sac --to specs",
+        "harness data policies runs/longer --to specs --level expert",
+    ),
+)
 def policies(
     ctx: typer.Context,
     trained: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of an online training.")],
     to: Annotated[
         Path, typer.Option("--to", metavar="SPECS", help="Folder of specs that gets policies and recipes.")
     ],
+    level: Annotated[
+        Literal["medium", "expert", "all"],
+        typer.Option("--level", help="Which policies; those of the other level stay as SPECS has them."),
+    ] = "all",
 ) -> None:
     """Make policies, their cards and the recipes that use them out of an online training.
 
     The expert is the best of the last ten scorings, medium the first checkpoint that reaches a third of the
     expert's return. In SPECS/datasets, the specs of the training's environments get their 'generated' blocks.
     """
-    from harness.training.ladder import export
+    from harness.training.ladder import LEVELS, export
 
-    for path in export(trained, specs_of(ctx), to):
+    for path in export(trained, specs_of(ctx), to, levels=LEVELS if level == "all" else (level,)):
         out(str(path))
 
 

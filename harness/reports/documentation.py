@@ -412,10 +412,13 @@ def _policies(specs: Specs) -> str:
         for policy in made.policies
     }
     rows = []
-    for place in sorted((shipped_folder() / "policies").glob("*" + policies.SUFFIX)):
-        card = policies.card(place)
+    cards = [
+        policies.card(place) for place in sorted((shipped_folder() / "policies").glob("*" + policies.SUFFIX))
+    ]
+    earned = {(card.environment.id, card.level): fmean(card.recorded.returns.stochastic) for card in cards}
+    for card in cards:
         returns = card.recorded.returns
-        mean = fmean(returns.stochastic)
+        mean, expert = earned[card.environment.id, card.level], earned[card.environment.id, "expert"]
         dataset = datasets.get(card.id)
         known = dataset.d4rl.statistics if dataset and dataset.d4rl else None
         rows.append(
@@ -425,6 +428,7 @@ def _policies(specs: Specs) -> str:
                 f"{card.steps:,}",
                 f"{mean:,.0f} ± {stdev(returns.stochastic):,.0f}",
                 f"{card.reference.normalise(mean):.1f}",
+                f"{mean / expert:.0%}",
                 f"{fmean(returns.deterministic):,.0f} ± {stdev(returns.deterministic):,.0f}",
                 f"{known.return_mean:,.0f}" if known and known.return_mean is not None else "",
                 escaping.markdown(card.rule),
@@ -435,13 +439,15 @@ def _policies(specs: Specs) -> str:
         "SAC's, trained here; [data.md](../data.md) says how they are made and used. Returns are means ± "
         "standard deviations over the episodes on the policy's card; datasets hold stochastic ones. D4RL's "
         "is the mean return of its own dataset of that name. None is D4RL's policy: an expert here is the "
-        "best of the end of a training of the stated length, whether or not longer training would help.",
+        "best of the end of a training of the stated length, whether or not longer training would help. A "
+        "medium from another training than the expert was chosen by the expert of its own training.",
         (
             "Policy",
             "Environment",
             "Updates",
             "Return, stochastic",
             "Normalised",
+            "Of the expert's",
             "Return, deterministic",
             "D4RL's",
             "Chosen as",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 import yaml
@@ -17,7 +17,7 @@ from harness import files
 from harness.datasets import generated, policies, rollouts
 from harness.errors import DataError
 from harness.results.records import digest
-from harness.specs import Environment, GeneratedSource, PolicyFile, Specs
+from harness.specs import Dataset, Environment, GeneratedSource, PolicyFile, Specs
 from harness.training.online import EPOCH, Learner, Scored
 
 ROLLOUT, REPLAY = 1_000_000, 1_000_000
@@ -28,6 +28,9 @@ EPISODES = 20
 
 LAST = 10
 """Scorings at the end of training of which the expert is the best."""
+
+LEVELS: tuple[policies.Level, ...] = get_args(policies.Level)
+"""Of the policies of one environment."""
 
 _VERSION = "-v2"  # of D4RL's MuJoCo datasets
 
@@ -85,7 +88,13 @@ def choose(scores: Sequence[Scored]) -> list[Rung]:
     ]
 
 
-def export(folder: Path, specs: Specs, to: Path, seed: int = 0) -> list[Path]:
+def export(
+    folder: Path,
+    specs: Specs,
+    to: Path,
+    seed: int = 0,
+    levels: Collection[policies.Level] = LEVELS,
+) -> list[Path]:
     """Write the policies of every member of an online training, their cards and the recipes that use them.
 
     Args:
@@ -94,60 +103,29 @@ def export(folder: Path, specs: Specs, to: Path, seed: int = 0) -> list[Path]:
         to: a folder laid out like ``specs/``. Policies and cards go to ``policies/``; the spec of a dataset
             that lies in ``datasets/`` gets its ``generated`` block, in place of the one it has.
         seed: of the datasets' rollouts.
+        levels: which policies to write; recipes name the ones of the other levels that `to` holds already.
 
     Returns:
         The files that were written.
 
     Raises:
-        DataError: the folder holds no such training, or the training is too short.
+        DataError: the folder holds no such training, the training is too short, or `to` lacks a policy of
+            another level.
     """
     run, history = read_training(folder)
     written: list[Path] = []
-    for key, about in run["learners"].items():
-        member = re.fullmatch(r"sac/([a-z0-9]+)/(\d+)", key)
-        if member is None:
-            raise DataError(f"{folder}: the key {key!r} is not written sac/ENVIRONMENT/SEED")
-        prefix = member[1]
+    for key in run["learners"]:
+        prefix, _ = _environment_and_seed(key, folder)
         dataset = specs.dataset(f"{prefix}-medium{_VERSION}")
-        there = about["environment"]
-        if dataset.environment is None or dataset.environment.id != there["id"]:
-            raise DataError(f"{folder}: {key} was trained in {there['id']}, not where {dataset.id} is from")
-        limit = {"max_episode_steps": there["max_episode_steps"]}
-        environment = dataset.environment.model_copy(update=limit)
-        named: dict[str, PolicyFile] = {}
-        rungs = choose(history[key])
-        for rung in rungs:
-            place = to / "policies" / f"{prefix}-{rung.level}{policies.SUFFIX}"
-            sha256 = save_policy(_checkpoint(folder / key / f"{rung.scored.step}.pt"), place)
-            policy = policies.read(place)
-            policies.check_fit(place, policy, environment, dataset.observation_size, dataset.action_size)
-            card = policies.PolicyCard(
-                id=place.stem,
-                sha256=sha256,
-                level=rung.level,
-                rule=rung.rule,
-                environment=environment,
-                algorithm=about["algorithm"],
-                key=key,
-                steps=rung.scored.step,
-                hyperparameters=about["hyperparameters"],
-                hyperparameters_sha256=settings_hash(about["hyperparameters"]),
-                source_sha256=run["source_sha256"],
-                trained_with=run["trained_with"],
-                training_returns=tuple(rung.scored.returns),
-                recorded=policies.Recorded(
-                    seed=0,
-                    versions=policies.versions(),
-                    returns=rollouts.evaluate(policy, environment, EPISODES, 0),
-                ),
-                reference=dataset.reference,
-            )
-            files.write_json(policies.card_path(place), card.model_dump(mode="json"))
-            named[rung.level] = PolicyFile(id=place.stem, sha256=sha256)
-            written += [place, policies.card_path(place)]
-        recipes = _recipes(
-            named, rungs[0].scored.step, int(member[2]), settings_hash(about["hyperparameters"]), seed
-        )
+        places = {level: to / "policies" / f"{prefix}-{level}{policies.SUFFIX}" for level in LEVELS}
+        for level, place in places.items():
+            if level not in levels and not place.exists():
+                raise DataError(f"{place} is missing: make policies of all levels first")
+        for rung in choose(history[key]):
+            if rung.level in levels:
+                _write_policy(folder, run, key, rung, dataset, places[rung.level])
+                written += [places[rung.level], policies.card_path(places[rung.level])]
+        recipes = _recipes(policies.card(places["medium"]), policies.card(places["expert"]), seed)
         for name, source in recipes.items():
             spec = to / "datasets" / f"{prefix}-{name}{_VERSION}.yaml"
             if spec.exists():
@@ -155,6 +133,51 @@ def export(folder: Path, specs: Specs, to: Path, seed: int = 0) -> list[Path]:
                     temporary.write_text(with_recipe(spec.read_text(encoding="utf-8"), source), "utf-8")
                 written.append(spec)
     return written
+
+
+def _environment_and_seed(key: str, where: Path | str) -> tuple[str, int]:
+    """What the key of a member says, as `learner` writes it."""
+    member = re.fullmatch(r"sac/([a-z0-9]+)/(\d+)", key)
+    if member is None:
+        raise DataError(f"{where}: the key {key!r} is not written sac/ENVIRONMENT/SEED")
+    return member[1], int(member[2])
+
+
+def _write_policy(
+    folder: Path, run: Mapping[str, Any], key: str, rung: Rung, dataset: Dataset, place: Path
+) -> None:
+    """Write a checkpoint of a training as a policy, with its card."""
+    about = run["learners"][key]
+    there = about["environment"]
+    if dataset.environment is None or dataset.environment.id != there["id"]:
+        raise DataError(f"{folder}: {key} was trained in {there['id']}, not where {dataset.id} is from")
+    limit = {"max_episode_steps": there["max_episode_steps"]}
+    environment = dataset.environment.model_copy(update=limit)
+    sha256 = save_policy(_checkpoint(folder / key / f"{rung.scored.step}.pt"), place)
+    policy = policies.read(place)
+    policies.check_fit(place, policy, environment, dataset.observation_size, dataset.action_size)
+    card = policies.PolicyCard(
+        id=place.stem,
+        sha256=sha256,
+        level=rung.level,
+        rule=rung.rule,
+        environment=environment,
+        algorithm=about["algorithm"],
+        key=key,
+        steps=rung.scored.step,
+        hyperparameters=about["hyperparameters"],
+        hyperparameters_sha256=settings_hash(about["hyperparameters"]),
+        source_sha256=run["source_sha256"],
+        trained_with=run["trained_with"],
+        training_returns=tuple(rung.scored.returns),
+        recorded=policies.Recorded(
+            seed=0,
+            versions=policies.versions(),
+            returns=rollouts.evaluate(policy, environment, EPISODES, 0),
+        ),
+        reference=dataset.reference,
+    )
+    files.write_json(policies.card_path(place), card.model_dump(mode="json"))
 
 
 def _checkpoint(place: Path) -> dict[str, torch.Tensor]:
@@ -195,39 +218,35 @@ def with_recipe(text: str, source: GeneratedSource) -> str:
 
 
 def _recipes(
-    named: Mapping[str, PolicyFile], medium_step: int, training_seed: int, hyperparameters: str, seed: int
+    medium: policies.PolicyCard, expert: policies.PolicyCard, seed: int
 ) -> dict[str, GeneratedSource]:
-    def rolled(level: str) -> GeneratedSource:
+    """Of the datasets of one environment, by the part of their names after the environment's."""
+
+    def rolled(recipe: Literal["policy-rollout", "stitched"], *cards: policies.PolicyCard) -> GeneratedSource:
         return GeneratedSource(
-            recipe="policy-rollout",
-            version=generated.VERSIONS["policy-rollout"],
+            recipe=recipe,
+            version=generated.VERSIONS[recipe],
             seed=seed,
-            transitions=ROLLOUT,
-            policies=(named[level],),
+            transitions=ROLLOUT * len(cards),
+            policies=tuple(PolicyFile(id=card.id, sha256=card.sha256) for card in cards),
         )
 
-    def replayed(rows: int) -> GeneratedSource:
+    def replayed(card: policies.PolicyCard, rows: int) -> GeneratedSource:
         return GeneratedSource(
             recipe="sac-replay",
             version=generated.VERSIONS["sac-replay"],
-            seed=training_seed,
+            seed=_environment_and_seed(card.key, card.id)[1],
             transitions=rows,
-            hyperparameters_sha256=hyperparameters,
+            hyperparameters_sha256=card.hyperparameters_sha256,
         )
 
     return {
-        "medium": rolled("medium"),
-        "expert": rolled("expert"),
-        "medium-expert": GeneratedSource(
-            recipe="stitched",
-            version=generated.VERSIONS["stitched"],
-            seed=seed,
-            transitions=2 * ROLLOUT,
-            policies=(named["medium"], named["expert"]),
-        ),
+        "medium": rolled("policy-rollout", medium),
+        "expert": rolled("policy-rollout", expert),
+        "medium-expert": rolled("stitched", medium, expert),
         # the first epoch gathers and does not update
-        "medium-replay": replayed(medium_step + EPOCH),
-        "full-replay": replayed(REPLAY),
+        "medium-replay": replayed(medium, medium.steps + EPOCH),
+        "full-replay": replayed(expert, REPLAY),
     }
 
 

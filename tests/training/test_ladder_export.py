@@ -137,6 +137,41 @@ def test_export_writes_policies_cards_and_recipes(trained, target, monkeypatch):
     assert (target / "datasets" / "hopper-medium-v2.yaml").read_text() == text
 
 
+def test_a_level_exported_alone_leaves_the_other_and_its_recipes(trained, target, tmp_path, monkeypatch):
+    monkeypatch.setattr(ladder, "EPISODES", 2)
+    with pytest.raises(
+        DataError, match=r"hopper-medium\.safetensors is missing: make policies of all levels"
+    ):
+        export(trained, Specs(), target, levels=["expert"])
+    assert not (target / "policies").exists()  # nothing half-written
+    export(trained, Specs(), target)
+    before = {path: path.read_bytes() for path in target.rglob("*") if path.is_file()}
+
+    longer = tmp_path / "longer"
+    assert OnlineTrainer([learner("sac/hopper/3")], longer, epochs=2, score_every=1, episodes=2).train()
+    history = [{"step": EPOCH, "returns": [float(step), float(step)]} for step in range(15)]
+    (longer / "history.json").write_text(json.dumps({"sac/hopper/3": history}))
+    export(longer, Specs(), target, levels=["expert"])
+    changed = {
+        path.relative_to(target).as_posix() for path, was in before.items() if path.read_bytes() != was
+    }
+    assert changed == {
+        "datasets/hopper-expert-v2.yaml",
+        "datasets/hopper-full-replay-v2.yaml",
+        "datasets/hopper-medium-expert-v2.yaml",
+        "policies/hopper-expert.json",
+        "policies/hopper-expert.safetensors",
+    }
+    hashes = [
+        policies.card(target / "policies" / f"hopper-{each}.safetensors").sha256 for each in ladder.LEVELS
+    ]
+    text = (target / "datasets" / "hopper-medium-expert-v2.yaml").read_text()
+    assert all(each in text for each in hashes)
+    # the whole training is the expert's, the beginning that ends at medium is medium's own
+    assert "seed: 3" in (target / "datasets" / "hopper-full-replay-v2.yaml").read_text()
+    assert "seed: 0" in (target / "datasets" / "hopper-medium-replay-v2.yaml").read_text()
+
+
 def test_a_recipe_takes_the_place_of_the_one_there_was():
     source = GeneratedSource(recipe="random-policy", version=1, seed=0, transitions=5)
     text = "id: a\ngenerated:\n  recipe: x\n  policies:\n    - id: b\n# kept\nd4rl:\n  url: u\n"
