@@ -110,7 +110,7 @@ def export(
 
     Raises:
         DataError: the folder holds no such training, the training is too short, or `to` lacks a policy of
-            another level.
+            another level or has a damaged one.
     """
     run, history = read_training(folder)
     written: list[Path] = []
@@ -118,14 +118,18 @@ def export(
         prefix, _ = _environment_and_seed(key, folder)
         dataset = specs.dataset(f"{prefix}-medium{_VERSION}")
         places = {level: to / "policies" / f"{prefix}-{level}{policies.SUFFIX}" for level in LEVELS}
+        cards = {}
         for level, place in places.items():
-            if level not in levels and not place.exists():
-                raise DataError(f"{place} is missing: make policies of all levels first")
+            if level not in levels:
+                if not place.exists():
+                    raise DataError(f"{place} is missing: make policies of all levels first")
+                cards[level] = policies.card(place)  # before anything is written: it may be refused
         for rung in choose(history[key]):
             if rung.level in levels:
-                _write_policy(folder, run, key, rung, dataset, places[rung.level])
-                written += [places[rung.level], policies.card_path(places[rung.level])]
-        recipes = _recipes(policies.card(places["medium"]), policies.card(places["expert"]), seed)
+                place = places[rung.level]
+                cards[rung.level] = _write_policy(folder, run, key, rung, dataset, place)
+                written += [place, policies.card_path(place)]
+        recipes = _recipes(cards["medium"], cards["expert"], seed)
         for name, source in recipes.items():
             spec = to / "datasets" / f"{prefix}-{name}{_VERSION}.yaml"
             if spec.exists():
@@ -145,8 +149,8 @@ def _environment_and_seed(key: str, where: Path | str) -> tuple[str, int]:
 
 def _write_policy(
     folder: Path, run: Mapping[str, Any], key: str, rung: Rung, dataset: Dataset, place: Path
-) -> None:
-    """Write a checkpoint of a training as a policy, with its card."""
+) -> policies.PolicyCard:
+    """Write a checkpoint of a training as a policy, and its card."""
     about = run["learners"][key]
     there = about["environment"]
     if dataset.environment is None or dataset.environment.id != there["id"]:
@@ -178,6 +182,7 @@ def _write_policy(
         reference=dataset.reference,
     )
     files.write_json(policies.card_path(place), card.model_dump(mode="json"))
+    return card
 
 
 def _checkpoint(place: Path) -> dict[str, torch.Tensor]:
@@ -258,7 +263,10 @@ def read_training(folder: Path) -> tuple[dict[str, Any], dict[str, list[Scored]]
     """
     run = files.read_json(folder / "run.json")
     if run is None:
-        raise DataError(f"{folder} holds no online training: {folder / 'run.json'} is missing or damaged")
+        raise DataError(
+            f"{folder} holds no online training: {folder / 'run.json'} is missing or damaged; "
+            "`harness data train` makes one"
+        )
     try:
         content = json.loads((folder / "history.json").read_text(encoding="utf-8"))
         history = {key: [Scored(**each) for each in content[key]] for key in run["learners"]}

@@ -151,6 +151,12 @@ def test_a_level_exported_alone_leaves_the_other_and_its_recipes(trained, target
     assert OnlineTrainer([learner("sac/hopper/3")], longer, epochs=2, score_every=1, episodes=2).train()
     history = [{"step": EPOCH, "returns": [float(step), float(step)]} for step in range(15)]
     (longer / "history.json").write_text(json.dumps({"sac/hopper/3": history}))
+    card = target / "policies" / "hopper-medium.json"
+    card.write_text("{")
+    with pytest.raises(DataError, match=r"hopper-medium\.json, the card of .*, is missing or damaged"):
+        export(longer, Specs(), target, levels=["expert"])
+    card.write_bytes(before[card])
+    assert {path: path.read_bytes() for path in before} == before
     export(longer, Specs(), target, levels=["expert"])
     changed = {
         path.relative_to(target).as_posix() for path, was in before.items() if path.read_bytes() != was
