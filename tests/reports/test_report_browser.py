@@ -133,6 +133,12 @@ class Page:
     def one(self, selector):
         return self.browser.find_element("css selector", selector)
 
+    def until(self, condition):
+        """Waits for what the browser does on its own, after the command that led to it has returned."""
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        WebDriverWait(self.browser, 30).until(lambda _: condition())
+
     def script(self, text, *arguments):
         return self.browser.execute_script(text, *arguments)
 
@@ -167,10 +173,10 @@ def page(browser, whole):
 
 def test_the_page_loads_only_itself(page, browser):
     page.script("for (const image of document.images) image.loading = 'eager'")
+    page.until(lambda: all(page.script("return [...document.images].map((image) => image.complete)")))
     requests = [entry["message"] for entry in browser.get_log("performance")]
     assert any("index.html" in message for message in requests)
     assert not [message for message in requests if '"url":"http' in message]
-    assert all(page.script("return [...document.images].map((image) => image.complete)"))
 
 
 def test_a_column_sorts_down_up_and_back(page):
@@ -270,7 +276,7 @@ def test_an_open_cell_has_an_address(page):
     page.all("tr[data-kind=dataset] button.cell")[8].click()
     address, title = page.browser.current_url, page.one("#dialog-title").text
     page.one("#close").click()
-    assert page.browser.current_url == page.url
+    page.until(lambda: page.browser.current_url == page.url)
     page.browser.get("about:blank")
     page.browser.get(address)
     assert page.one("#dialog-title").text == title
@@ -288,7 +294,7 @@ def test_dark_and_light(page):
     assert ground() > 600
     page.media("dark")
     assert ground() < 150
-    assert toggle.text == "Light colours"
+    page.until(lambda: toggle.text == "Light colours")
     toggle.click()
     assert ground() > 600
     page.browser.refresh()
