@@ -62,7 +62,9 @@ def replay(
             f"{dataset.id} was specified for SAC with hyperparameters of SHA-256 "
             f"{source.hyperparameters_sha256}, but specs/algorithms/sac.yaml has {own}"
         )
-    folder = trained or home / "online" / f"{dataset.id.partition('-')[0]}-{source.seed}-{_digest(who)[:12]}"
+    # a training is what it learns from and how
+    named = f"{dataset.id.partition('-')[0]}-{source.seed}-{digest(who.description)[:12]}"
+    folder = trained or home / "online" / named
     if trained is None:
         with files.locked(folder / "checkpoint.pt", lambda: _wait(folder, reporter)):
             _train([who], folder, -(-source.transitions // EPOCH), dataset.id, reporter, device)
@@ -191,14 +193,3 @@ def _origin(folder: Path, who: Learner, transitions: int) -> dict[str, Any]:
         if scored.step + EPOCH <= transitions:
             origin |= {"updates when last scored": scored.step, "mean return then": mean_return(scored)}
     return origin
-
-
-def _digest(who: Learner) -> str:
-    """Names a training: what it learns from and how."""
-    content = {
-        "key": who.key,
-        "hyperparameters": dict(who.hyperparameters),
-        "environment": who.environment.id,
-        "max_episode_steps": who.environment.max_episode_steps,
-    }
-    return digest(content)

@@ -44,7 +44,9 @@ class Specs:
     def __init__(self, extra_folders: Sequence[Path] = ()) -> None:
         for folder in extra_folders:
             if not folder.is_dir():
-                raise SpecError(f"{shown(folder)}:1:1: no such folder of specs")
+                raise SpecError(
+                    f"{shown(folder)}:1:1: no such folder; --specs takes one laid out like specs/"
+                )
             if not any((folder / kind).is_dir() for kind in KINDS):
                 raise SpecError(f"{shown(folder)}:1:1: no folder of specs: holds none of {', '.join(KINDS)}")
         #: The shipped folder, then the user's, each once.
