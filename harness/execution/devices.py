@@ -33,7 +33,7 @@ def out_of_memory(error: BaseException | None) -> bool:
     """Whether the device's memory was too small; a graph's broken capture hides that behind another error."""
     # CUDA itself, as when it instantiates a graph, says so by another type than torch's allocator
     # and cuBLAS, which allocates for itself, by its own words
-    signs = ("out of memory", "ALLOC_FAILED")
+    signs = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_NOT_INITIALIZED")
     while error and not (isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)):
         error = error.__cause__ or error.__context__
     return error is not None

@@ -32,10 +32,10 @@ class Packing:
 
     @classmethod
     def of_gpu(cls, lineage: Lineage) -> Packing:
-        """For what is free on this machine's GPU, this process's unused memory included."""
+        """For what is free on this machine's GPU once this process has given back what it does not use."""
         gc.collect()  # an earlier population may hang in cycles of references
-        unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-        return cls(torch.cuda.mem_get_info()[0] + unused, lineage)
+        torch.cuda.empty_cache()  # what stays after this, as the pool of a broken capture, is not to be had
+        return cls(torch.cuda.mem_get_info()[0], lineage)
 
     def __call__(self, runs: Sequence[PlannedRun]) -> int:
         """How many of the first of these runs of one shape fit; at least one, which is then tried."""

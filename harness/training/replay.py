@@ -187,7 +187,8 @@ class Draws:
     """Minibatch indices and noise, a pure function of (run key, stream, block).
 
     Nothing here has a state: a resumed run draws what an uninterrupted one would have drawn, and a member
-    draws the same whoever trains beside it. The CPU and CUDA generators of torch differ: the device matters.
+    draws the same whoever trains beside it. The device matters: the CPU and CUDA generators of torch differ,
+    and for large draws so do those of cards with other numbers of multiprocessors.
     """
 
     def __init__(
