@@ -8,11 +8,12 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from harness.errors import DataError
 
@@ -28,23 +29,34 @@ def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[N
         waiting: Called before waiting for another process, if one holds it.
 
     Raises:
-        DataError: The folder cannot be made or written.
+        DataError: The folder cannot be made or written, or its file system has no locks.
     """
-    import fcntl  # not on Windows, where what writes no data works too
-
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = (path.parent / f".{path.name}.lock").open("a")
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _take(lock, path, wait=False):
             waiting()
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            _take(lock, path, wait=True)
         # what a killed holder of the lock left; other files' temporaries have no digit after the name
         for stale in path.parent.glob(f".{glob.escape(path.name)}.[0-9]*.tmp"):
             stale.unlink(missing_ok=True)
         yield
+
+
+def _take(lock: TextIO, path: Path, *, wait: bool) -> bool:
+    """Whether the lock was had."""
+    import fcntl  # not on Windows, where what writes no data works too
+
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError as error:  # as on Lustre that is mounted without them
+        raise DataError(
+            f"cannot lock {path}: {error.strerror}; its file system lacks flock: name a folder on another one"
+        ) from error
+    return True
 
 
 @contextlib.contextmanager
@@ -65,8 +77,10 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def publish(temporary: Path, path: Path) -> None:
-    """Bring a finished file to the disk, then under its final name; a power cut leaves one or the other."""
-    _sync(temporary, os.O_RDWR)
+    """Bring a finished file or folder to the disk, then under its final name, whole or not at all."""
+    for file in temporary.rglob("*") if temporary.is_dir() else [temporary]:
+        if file.is_file():
+            _sync(file, os.O_RDWR)
     temporary.replace(path)
     if os.name == "posix":  # elsewhere a folder cannot be opened
         _sync(path.parent, os.O_RDONLY)
@@ -89,15 +103,26 @@ def explained(path: Path, needed: int | None = None) -> Iterator[None]:
         needed: Bytes still to be written, if known.
 
     Raises:
-        DataError: Instead of the ``OSError``.
+        DataError: Instead of the ``OSError``, and of what libraries make of a full disk.
     """
     try:
         yield
-    except OSError as error:
-        # h5py puts the number of the error into its text only
-        if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+    except (OSError, RuntimeError) as error:
+        if _is_full(error):
             raise _full(path, needed) from error
+        if isinstance(error, RuntimeError):
+            raise
         raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _is_full(error: BaseException | None) -> bool:
+    # h5py puts the number of the error into its text only; torch raises another error over it
+    while error:
+        number = error.errno if isinstance(error, OSError) else None
+        if number in (errno.ENOSPC, errno.EDQUOT) or re.search(r"No space left|errno = 28\b", str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def require_space(path: Path, needed: int) -> None:

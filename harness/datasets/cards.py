@@ -16,19 +16,6 @@ from harness.datasets.base import Arrays
 from harness.specs.models import Dataset
 
 _PERCENTILES = (5, 25, 50, 75, 95)
-_FIELDS = {
-    "dataset",
-    "identity",
-    "rows",
-    "content_hash",
-    "episodes",
-    "returns",
-    "normalised_returns",
-    "lengths",
-    "reference",
-    "made_with",
-}
-"""Of a card; D4RL's figures are added when it is shown."""
 
 
 def path(place: Path) -> Path:
@@ -129,9 +116,8 @@ def write(place: Path, card: dict[str, Any]) -> None:
 
 
 def read(place: Path) -> dict[str, Any] | None:
-    """The card of a data file, None if it has none that can be read whole."""
-    card = files.read_json(path(place))
-    return card if card is not None and card.keys() >= _FIELDS else None
+    """The card of a data file, None if it has none that can be read."""
+    return files.read_json(path(place))
 
 
 def markdown(card: dict[str, Any]) -> str:

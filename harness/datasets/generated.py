@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -116,14 +117,12 @@ def read(dataset: Dataset, home: Path, identity: dict[str, Any]) -> tuple[Rows, 
     Raises:
         DataError: The file is missing, damaged, changed or another one, or its card is of other content.
     """
-    import h5py
-
     place = path(dataset, home, identity)
     if not place.is_file():
         raise DataError(missing(dataset, home, identity))
     rows = hdf5.read_rows(place, everything=True)
-    with h5py.File(place, "r") as file:
-        recorded, content_hash = file.attrs.get("identity"), file.attrs.get("content_hash")
+    with hdf5.opened(place) as file:
+        recorded, content_hash = (str(file.attrs.get(name)) for name in ("identity", "content_hash"))
     if recorded != (wanted := canonical(identity)):
         raise DataError(f"{place} was made for {recorded}, not for {wanted}; {_again(dataset, home)}")
     if content_hash != (found := hash_arrays(rows)):
@@ -131,31 +130,29 @@ def read(dataset: Dataset, home: Path, identity: dict[str, Any]) -> tuple[Rows, 
             f"{place} was changed: its rows hash to {found}, but were {content_hash}; {_again(dataset, home)}"
         )
     described = cards.read(place)
-    if described is not None and described.get("content_hash") != found:
+    if described is not None and (said := described.get("content_hash", found)) != found:
         raise DataError(
             f"{cards.path(place)} describes other content than {place.name} has: "
-            f"{described.get('content_hash')}, not {found}; remove both and run {_build(dataset, home)}"
+            f"{said}, not {found}; remove both and run {_build(dataset, home)}"
         )
     return rows, found
 
 
 def card(dataset: Dataset, home: Path, identity: dict[str, Any]) -> dict[str, Any]:
-    """The card of the file, made now where the file has none; D4RL's figures are the spec's present ones.
+    """The card of the file, made from its rows; one that is missing, or says otherwise, is written anew.
 
     Raises:
-        DataError: As `read`, or the card cannot be written.
+        DataError: As `read`.
     """
-    import h5py
-
     place = path(dataset, home, identity)
     rows, content_hash = read(dataset, home, identity)
-    found = cards.read(place)
-    if found is None:
-        with h5py.File(place, "r") as file:
-            origin = json.loads(file.attrs.get("origin", "{}"))
-        found = cards.describe(rows, dataset, identity, content_hash, origin)
-        cards.write(place, found)
-    return found | {"d4rl": cards.d4rl(dataset)}
+    with hdf5.opened(place) as file:
+        origin = dict(json.loads(str(file.attrs.get("origin", "{}")).encode()))
+    found = cards.describe(rows, dataset, identity, content_hash, origin)
+    if cards.read(place) != found:
+        with contextlib.suppress(DataError):  # where a folder is only read, it is shown all the same
+            cards.write(place, found)
+    return found
 
 
 def _build(dataset: Dataset, home: Path) -> str:

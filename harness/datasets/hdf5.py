@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import DataError
 
+if TYPE_CHECKING:
+    import h5py
+
 _REQUIRED = ("observations", "actions", "rewards", "terminals")
 _OPTIONAL = ("timeouts",)
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[h5py.File]:
+    """A file to read from.
+
+    Raises:
+        DataError: It cannot be opened, or what is read within is damaged.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    # a damaged file can hold names, types and texts of any kind
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise DataError(f"{path} is damaged or no HDF5 file: {error}") from error
 
 
 def read_rows(path: Path, *, everything: bool = False) -> dict[str, NDArray[Any]]:
@@ -31,17 +53,15 @@ def read_rows(path: Path, *, everything: bool = False) -> dict[str, NDArray[Any]
     import h5py
 
     rows: dict[str, NDArray[Any]] = {}
-    try:
-        with h5py.File(path, "r") as file:
-            names: list[str] = []
-            file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-            if missing := [name for name in _REQUIRED if name not in names]:
-                raise DataError(f"{path} lacks {', '.join(missing)}, so it is no D4RL dataset")
-            for name in names:
-                if everything or name in _REQUIRED + _OPTIONAL:
-                    rows[name] = np.asarray(file[name])
-    except (OSError, RuntimeError, KeyError) as error:
-        raise DataError(f"{path} is damaged or no HDF5 file: {error}") from error
+    with opened(path) as file:
+        names: list[str] = []
+        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
+        "".join(names).encode()  # fails where a name is no text
+        if missing := [name for name in _REQUIRED if name not in names]:
+            raise DataError(f"{path} lacks {', '.join(missing)}, so it is no D4RL dataset")
+        for name in names:
+            if everything or name in _REQUIRED + _OPTIONAL:
+                rows[name] = np.asarray(file[name])
     count = len(rows["rewards"]) if rows["rewards"].ndim else 0
     for name in (*_REQUIRED, *_OPTIONAL):
         if name not in rows:

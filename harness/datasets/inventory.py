@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from harness import datasets, files
-from harness.datasets import d4rl
+from harness.datasets import d4rl, hdf5
 from harness.errors import DataError, UnknownNameError
 from harness.specs import D4RLSource, Dataset, GeneratedSource, Lineage, Specs
 
@@ -111,11 +111,9 @@ def _bytes(path: Path) -> int:
 
 
 def _content_hash(path: Path) -> str | None:
-    import h5py
-
     try:
-        with h5py.File(path, "r") as file:
+        with hdf5.opened(path) as file:
             value = file.attrs.get("content_hash")
-    except OSError:
+    except DataError:
         return None
     return None if value is None else str(value)

@@ -69,11 +69,14 @@ def write(content: dict[str, Any], path: Path) -> None:
     Raises:
         DataError: the file cannot be written; the old one is untouched.
     """
+    kept = "(a checkpoint; everything up to the last one is kept)"
     try:
         with files.atomic(path) as temporary, temporary.open("wb") as file:
             torch.save(content, file)
-    except (DataError, RuntimeError) as error:  # torch wraps some write errors in RuntimeError
-        raise DataError(f"{error} (a checkpoint; everything up to the last one is kept)") from error
+    except DataError as error:
+        raise DataError(f"{error} {kept}") from error
+    except RuntimeError as error:  # what torch makes of a write error
+        raise DataError(f"cannot write {path}: {error} {kept}") from error
 
 
 def load(path: Path) -> Checkpoint:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import multiprocessing
 import shutil
@@ -11,12 +12,15 @@ import time
 import h5py
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from harness import datasets, files
-from harness.datasets import generated
+from harness.datasets import generated, inventory
 from harness.datasets.waypoints import Pilot, shortest_path, walk
 from harness.environments.maze2d import MAZES, Ball, Maze2D, State, at_goal, free_cells, goal_cell
 from harness.errors import DataError, HarnessError
+from harness.specs import Specs
 from harness.specs.models import GeneratedSource
 
 STEPS = {"umaze": 300, "medium": 600, "large": 800}
@@ -212,6 +216,27 @@ def test_a_disk_that_fills_up(maze, home, monkeypatch, error):
     with pytest.raises(DataError, match="no space left to write"):
         datasets.build(maze(), "generated", home)
     assert [path.name for path in (home / "generated").iterdir() if path.suffix != ".lock"] == []
+
+
+@settings(max_examples=150)
+@given(place=st.floats(0, 1, exclude_max=True), damage=st.binary(min_size=1, max_size=64))
+def test_a_damaged_file_is_a_sentence_or_of_no_account(damaged, place, damage):
+    """Names, types, texts and sizes can all be hit; rows that are given are those that were written."""
+    spec, home, file, whole, content_hash = damaged
+    at = int(place * len(whole))
+    file.write_bytes(whole[:at] + damage + whole[at + len(damage) :])
+    with contextlib.suppress(DataError):
+        assert datasets.card(spec, home)["content_hash"] == content_hash
+    with contextlib.suppress(DataError):
+        datasets.verify(spec, "generated", home)
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory):
+    home = tmp_path_factory.mktemp("damaged")
+    spec = inventory.sized(Specs().dataset("hopper-random-v2"), 40)
+    file = datasets.build(spec, home=home)
+    return spec, home, file, file.read_bytes(), datasets.card(spec, home)["content_hash"]
 
 
 def test_too_little_space_is_said_before_the_work(maze, home, monkeypatch):

@@ -401,6 +401,19 @@ def test_a_card_of_other_content_is_refused_and_a_lost_one_made_anew(ladder, mak
     assert datasets.card(spec, home) == card
 
 
+@pytest.mark.parametrize(
+    "change", [{"returns": {"mean": 1e9}}, {"episodes": None}, {"rows": None}, {"d4rl": 1}]
+)
+def test_a_card_that_says_otherwise_is_written_anew(ladder, make_policy, home, change):
+    """What is printed is of the rows, whatever somebody wrote beside them."""
+    spec = ladder(make_policy(), transitions=50)
+    path = cards.path(datasets.build(spec, home=home))
+    card = json.loads(path.read_text())
+    path.write_text(json.dumps(card | change))
+    assert datasets.card(spec, home) == card
+    assert json.loads(path.read_text()) == card
+
+
 def test_a_lost_card_is_made_anew_with_the_versions_of_then(ladder, make_policy, home, monkeypatch):
     spec = ladder(make_policy())
     monkeypatch.setattr(cards, "versions", lambda: {"mujoco": "0.1"})

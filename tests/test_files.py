@@ -1,0 +1,57 @@
+"""What is written is whole or absent, and every complaint of the operating system becomes a sentence."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness import files
+from harness.errors import DataError
+
+
+def test_a_file_system_without_locks(tmp_path, monkeypatch):
+    def lacking(lock, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", lacking)
+    with (
+        pytest.raises(
+            DataError, match=r"cannot lock .*/data: No locks available; .* name a folder on another"
+        ),
+        files.locked(tmp_path / "data"),
+    ):
+        pass
+
+
+def test_a_full_disk_is_known_behind_what_libraries_make_of_it(tmp_path):
+    for complaint in (
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        RuntimeError(
+            "Disable slist on flush dest failed (errno = 28, error message = 'No space le')"
+        ),  # h5py
+    ):
+        with pytest.raises(DataError, match="no space left to write"), files.explained(tmp_path / "data"):
+            raise complaint
+    with (
+        pytest.raises(DataError, match="no space left to write"),
+        files.explained(tmp_path / "data"),
+        Path("/dev/full").open("wb") as full,
+    ):
+        torch.save({"weight": torch.zeros(10)}, full)
+
+
+def test_another_error_of_a_library_stays_what_it_is(tmp_path):
+    with pytest.raises(RuntimeError, match="bug"), files.explained(tmp_path / "data"):
+        raise RuntimeError("a bug")
+
+
+def test_a_folder_is_published_whole(tmp_path):
+    (tmp_path / "new" / "deep").mkdir(parents=True)
+    (tmp_path / "new" / "deep" / "file").write_text("content")
+    files.publish(tmp_path / "new", tmp_path / "final")
+    assert (tmp_path / "final" / "deep" / "file").read_text() == "content"
+    assert not (tmp_path / "new").exists()
