@@ -131,11 +131,14 @@ def build(
     from harness.datasets.inventory import sized
 
     chosen = [sized(dataset, transitions) for dataset in _chosen(ctx, names)]
-    _obtain(chosen, lineage, data_home, trained, device)
     if minari is None:
         minari = transitions is None
-    for dataset in chosen if minari else ():
-        out(str(datasets.export_to_minari(dataset, f"harness/{dataset.id}", data_home)))
+    copies = {f"harness/{dataset.id}": dataset for dataset in chosen if minari}
+    for name, dataset in copies.items():
+        datasets.in_minari(dataset, name)  # another one by that name is said before the work
+    _obtain(chosen, lineage, data_home, trained, device)
+    for name, dataset in copies.items():
+        out(str(datasets.export_to_minari(dataset, name, data_home)))
 
 
 @group.command(

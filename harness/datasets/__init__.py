@@ -26,6 +26,7 @@ __all__ = [
     "default_home",
     "export_to_minari",
     "identity",
+    "in_minari",
     "load",
     "missing_message",
     "path",
@@ -195,6 +196,15 @@ def export_to_minari(dataset: Dataset, name: str, home: Path | None = None) -> P
     """
     rows, content_hash = generated.read(dataset, home or default_home(), identity(dataset, "generated"))
     return minari.export(dataset, rows, content_hash, name)
+
+
+def in_minari(dataset: Dataset, name: str) -> bool:
+    """Whether Minari has a dataset by that name that `export_to_minari` made of this recipe.
+
+    Raises:
+        DataError: Minari has another one by that name.
+    """
+    return minari.holds(dataset, name)
 
 
 def missing_message(missing: Sequence[tuple[Dataset, Lineage]], home: Path | None = None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +18,9 @@ from harness.datasets.base import Arrays, Transitions, transitions
 from harness.environments import quiet
 from harness.errors import DataError
 from harness.specs.models import Dataset, MinariSource
+
+_EPISODE_BYTES = 20_000
+"""That HDF5 takes for an episode besides its rows; 14 to 18 thousand were measured."""
 
 
 def path(source: MinariSource) -> Path:
@@ -117,8 +120,6 @@ def export(dataset: Dataset, rows: Arrays, content_hash: str, name: str) -> Path
     Raises:
         DataError: Minari has another one of that name, or the name, the disk or Minari does not allow it.
     """
-    import gymnasium
-    import minari
     from minari.dataset.minari_dataset import parse_dataset_id
     from minari.namespace import create_namespace, list_local_namespaces
 
@@ -127,49 +128,87 @@ def export(dataset: Dataset, rows: Arrays, content_hash: str, name: str) -> Path
         namespace = parse_dataset_id(name)[0]
     except (ValueError, TypeError) as error:  # without a version it is a TypeError
         raise DataError(f"{name!r} is no id that Minari takes; write it as harness/{dataset.id}") from error
-    description = (
-        f"{dataset.id}, made by harness: {dataset.identity('generated')}; content hash {content_hash}"
-    )
-    if target.exists():
-        if (files.read_json(target / "data" / "metadata.json") or {}).get("description") == description:
-            return target
+    with files.locked(target), files.explained(target):
+        if namespace is not None and namespace not in list_local_namespaces():
+            with contextlib.suppress(ValueError):  # a process with another dataset was quicker
+                create_namespace(namespace)
+        if not holds(dataset, name, content_hash):
+            _write(dataset, rows, content_hash, name)
+    return target
+
+
+def holds(dataset: Dataset, name: str, content_hash: str = "") -> bool:
+    """Whether Minari has a dataset by that name, exported of this recipe and of rows of this hash.
+
+    Args:
+        dataset: Its spec.
+        name: The id in Minari.
+        content_hash: Of the rows; empty: of any.
+
+    Raises:
+        DataError: Minari has another one by that name.
+    """
+    target = path(MinariSource(id=name))
+    if not target.exists():
+        return False
+    metadata = files.read_json(target / "data" / "metadata.json") or {}
+    if not str(metadata.get("description")).startswith(_description(dataset, content_hash)):
         raise DataError(
             f"Minari has another dataset {name!r} already, at {target}; remove it, or choose another id: "
             f"`harness data export-minari {dataset.id} --id ID`"
         )
+    return True
+
+
+def needed_bytes(rows: Arrays) -> int:
+    """What Minari's files of these rows take at most."""
+    episodes = int((rows["terminals"] | rows["timeouts"]).sum()) + 1
+    return sum(array.nbytes for array in rows.values()) + episodes * _EPISODE_BYTES
+
+
+def _description(dataset: Dataset, content_hash: str) -> str:
+    return f"{dataset.id}, made by harness: {dataset.identity('generated')}; content hash {content_hash}"
+
+
+def _write(dataset: Dataset, rows: Arrays, content_hash: str, name: str) -> None:
+    """Write rows beside their place, and move them there once they are whole."""
+    import gymnasium
+    import minari
+
+    target = path(MinariSource(id=name))
+    # said before, since HDF5 that is refused room in the middle ends the whole process
+    files.require_space(target, needed_bytes(rows))
     box = gymnasium.spaces.Box
     environment = dataset.environment
     own = environment is None or environment.id.startswith("harness/")
-    root = target.parents[len(Path(name).parts) - 1]
-    with files.explained(target), quiet(), warnings.catch_warnings():
+    temporary = target.parents[len(Path(name).parts) - 1] / f".harness-{name.replace('/', '-')}"
+    with quiet(), warnings.catch_warnings(), _kept_in(temporary):
         warnings.simplefilter("ignore")  # about fields that are left out
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".harness-", dir=root) as temporary, _kept_in(temporary):
-            minari.create_dataset_from_buffers(
-                name,
-                _episodes(rows),
-                env=None if own or environment is None else environment.id,
-                observation_space=box(-np.inf, np.inf, (dataset.observation_size,), np.float32),
-                action_space=box(-1.0, 1.0, (dataset.action_size,), np.float32),
-                algorithm_name=None if dataset.generated is None else dataset.generated.recipe,
-                ref_min_score=dataset.reference.minimum,
-                ref_max_score=dataset.reference.maximum,
-                description=description,
-            )
-            (Path(temporary) / name).rename(target)
-        if namespace is not None and namespace not in list_local_namespaces():
-            create_namespace(namespace)
-    return target
+        minari.create_dataset_from_buffers(
+            name,
+            _episodes(rows),
+            env=None if own or environment is None else environment.id,
+            observation_space=box(-np.inf, np.inf, (dataset.observation_size,), np.float32),
+            action_space=box(-1.0, 1.0, (dataset.action_size,), np.float32),
+            algorithm_name=None if dataset.generated is None else dataset.generated.recipe,
+            ref_min_score=dataset.reference.minimum,
+            ref_max_score=dataset.reference.maximum,
+            description=_description(dataset, content_hash),
+        )
+        files.publish(temporary / name, target)
 
 
 @contextlib.contextmanager
-def _kept_in(folder: str) -> Iterator[None]:
-    """Minari writes there: a dataset gets its place only when it is whole."""
+def _kept_in(folder: Path) -> Iterator[None]:
+    """Minari writes there, and nothing stays there."""
     before = os.environ.get("MINARI_DATASETS_PATH")
-    os.environ["MINARI_DATASETS_PATH"] = folder
+    os.environ["MINARI_DATASETS_PATH"] = str(folder)
+    shutil.rmtree(folder, ignore_errors=True)  # what a killed process left
+    folder.mkdir()
     try:
         yield
     finally:
+        shutil.rmtree(folder, ignore_errors=True)
         if before is None:
             del os.environ["MINARI_DATASETS_PATH"]
         else:

@@ -49,6 +49,7 @@ def test_minari_gets_a_copy(cli, built):
     other = cli("data", "build", NAME, "--transitions", "800", "--minari")
     assert other.code == 4
     assert "Minari has another dataset" in other.err
+    assert "building" not in other.err  # which would be minutes of work first
 
 
 OWN = """

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import shutil
+from concurrent.futures import ProcessPoolExecutor
 
 import h5py
 import numpy as np
@@ -496,6 +498,48 @@ def test_exporting_is_silent_and_leaves_nothing_else(home, tmp_path, capfd, monk
     datasets.export_to_minari(halfcheetah, "harness/halfcheetah-random-v2", home)
     assert capfd.readouterr() == ("", "")
     assert list(here.iterdir()) == []
+
+
+def test_processes_that_export_at_once_agree(ladder, make_policy, make_dataset, home):
+    """Those with the same dataset, and those that only share the namespace, which is not there yet."""
+    spec = _built(ladder(make_policy(), transitions=600), home)
+    source = GeneratedSource(recipe="random-policy", version=1, seed=1, transitions=100)
+    other = _built(make_dataset(steps=15, generated=source), home)
+    work = [(spec, "harness/one-v0"), (spec, "harness/one-v0"), (other, "harness/two-v0")]
+    with ProcessPoolExecutor(3, multiprocessing.get_context("spawn")) as pool:
+        running = [pool.submit(datasets.export_to_minari, each, name, home) for each, name in work]
+        folders = [future.result() for future in running]
+    assert folders[0] == folders[1] != folders[2]
+    assert (folders[0].parent / "namespace_metadata.json").is_file()
+    assert [place.name for place in folders[0].parent.parent.iterdir()] == ["harness"]
+
+
+def test_what_a_killed_export_left_is_removed(ladder, make_policy, home, tmp_path):
+    spec = _built(ladder(make_policy(), transitions=100), home)
+    left = tmp_path / "minari" / ".harness-harness-hopper-medium-v2"
+    left.mkdir(parents=True)
+    (left / "half").write_text("of it")
+    datasets.export_to_minari(spec, "harness/hopper-medium-v2", home)
+    assert not left.exists()
+
+
+def test_too_little_space_for_minari_is_said_before(ladder, make_policy, home, monkeypatch, tmp_path):
+    spec = _built(ladder(make_policy(), transitions=300), home)
+    usage = shutil.disk_usage(".")
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: usage._replace(free=100_000))
+    with pytest.raises(DataError, match=r"no space left to write .*hopper-medium-v2, which needs"):
+        datasets.export_to_minari(spec, "harness/hopper-medium-v2", home)
+    assert not list((tmp_path / "minari").rglob("*.hdf5"))
+
+
+@pytest.mark.parametrize("transitions", [3, 40, 3000])
+def test_minari_takes_no_more_than_is_planned(ladder, make_policy, home, transitions):
+    spec = _built(ladder(make_policy(), transitions=transitions), home)
+    rows, _ = generated.read(spec, home, datasets.identity(spec, "generated"))
+    folder = datasets.export_to_minari(spec, "harness/hopper-medium-v2", home)
+    size = sum(place.stat().st_size for place in folder.rglob("*") if place.is_file())
+    needed = datasets.minari.needed_bytes(rows)
+    assert 0.3 * needed < size < needed
 
 
 def test_one_row_cannot_be_stitched(ladder, make_policy, home):
