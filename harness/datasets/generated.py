@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness import files
+from harness import environments, files
 from harness.datasets import cards, hdf5
 from harness.datasets.base import Transitions, hash_arrays, transitions
 from harness.datasets.home import default_home
@@ -79,6 +79,8 @@ def build(
                 f"{dataset.id} asks for version {source.version} of the recipe {source.recipe!r}, "
                 f"but this harness makes version {VERSIONS[source.recipe]}"
             )
+        where = _environment(dataset)
+        environments.check_sizes(where, dataset.observation_size, dataset.action_size)
         if train:
             made, training = train()
         else:
@@ -187,8 +189,6 @@ def random_policy(environment: Environment, rows: int, seed: int) -> Rows:
         ``timeouts`` (N,), where an episode that ends at its last step counts as cut, as in D4RL.
     """
     from gymnasium.spaces import Box
-
-    from harness import environments
 
     # without wrappers: they would take a third of the time
     env = environments.make(environment).unwrapped

@@ -126,7 +126,7 @@ def wanted(
     if not there:
         raise DataError(
             f"the policy {policy.id} is missing: looked at {' and '.join(map(str, places))}; "
-            "install this project again, or make the file with `harness data policies`"
+            "install this project again, or put a file that `harness data policies` made there"
         )
     # a policy of one's own may have a shipped one's name
     place = next((place for place in there if files.sha256(place) == policy.sha256), there[0])
@@ -137,6 +137,8 @@ def wanted(
             f"not {policy.sha256}; put the original back"
         )
     check_fit(place, loaded, environment, observation_size, action_size)
+    if card_path(place).exists() and (trained_in := card(place).environment.id) != environment.id:
+        raise DataError(f"{place} was trained in {trained_in}, not in {environment.id}; name another policy")
     return loaded
 
 
@@ -229,6 +231,8 @@ def card(place: Path) -> PolicyCard:
         DataError: The card is missing or wrong, or of other bytes than the file's.
     """
     path = card_path(place)
+    if not place.exists():  # as a link to what is gone
+        raise DataError(f"{place}, which {path.name} describes, is missing; put the original back")
     content = files.read_json(path)
     if content is None:
         raise DataError(f"{path}, the card of {place.name}, is missing or damaged; put the original back")

@@ -130,7 +130,7 @@ def collect(
         The fields of `Actors.roll_out`, each with ``rows`` rows.
 
     Raises:
-        DataError: A worker process died.
+        DataError: The policy does not fit the environment, or a worker process died.
         HarnessError: The environment cannot be made.
     """
     largest = EPISODES * environment.max_episode_steps
@@ -145,7 +145,8 @@ def collect(
                 made += len(blocks[len(blocks) - 1]["rewards"])
                 progress(min(made, rows))
         else:
-            pool = stack.enter_context(_pool(workers, policy, environment))
+            with Actors(policy, environment, 1):  # what cannot be is said here, and not by every process
+                pool = stack.enter_context(_pool(workers, policy, environment))
             running: dict[Future[Rows], int] = {}
             while made < rows or running:
                 each = made / len(blocks) if blocks else largest

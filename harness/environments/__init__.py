@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from harness.specs.models import Environment
 
-__all__ = ["make", "quiet"]
+__all__ = ["check_sizes", "make", "quiet"]
 
 _OWN = "harness/"
 
@@ -53,6 +53,30 @@ def make(environment: Environment) -> Env[Any, Any]:
             env.close()
             raise HarnessError(f"environment {environment.id!r} has {what} of {space}; a flat Box is needed")
     return env
+
+
+def check_sizes(environment: Environment, observation_size: int, action_size: int) -> None:
+    """See to it that an environment shows and takes what a dataset's spec says.
+
+    Args:
+        environment: The id and the time limit.
+        observation_size: S of the spec.
+        action_size: A of the spec.
+
+    Raises:
+        HarnessError: It cannot be made, its sizes are others, or its actions do not lie in [-1, 1].
+    """
+    env = make(environment)
+    seen: Any = env.observation_space
+    done: Any = env.action_space
+    env.close()
+    if (seen.shape, done.shape) != ((observation_size,), (action_size,)):
+        raise HarnessError(
+            f"the spec says {observation_size} numbers of an observation and {action_size} of an action, but "
+            f"{environment.id} has {seen.shape[0]} and {done.shape[0]}"
+        )
+    if (done.low != -1).any() or (done.high != 1).any():
+        raise HarnessError(f"actions of {environment.id} are not all of [-1, 1], as data made here have them")
 
 
 def _register_own(name: str) -> None:

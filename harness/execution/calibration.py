@@ -70,9 +70,9 @@ def _compare(place: Path, alpha: float) -> Finding:
         for name in now
         if now[name] != recorded.versions.get(name)
     )
-    p = min(welch(old, new) for old, new in kinds.values())
+    p = float(np.min([welch(old, new) for old, new in kinds.values()]))  # NaN if either is
     text = f"{means}; {changed or 'the same versions and processor'}"
-    if p < alpha:
+    if not p >= alpha:
         return Finding(
             "FAIL",
             subject,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from algorithms import Sizes
-from harness import files
+from harness import environments, files
 from harness.datasets.generated import Trained
 from harness.errors import DataError, StoppedError
 from harness.execution import devices
@@ -99,6 +99,7 @@ def train(
     Raises:
         DataError: sizes differ, an environment is missing or named twice, or the folder is of another
             training.
+        HarnessError: an environment cannot be made, or is of other sizes than its spec says.
         StoppedError: interrupted; what was done is kept.
     """
     learners = []
@@ -115,6 +116,8 @@ def train(
             f"one population needs observations and actions of equal lengths, but they are {listed}; "
             "train these apart, each in a folder of its own"
         )
+    for each in learners:
+        environments.check_sizes(each.environment, *each.sizes)
     name = ", ".join(each.environment.id for each in learners)
     # the first epoch gathers and does not update
     epochs = -(-updates // EPOCH) + 1

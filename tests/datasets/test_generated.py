@@ -21,7 +21,7 @@ from harness.datasets.waypoints import Pilot, shortest_path, walk
 from harness.environments.maze2d import MAZES, Ball, Maze2D, State, at_goal, free_cells, goal_cell
 from harness.errors import DataError, HarnessError
 from harness.specs import Specs
-from harness.specs.models import GeneratedSource
+from harness.specs.models import Environment, GeneratedSource
 
 STEPS = {"umaze": 300, "medium": 600, "large": 800}
 
@@ -262,9 +262,25 @@ def test_a_version_that_this_harness_does_not_make(maze, home):
 
 def test_recipes_need_their_environment(maze, home):
     with pytest.raises(HarnessError, match=r"needs a harness/maze2d-\*, not 'Hopper-v4'"):
-        datasets.build(maze(environment="Hopper-v4"), "generated", home)
+        generated.maze2d_waypoints(Environment(id="Hopper-v4", max_episode_steps=10), 10, 0)
     with pytest.raises(DataError, match="names no environment"):
         datasets.build(maze(environment=None), "generated", home)
+
+
+@pytest.mark.parametrize("sizes", [(17, 3), (11, 6)])
+def test_sizes_that_are_not_the_environments(make_dataset, home, sizes):
+    """Rows of other lengths would be found by whoever trains on them."""
+    source = GeneratedSource(recipe="random-policy", version=1, seed=0, transitions=20)
+    with pytest.raises(HarnessError, match=r"the spec says .* but Hopper-v4 has 11 and 3"):
+        datasets.build(make_dataset(sizes=sizes, generated=source), home=home)
+
+
+def test_actions_of_another_range(make_dataset, home):
+    source = GeneratedSource(recipe="random-policy", version=1, seed=0, transitions=20)
+    with pytest.raises(HarnessError, match=r"actions of InvertedPendulum-v4 are not all of \[-1, 1\]"):
+        datasets.build(
+            make_dataset(environment="InvertedPendulum-v4", sizes=(4, 1), generated=source), home=home
+        )
 
 
 # -- random policy -----------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import shutil
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from algorithms import Member, Sizes, algorithm_class
 from harness import datasets, files
 from harness.datasets import cards, generated, inventory, policies, rollouts
-from harness.errors import DataError
+from harness.errors import DataError, HarnessError
 from harness.specs import Specs
 from harness.specs.models import Environment, GeneratedSource, PolicyFile
 from harness.training.ladder import save_policy
@@ -291,6 +292,31 @@ def test_a_policy_that_does_not_fit(ladder, make_policy, home):
         DataError, match=r"does not fit Hopper-v4: it takes 17 numbers and gives 6, .* shows 11 and wants 3"
     ):
         datasets.build(ladder(make_policy(sizes=(17, 6))), home=home)
+
+
+def test_a_policy_of_another_environment(ladder, make_policy, home):
+    """HalfCheetah and Walker2d have the same sizes."""
+    policy = make_policy()
+    card = shipped_card() | {"sha256": policy.sha256}
+    policies.card_path(place_of(home)).write_text(json.dumps(card))
+    with pytest.raises(DataError, match="was trained in HalfCheetah-v4, not in Hopper-v4"):
+        datasets.build(ladder(policy), home=home)
+
+
+def shipped_card():
+    shipped = policies.folders(Path())[0] / "halfcheetah-expert.json"
+    return json.loads(shipped.read_text())
+
+
+def test_what_cannot_be_is_said_before_processes_start(make_policy, home):
+    """Each of them would print a traceback of its own."""
+    make_policy()
+    policy = policies.read(place_of(home))
+    rows = 2 * rollouts.EPISODES * 15
+    with pytest.raises(HarnessError, match="'Nope-v4' cannot be made"):
+        rollouts.collect(policy, HOPPER.model_copy(update={"id": "Nope-v4"}), rows, 0, workers=2)
+    with pytest.raises(DataError, match="does not fit HalfCheetah-v4"):
+        rollouts.collect(policy, HOPPER.model_copy(update={"id": "HalfCheetah-v4"}), rows, 0, workers=2)
 
 
 @pytest.mark.parametrize("damage", ["cut", "head", "nothing", "pickle"])

@@ -200,6 +200,12 @@ def test_environments_that_cannot_share_a_population(small, tmp_path, reporter):
         gathering.train([hopper, hopper], 0, 1, tmp_path, reporter)
 
 
+def test_a_training_of_other_sizes_than_its_environments(small, tmp_path, reporter):
+    wrong = dataset(small, EPOCH).model_copy(update={"observation_size": 17})
+    with pytest.raises(HarnessError, match=r"the spec says 17 .* but Hopper-v4 has 11 and 3"):
+        gathering.train([wrong], 0, 1, tmp_path, reporter)
+
+
 def test_a_training_asks_for_the_device_that_was_named(small, tmp_path, reporter, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     hopper = dataset(small, EPOCH)
@@ -337,6 +343,17 @@ def test_a_wrapper_that_moves_scores_is_caught(policy, tmp_path, monkeypatch):
     assert text.startswith("returns have moved")
 
 
+@pytest.mark.parametrize("kind", ["stochastic", "deterministic"])
+def test_returns_that_are_no_numbers_are_caught(policy, tmp_path, monkeypatch, kind):
+    """Nothing is known of them, whatever the other kind gives."""
+    change(policy, lambda card: card["recorded"]["versions"].update(mujoco="1.0"))
+    if kind == "stochastic":
+        monkeypatch.setattr(rollouts, "returns", lambda *_, noisy: (float("nan"),) * 6)
+    else:
+        monkeypatch.setattr(calibration, "_scored", lambda *_: (float("nan"),) * 6)
+    assert only(tmp_path)[0] == "FAIL"
+
+
 def test_a_policy_that_does_not_fit_its_cards_environment(policy, tmp_path):
     change(policy, lambda card: card["environment"].update(id="HalfCheetah-v4"))
     level, text = only(tmp_path)
@@ -355,6 +372,9 @@ def test_cards_and_files_that_do_not_fit(policy, tmp_path):
     assert "is missing or damaged" in only(tmp_path)[1]
     policies.card_path(policy).write_text(good)
     assert only(tmp_path)[0] == "ok"
+    policy.unlink()
+    policy.symlink_to(tmp_path / "gone")
+    assert "is missing; put the original back" in only(tmp_path)[1]
 
 
 def test_without_policies_there_is_nothing_to_compare(tmp_path, monkeypatch):
