@@ -131,6 +131,9 @@ def build(
     from harness.datasets.inventory import sized
 
     chosen = [sized(dataset, transitions) for dataset in _chosen(ctx, names)]
+    recipes = {dataset.generated.recipe for dataset in chosen if dataset.generated}
+    if trained and "sac-replay" not in recipes:
+        raise typer.BadParameter("none of these datasets is replay data; leave --trained out")
     if minari is None:
         minari = transitions is None
     copies = {f"harness/{dataset.id}": dataset for dataset in chosen if minari}

@@ -186,7 +186,7 @@ def _train(
 def _origin(folder: Path, who: Learner, transitions: int) -> dict[str, Any]:
     """What a card says of the training behind replay data; a training of another kind is refused."""
     run, history = read_training(folder)
-    if other := who.differences(run["learners"][who.key]):
+    if other := who.differences(run["learners"].get(who.key, {})):
         raise DataError(
             f"{folder} trained {who.key} with other {' and '.join(other)} than the specs say now; "
             "take another training"

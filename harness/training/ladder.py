@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -109,11 +110,18 @@ def export(
         The files that were written.
 
     Raises:
-        DataError: the folder holds no such training, the training is too short, or `to` lacks a policy of
-            another level or has a damaged one.
+        DataError: the folder holds no such training, the training is too short or not finished, or `to` lacks
+            a policy of another level or has a damaged one.
     """
     run, history = read_training(folder)
     written: list[Path] = []
+    # the first epoch gathers and does not update; a training may be too old to say how long it was to be
+    done, wanted = next(iter(history.values()))[-1].step, (run.get("epochs", 1) - 1) * EPOCH
+    if done < wanted:
+        raise DataError(
+            f"{folder} was scored at {done:,} of {wanted:,} updates; the last policies are no experts yet: "
+            "`harness data train` goes on with it"
+        )
     for key in run["learners"]:
         prefix, _ = _environment_and_seed(key, folder)
         dataset = specs.dataset(f"{prefix}-medium{_VERSION}")
@@ -215,9 +223,9 @@ def save_policy(state: Mapping[str, torch.Tensor], place: Path) -> str:
 
 def with_recipe(text: str, source: GeneratedSource) -> str:
     """A dataset's YAML with this ``generated`` block, in place of the one it may have."""
-    without = re.sub(
-        r"^generated:\n(?:[ \t]+.*\n|\n)*", "", text if text.endswith("\n") else text + "\n", flags=re.M
-    )
+    # indented lines, and comments and empty lines between them
+    block_of_old = r"^generated:.*\n(?:(?:#.*\n|\n)*[ \t]+.*\n)*"
+    without = re.sub(block_of_old, "", text if text.endswith("\n") else text + "\n", flags=re.M)
     block = {"generated": source.model_dump(mode="json", exclude_defaults=True)}
     return without + str(yaml.safe_dump(block, sort_keys=False, width=200))
 
@@ -261,8 +269,10 @@ def read_training(folder: Path) -> tuple[dict[str, Any], dict[str, list[Scored]]
     Raises:
         DataError: the folder holds no such training, or it is damaged.
     """
-    run = files.read_json(folder / "run.json")
-    if run is None:
+    run = files.read_json(folder / "run.json") or {}
+    kinds = {"learners": dict, "source_sha256": str, "trained_with": dict}
+    whole = all(isinstance(run.get(name), kind) for name, kind in kinds.items())
+    if not (whole and run["learners"] and isinstance(run.get("epochs", 1), int)):
         raise DataError(
             f"{folder} holds no online training: {folder / 'run.json'} is missing or damaged; "
             "`harness data train` makes one"
@@ -270,7 +280,9 @@ def read_training(folder: Path) -> tuple[dict[str, Any], dict[str, list[Scored]]
     try:
         content = json.loads((folder / "history.json").read_text(encoding="utf-8"))
         history = {key: [Scored(**each) for each in content[key]] for key in run["learners"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not all(math.isfinite(sum(map(mean_return, scores))) and scores for scores in history.values()):
+            raise ValueError("a member was never scored, or scored by what is no number")
+    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
         raise DataError(f"{folder / 'history.json'} is missing or damaged: {error}") from error
     return run, history
 

@@ -210,8 +210,8 @@ class OnlineTrainer:
     """A population on its way, in a folder that holds all it knows.
 
     The folder gets ``checkpoint.pt`` with everything that going on needs, ``<key>/<step>.pt`` for every
-    policy that was scored, ``history.json``: key -> scores, and ``run.json``: who trains, with which code and
-    versions.
+    policy that was scored, ``history.json``: key -> scores, and ``run.json``: who trains, how long,
+    with which code and versions.
 
     Args:
         learners: the members, of equal algorithm, sizes and static hyperparameters.
@@ -348,6 +348,7 @@ class OnlineTrainer:
         own = {
             "source_sha256": loaded_source(algorithm),
             "learners": {each.key: each.description for each in self._learners},
+            "epochs": self._epochs,
         }
         begun = (files.read_json(place) or {}) if self._checkpoint.exists() else {}
         if begun and begun.get("source_sha256") != own["source_sha256"]:

@@ -79,6 +79,12 @@ def test_what_is_built_whole_is_also_minaris(cli, monkeypatch, tmp_path, options
     assert (tmp_path / "minari" / "harness" / "small-maze-v1").exists() == copied
 
 
+def test_a_training_for_data_that_take_none(cli, tmp_path):
+    result = cli("data", "build", NAME, "--trained", tmp_path)
+    assert result.code == 2
+    assert "none of these datasets is replay data" in result.err
+
+
 def test_a_folder_without_a_training_gives_no_policies(cli, tmp_path):
     result = cli("data", "policies", tmp_path, "--to", tmp_path)
     assert result.code == 4

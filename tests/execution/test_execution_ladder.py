@@ -143,6 +143,14 @@ def test_several_environments_train_in_one_population(small, tmp_path, reporter,
     assert "SAC has" not in console.getvalue()
 
 
+def test_a_trainings_folder_keeps_its_name(small, tmp_path, reporter, monkeypatch):
+    """By another name, hours of training would begin anew."""
+    monkeypatch.setattr(gathering, "_train", lambda *_: None)
+    with pytest.raises(DataError, match="has 0 transitions of sac/hopper/0") as raised:
+        obtain(dataset(small, EPOCH), "generated", tmp_path, reporter)
+    assert "/online/hopper-0-939608721cc0 " in str(raised.value)
+
+
 def test_a_training_that_is_finished_is_held_to_what_is_asked_for(small, tmp_path, reporter, monkeypatch):
     hopper = dataset(small, EPOCH)
     learner = gathering.learner

@@ -185,6 +185,12 @@ def test_a_recipe_takes_the_place_of_the_one_there_was():
     assert new.startswith("id: a\n# kept\nd4rl:\n  url: u\ngenerated:\n  recipe: random-policy\n")
     assert with_recipe(new, source) == new
     assert with_recipe("id: a", source).startswith("id: a\ngenerated:\n")
+    for old in (
+        "generated:  # mine\n  recipe: x\n",
+        "generated: {recipe: x,\n  version: 1}\n",
+        "generated:\n  recipe: x\n# why\n\n  version: 1\n",
+    ):
+        assert with_recipe(f"id: a\n{old}# kept\nd4rl:\n  url: u\n", source) == new
 
 
 def test_folders_that_hold_no_training(tmp_path, trained, target):
@@ -194,11 +200,28 @@ def test_folders_that_hold_no_training(tmp_path, trained, target):
     (tmp_path / "run.json").write_text(json.dumps(run))
     with pytest.raises(DataError, match=r"history\.json is missing or damaged"):
         export(tmp_path, Specs(), target)
-    (tmp_path / "history.json").write_text(json.dumps({"x": []}))
+    scores = {"step": EPOCH, "returns": [1.0]}
+    for wrong in ([], [scores | {"returns": []}], [scores | {"returns": None}], [{"step": EPOCH}]):
+        (tmp_path / "history.json").write_text(json.dumps({"sac/hopper/0": wrong}))
+        with pytest.raises(DataError, match=r"history\.json is missing or damaged"):
+            export(tmp_path, Specs(), target)
+    for wrong in ({"learners": {}}, {"learners": []}, {"trained_with": None}, {"epochs": None}):
+        (tmp_path / "run.json").write_text(json.dumps(run | wrong))
+        with pytest.raises(DataError, match=r"run\.json is missing or damaged"):
+            export(tmp_path, Specs(), target)
+    (tmp_path / "history.json").write_text(json.dumps({"x": [scores]}))
     run["learners"] = {"x": run["learners"]["sac/hopper/0"]}
     (tmp_path / "run.json").write_text(json.dumps(run))
     with pytest.raises(DataError, match="'x' is not written sac/ENVIRONMENT/SEED"):
         export(tmp_path, Specs(), target)
+
+
+def test_an_unfinished_training_gives_no_policies(tmp_path, target):
+    online = OnlineTrainer([learner()], tmp_path, epochs=3, score_every=1, episodes=2)
+    assert not online.train(stop=lambda: online._epoch == 2)
+    with pytest.raises(DataError, match=r"was scored at 1,000 of 2,000 updates; .* no experts yet"):
+        export(tmp_path, Specs(), target)
+    assert not list((target / "policies").glob("*"))
 
 
 def test_a_policy_of_another_shape_is_not_written(tmp_path):
