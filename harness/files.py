@@ -17,6 +17,10 @@ from typing import Any, TextIO
 
 from harness.errors import DataError
 
+_FOLDERS = "(HARNESS_DATA is the data's, MINARI_DATASETS_PATH Minari's)"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL_TEXT = re.compile(rf"No space left|Disk quota exceeded|errno = ({_FULL[0]}|{_FULL[1]})\b")
+
 
 @contextlib.contextmanager
 def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
@@ -54,7 +58,8 @@ def _take(lock: TextIO, path: Path, *, wait: bool) -> bool:
         return False
     except OSError as error:  # as on Lustre that is mounted without them
         raise DataError(
-            f"cannot lock {path}: {error.strerror}; its file system lacks flock: name a folder on another one"
+            f"cannot lock {path}: {error.strerror}; its file system lacks flock; name a folder on another "
+            f"{_FOLDERS}"
         ) from error
     return True
 
@@ -73,21 +78,22 @@ def atomic(path: Path) -> Iterator[Path]:
             yield temporary
             publish(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # on a disk that is only read even where nothing is there
+            temporary.unlink()
 
 
 def publish(temporary: Path, path: Path) -> None:
     """Bring a finished file or folder to the disk, then under its final name, whole or not at all."""
-    for file in temporary.rglob("*") if temporary.is_dir() else [temporary]:
-        if file.is_file():
-            _sync(file, os.O_RDWR)
+    for file in [temporary, *temporary.rglob("*")]:
+        _sync(file)
     temporary.replace(path)
-    if os.name == "posix":  # elsewhere a folder cannot be opened
-        _sync(path.parent, os.O_RDONLY)
+    _sync(path.parent)
 
 
-def _sync(path: Path, mode: int) -> None:
-    descriptor = os.open(path, mode)
+def _sync(path: Path) -> None:
+    if path.is_dir() and os.name != "posix":  # where a folder cannot be opened
+        return
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:
@@ -119,7 +125,7 @@ def _is_full(error: BaseException | None) -> bool:
     # h5py puts the number of the error into its text only; torch raises another error over it
     while error:
         number = error.errno if isinstance(error, OSError) else None
-        if number in (errno.ENOSPC, errno.EDQUOT) or re.search(r"No space left|errno = 28\b", str(error)):
+        if number in _FULL or _FULL_TEXT.search(str(error)):
             return True
         error = error.__cause__ or error.__context__
     return False
@@ -140,7 +146,7 @@ def _full(path: Path, needed: int | None) -> DataError:
     free = shutil.disk_usage(path.parent).free
     return DataError(
         f"no space left to write {path}{wanted} ({free:,} are free); "
-        "make room, or name a folder on a larger disk (HARNESS_DATA is the data's), "
+        f"make room, or name a folder on a larger disk {_FOLDERS}, "
         "then run the same command again"
     )
 

@@ -30,9 +30,8 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch):
 def test_a_full_disk_is_known_behind_what_libraries_make_of_it(tmp_path):
     for complaint in (
         OSError(errno.EDQUOT, "Disk quota exceeded"),
-        RuntimeError(
-            "Disable slist on flush dest failed (errno = 28, error message = 'No space le')"
-        ),  # h5py
+        RuntimeError("flush failed (errno = 28, error message = 'No sp')"),  # h5py's
+        RuntimeError("flush failed (errno = 122, error message = 'Disk quota exceeded')"),
     ):
         with pytest.raises(DataError, match="no space left to write"), files.explained(tmp_path / "data"):
             raise complaint
@@ -49,9 +48,28 @@ def test_another_error_of_a_library_stays_what_it_is(tmp_path):
         raise RuntimeError("a bug")
 
 
-def test_a_folder_is_published_whole(tmp_path):
+def test_a_folder_is_published_whole(tmp_path, monkeypatch):
+    """All of it is on the disk before it gets its name, and the name after that."""
+    synced = []
+    monkeypatch.setattr(
+        files, "_sync", lambda path: synced.append((path.name, (tmp_path / "final").exists()))
+    )
     (tmp_path / "new" / "deep").mkdir(parents=True)
     (tmp_path / "new" / "deep" / "file").write_text("content")
     files.publish(tmp_path / "new", tmp_path / "final")
     assert (tmp_path / "final" / "deep" / "file").read_text() == "content"
     assert not (tmp_path / "new").exists()
+    assert sorted(synced[:-1]) == [("deep", False), ("file", False), ("new", False)]
+    assert synced[-1] == (tmp_path.name, True)
+
+
+def test_a_disk_that_is_only_read(tmp_path, monkeypatch):
+    """There even the removal of what is not there is refused."""
+
+    def refused(self, *arguments, **keywords):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "write_text", refused)
+    monkeypatch.setattr(Path, "unlink", refused)
+    with pytest.raises(DataError, match=r"cannot write .*: Read-only file system"):
+        files.write_json(tmp_path / "card", {})

@@ -19,8 +19,13 @@ _PERCENTILES = (5, 25, 50, 75, 95)
 
 
 def path(place: Path) -> Path:
-    """Where the card of a data file lies; the page beside it ends in ``.md``."""
+    """Where the card of a data file lies."""
     return place.with_name(place.stem + ".card.json")
+
+
+def page(place: Path) -> Path:
+    """Where the card lies as a page to read."""
+    return path(place).with_suffix(".md")
 
 
 def versions() -> dict[str, str]:
@@ -111,7 +116,7 @@ def write(place: Path, card: dict[str, Any]) -> None:
         DataError: They cannot be written.
     """
     files.write_json(path(place), card)
-    with files.atomic(path(place).with_suffix(".md")) as temporary:
+    with files.atomic(page(place)) as temporary:
         temporary.write_text(markdown(card), encoding="utf-8")
 
 

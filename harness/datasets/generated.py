@@ -71,7 +71,7 @@ def build(
     target = path(dataset, home, identity)
     with files.locked(target, waiting):
         if target.exists():
-            card(dataset, home, identity)
+            _renew(target, _described(dataset, home, identity))
             return target
         files.require_space(target, source.transitions * row_bytes(dataset) + _SLACK)
         if source.version != VERSIONS[source.recipe]:
@@ -146,15 +146,22 @@ def card(dataset: Dataset, home: Path, identity: dict[str, Any]) -> dict[str, An
     Raises:
         DataError: As `read`.
     """
-    place = path(dataset, home, identity)
-    rows, content_hash = read(dataset, home, identity)
-    with hdf5.opened(place) as file:
-        origin = dict(json.loads(str(file.attrs.get("origin", "{}")).encode()))
-    found = cards.describe(rows, dataset, identity, content_hash, origin)
-    if cards.read(place) != found:
-        with contextlib.suppress(DataError):  # where a folder is only read, it is shown all the same
-            cards.write(place, found)
+    found = _described(dataset, home, identity)
+    with contextlib.suppress(DataError):  # where the folder is only read it is shown all the same
+        _renew(path(dataset, home, identity), found)
     return found
+
+
+def _described(dataset: Dataset, home: Path, identity: dict[str, Any]) -> dict[str, Any]:
+    rows, content_hash = read(dataset, home, identity)
+    with hdf5.opened(path(dataset, home, identity)) as file:
+        origin = dict(json.loads(str(file.attrs.get("origin", "{}")).encode()))
+    return cards.describe(rows, dataset, identity, content_hash, origin)
+
+
+def _renew(place: Path, card: dict[str, Any]) -> None:
+    if cards.read(place) != card or not cards.page(place).exists():
+        cards.write(place, card)
 
 
 def _build(dataset: Dataset, home: Path) -> str:

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,20 +121,20 @@ def export(dataset: Dataset, rows: Arrays, content_hash: str, name: str) -> Path
     Raises:
         DataError: Minari has another one of that name, or the name, the disk or Minari does not allow it.
     """
-    from minari.dataset.minari_dataset import parse_dataset_id
     from minari.namespace import create_namespace, list_local_namespaces
 
     target = path(MinariSource(id=name))
-    try:
-        namespace = parse_dataset_id(name)[0]
-    except (ValueError, TypeError) as error:  # without a version it is a TypeError
-        raise DataError(f"{name!r} is no id that Minari takes; write it as harness/{dataset.id}") from error
-    with files.locked(target), files.explained(target):
+    if holds(dataset, name, content_hash):
+        return target
+    namespace = _namespace(dataset, name)
+    # beside the namespaces: Minari deletes one only if nothing else is in it
+    place = target.parents[len(Path(name).parts) - 1] / quote(name, safe="")
+    with files.locked(place), files.explained(target):
         if namespace is not None and namespace not in list_local_namespaces():
             with contextlib.suppress(ValueError):  # a process with another dataset was quicker
                 create_namespace(namespace)
         if not holds(dataset, name, content_hash):
-            _write(dataset, rows, content_hash, name)
+            _write(dataset, rows, content_hash, name, place.with_name(f".{place.name}.new"))
     return target
 
 
@@ -146,32 +147,46 @@ def holds(dataset: Dataset, name: str, content_hash: str = "") -> bool:
         content_hash: Of the rows; empty: of any.
 
     Raises:
-        DataError: Minari has another one by that name.
+        DataError: Minari has another one by that name, or takes no such name.
     """
+    _namespace(dataset, name)
     target = path(MinariSource(id=name))
     if not target.exists():
         return False
     metadata = files.read_json(target / "data" / "metadata.json") or {}
     if not str(metadata.get("description")).startswith(_description(dataset, content_hash)):
         raise DataError(
-            f"Minari has another dataset {name!r} already, at {target}; remove it, or choose another id: "
-            f"`harness data export-minari {dataset.id} --id ID`"
+            f"Minari has another dataset {name!r} already, at {target}; remove it, or build with --no-minari "
+            f"and choose another id: `harness data export-minari {dataset.id} --id ID`"
         )
     return True
 
 
+def _namespace(dataset: Dataset, name: str) -> str | None:
+    from minari.dataset.minari_dataset import parse_dataset_id
+
+    try:
+        namespace: str | None = parse_dataset_id(name)[0]
+    except (ValueError, TypeError) as error:  # without a version it is a TypeError
+        raise DataError(
+            f"{name!r} is no id that Minari takes, as harness/hopper-medium-v2 with its version is; build "
+            f"with --no-minari and choose one: `harness data export-minari {dataset.id} --id ID`"
+        ) from error
+    return namespace
+
+
 def needed_bytes(rows: Arrays) -> int:
-    """What Minari's files of these rows take at most."""
+    """What Minari's files of these rows take at most; HDF5 fills its last block of an array up."""
     episodes = int((rows["terminals"] | rows["timeouts"]).sum()) + 1
-    return sum(array.nbytes for array in rows.values()) + episodes * _EPISODE_BYTES
+    return sum(array.nbytes for array in rows.values()) * 6 // 5 + episodes * _EPISODE_BYTES
 
 
 def _description(dataset: Dataset, content_hash: str) -> str:
     return f"{dataset.id}, made by harness: {dataset.identity('generated')}; content hash {content_hash}"
 
 
-def _write(dataset: Dataset, rows: Arrays, content_hash: str, name: str) -> None:
-    """Write rows beside their place, and move them there once they are whole."""
+def _write(dataset: Dataset, rows: Arrays, content_hash: str, name: str, temporary: Path) -> None:
+    """Write rows to a temporary folder, and move them to their place once they are whole."""
     import gymnasium
     import minari
 
@@ -181,7 +196,6 @@ def _write(dataset: Dataset, rows: Arrays, content_hash: str, name: str) -> None
     box = gymnasium.spaces.Box
     environment = dataset.environment
     own = environment is None or environment.id.startswith("harness/")
-    temporary = target.parents[len(Path(name).parts) - 1] / f".harness-{name.replace('/', '-')}"
     with quiet(), warnings.catch_warnings(), _kept_in(temporary):
         warnings.simplefilter("ignore")  # about fields that are left out
         minari.create_dataset_from_buffers(
@@ -201,10 +215,10 @@ def _write(dataset: Dataset, rows: Arrays, content_hash: str, name: str) -> None
 @contextlib.contextmanager
 def _kept_in(folder: Path) -> Iterator[None]:
     """Minari writes there, and nothing stays there."""
-    before = os.environ.get("MINARI_DATASETS_PATH")
-    os.environ["MINARI_DATASETS_PATH"] = str(folder)
     shutil.rmtree(folder, ignore_errors=True)  # what a killed process left
     folder.mkdir()
+    before = os.environ.get("MINARI_DATASETS_PATH")
+    os.environ["MINARI_DATASETS_PATH"] = str(folder)
     try:
         yield
     finally:

@@ -137,8 +137,12 @@ def wanted(
             f"not {policy.sha256}; put the original back"
         )
     check_fit(place, loaded, environment, observation_size, action_size)
-    if card_path(place).exists() and (trained_in := card(place).environment.id) != environment.id:
-        raise DataError(f"{place} was trained in {trained_in}, not in {environment.id}; name another policy")
+    match files.read_json(card_path(place)):
+        case {"environment": {"id": str(trained_in)}} if trained_in != environment.id:
+            raise DataError(
+                f"{place} was trained in {trained_in}, not in {environment.id}; name another policy, or one "
+                "without a card if that is meant"
+            )
     return loaded
 
 

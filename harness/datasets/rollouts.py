@@ -120,7 +120,7 @@ def collect(
 
     Args:
         policy: Who acts; actions are drawn from it.
-        environment: Where, and the length at which an episode is cut.
+        environment: Where, and the length at which an episode is cut; it can be made and fits the policy.
         rows: Rows to make; fewer rows are the beginning of more.
         seed: Of starts and noise.
         workers: Processes; None: as many as this process may use.
@@ -130,8 +130,7 @@ def collect(
         The fields of `Actors.roll_out`, each with ``rows`` rows.
 
     Raises:
-        DataError: The policy does not fit the environment, or a worker process died.
-        HarnessError: The environment cannot be made.
+        DataError: A worker process died.
     """
     largest = EPISODES * environment.max_episode_steps
     workers = min(workers or processes.usable_cores(), -(-rows // largest))
@@ -145,8 +144,7 @@ def collect(
                 made += len(blocks[len(blocks) - 1]["rewards"])
                 progress(min(made, rows))
         else:
-            with Actors(policy, environment, 1):  # what cannot be is said here, and not by every process
-                pool = stack.enter_context(_pool(workers, policy, environment))
+            pool = stack.enter_context(_pool(workers, policy, environment))
             running: dict[Future[Rows], int] = {}
             while made < rows or running:
                 each = made / len(blocks) if blocks else largest

@@ -76,7 +76,7 @@ def check_sizes(environment: Environment, observation_size: int, action_size: in
             f"{environment.id} has {seen.shape[0]} and {done.shape[0]}"
         )
     if (done.low != -1).any() or (done.high != 1).any():
-        raise HarnessError(f"actions of {environment.id} are not all of [-1, 1], as data made here have them")
+        raise HarnessError(f"actions of {environment.id} are not all of [-1, 1], as algorithms here act")
 
 
 def _register_own(name: str) -> None:

@@ -22,6 +22,7 @@ from harness.training.online import (
     Learner,
     OnlineTrainer,
     check_training,
+    end,
     replay_rows,
     seconds_per_epoch,
 )
@@ -62,9 +63,7 @@ def replay(
             f"{dataset.id} was specified for SAC with hyperparameters of SHA-256 "
             f"{source.hyperparameters_sha256}, but specs/algorithms/sac.yaml has {own}"
         )
-    # a training is what it learns from and how
-    named = f"{dataset.id.partition('-')[0]}-{source.seed}-{digest(who.description)[:12]}"
-    folder = trained or home / "online" / named
+    folder = trained or home / "online" / f"{dataset.id.partition('-')[0]}-{source.seed}-{_digest(who)[:12]}"
     if trained is None:
         with files.locked(folder / "checkpoint.pt", lambda: _wait(folder, reporter)):
             _train([who], folder, -(-source.transitions // EPOCH), dataset.id, reporter, device)
@@ -123,6 +122,7 @@ def train(
     epochs = -(-updates // EPOCH) + 1
     with files.locked(folder / "checkpoint.pt", lambda: _wait(folder, reporter)):
         _train(learners, folder, epochs, name, reporter, device)
+        end(folder, epochs)
 
 
 def _wait(folder: Path, reporter: Reporter) -> None:
@@ -196,3 +196,14 @@ def _origin(folder: Path, who: Learner, transitions: int) -> dict[str, Any]:
         if scored.step + EPOCH <= transitions:
             origin |= {"updates when last scored": scored.step, "mean return then": mean_return(scored)}
     return origin
+
+
+def _digest(who: Learner) -> str:
+    """Names a training: what it learns from and how."""
+    content = {
+        "key": who.key,
+        "hyperparameters": dict(who.hyperparameters),
+        "environment": who.environment.id,
+        "max_episode_steps": who.environment.max_episode_steps,
+    }
+    return digest(content)

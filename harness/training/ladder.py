@@ -120,7 +120,7 @@ def export(
     if done < wanted:
         raise DataError(
             f"{folder} was scored at {done:,} of {wanted:,} updates; the last policies are no experts yet: "
-            "`harness data train` goes on with it"
+            f"`harness data train` goes on with --updates {wanted}, or ends it with --updates {done}"
         )
     for key in run["learners"]:
         prefix, _ = _environment_and_seed(key, folder)
@@ -223,8 +223,8 @@ def save_policy(state: Mapping[str, torch.Tensor], place: Path) -> str:
 
 def with_recipe(text: str, source: GeneratedSource) -> str:
     """A dataset's YAML with this ``generated`` block, in place of the one it may have."""
-    # indented lines, and comments and empty lines between them
-    block_of_old = r"^generated:.*\n(?:(?:#.*\n|\n)*[ \t]+.*\n)*"
+    # indented lines, the end of what braces hold, and comments and empty lines between them
+    block_of_old = r"^generated:.*\n(?:(?:#.*\n|\n)*[ \t}\]].*\n)*"
     without = re.sub(block_of_old, "", text if text.endswith("\n") else text + "\n", flags=re.M)
     block = {"generated": source.model_dump(mode="json", exclude_defaults=True)}
     return without + str(yaml.safe_dump(block, sort_keys=False, width=200))

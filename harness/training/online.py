@@ -419,6 +419,18 @@ def check_training(folder: Path, learners: Sequence[Learner]) -> None:
             )
 
 
+def end(folder: Path, epochs: int) -> None:
+    """Let the training of a folder, which has come so far, be one of so many epochs.
+
+    Raises:
+        DataError: ``run.json`` cannot be written.
+    """
+    place = folder / "run.json"
+    run = files.read_json(place)
+    if run is not None and run.get("epochs") != epochs:
+        files.write_json(place, run | {"epochs": epochs})
+
+
 def replay_rows(folder: Path, key: str, sizes: Sizes) -> Arrays | None:
     """What a member had gathered when its folder was last saved, by the names of `FIELDS`.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import multiprocessing
 import shutil
@@ -12,17 +11,15 @@ import time
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from harness import datasets, files
-from harness.datasets import generated, inventory
+from harness.datasets import generated
 from harness.datasets.waypoints import Pilot, shortest_path, walk
 from harness.environments.maze2d import MAZES, Ball, Maze2D, State, at_goal, free_cells, goal_cell
 from harness.errors import DataError, HarnessError
-from harness.specs import Specs
-from harness.specs.models import Environment, GeneratedSource
+from harness.specs.models import Environment, GeneratedSource, PolicyFile
 
+POLICY = PolicyFile(id="hopper-medium", sha256="0" * 64)
 STEPS = {"umaze": 300, "medium": 600, "large": 800}
 
 
@@ -218,25 +215,27 @@ def test_a_disk_that_fills_up(maze, home, monkeypatch, error):
     assert [path.name for path in (home / "generated").iterdir() if path.suffix != ".lock"] == []
 
 
-@settings(max_examples=150)
-@given(place=st.floats(0, 1, exclude_max=True), damage=st.binary(min_size=1, max_size=64))
-def test_a_damaged_file_is_a_sentence_or_of_no_account(damaged, place, damage):
-    """Names, types, texts and sizes can all be hit; rows that are given are those that were written."""
-    spec, home, file, whole, content_hash = damaged
-    at = int(place * len(whole))
-    file.write_bytes(whole[:at] + damage + whole[at + len(damage) :])
-    with contextlib.suppress(DataError):
-        assert datasets.card(spec, home)["content_hash"] == content_hash
-    with contextlib.suppress(DataError):
-        datasets.verify(spec, "generated", home)
-
-
-@pytest.fixture(scope="module")
-def damaged(tmp_path_factory):
-    home = tmp_path_factory.mktemp("damaged")
-    spec = inventory.sized(Specs().dataset("hopper-random-v2"), 40)
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"GCOL", b"\0COL"),  # where texts are kept
+        (b"actions", b"\xffctions"),
+        (b'"made_with"', b'"made_with '),
+        (b'"made_with"', b'"made\xffwith"'),
+        (b"SNOD", b"SNOX"),
+        (b"TREE", b"\0\0\0\0"),
+    ],
+)
+def test_a_damaged_file_is_said_to_be(make_dataset, home, old, new):
+    """Names, texts and what leads to them: each fails in a way of its own."""
+    source = GeneratedSource(recipe="random-policy", version=1, seed=0, transitions=40)
+    spec = make_dataset(generated=source)
     file = datasets.build(spec, home=home)
-    return spec, home, file, file.read_bytes(), datasets.card(spec, home)["content_hash"]
+    whole = file.read_bytes()
+    assert old in whole
+    file.write_bytes(whole.replace(old, new))
+    with pytest.raises(DataError, match="is damaged or no HDF5 file"):
+        datasets.card(spec, home)
 
 
 def test_too_little_space_is_said_before_the_work(maze, home, monkeypatch):
@@ -265,6 +264,15 @@ def test_recipes_need_their_environment(maze, home):
         generated.maze2d_waypoints(Environment(id="Hopper-v4", max_episode_steps=10), 10, 0)
     with pytest.raises(DataError, match="names no environment"):
         datasets.build(maze(environment=None), "generated", home)
+
+
+def test_an_environment_that_cannot_be_made(make_dataset, home):
+    """Said once, and not by every process that acts."""
+    source = GeneratedSource(
+        recipe="policy-rollout", version=1, seed=0, transitions=10**6, policies=(POLICY,)
+    )
+    with pytest.raises(HarnessError, match="'Nope-v4' cannot be made"):
+        datasets.build(make_dataset(environment="Nope-v4", generated=source), home=home)
 
 
 @pytest.mark.parametrize("sizes", [(17, 3), (11, 6)])

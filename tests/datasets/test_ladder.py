@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import shutil
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 from algorithms import Member, Sizes, algorithm_class
 from harness import datasets, files
 from harness.datasets import cards, generated, inventory, policies, rollouts
-from harness.errors import DataError, HarnessError
+from harness.errors import DataError
 from harness.specs import Specs
 from harness.specs.models import Environment, GeneratedSource, PolicyFile
 from harness.training.ladder import save_policy
@@ -308,17 +309,6 @@ def shipped_card():
     return json.loads(shipped.read_text())
 
 
-def test_what_cannot_be_is_said_before_processes_start(make_policy, home):
-    """Each of them would print a traceback of its own."""
-    make_policy()
-    policy = policies.read(place_of(home))
-    rows = 2 * rollouts.EPISODES * 15
-    with pytest.raises(HarnessError, match="'Nope-v4' cannot be made"):
-        rollouts.collect(policy, HOPPER.model_copy(update={"id": "Nope-v4"}), rows, 0, workers=2)
-    with pytest.raises(DataError, match="does not fit HalfCheetah-v4"):
-        rollouts.collect(policy, HOPPER.model_copy(update={"id": "HalfCheetah-v4"}), rows, 0, workers=2)
-
-
 @pytest.mark.parametrize("damage", ["cut", "head", "nothing", "pickle"])
 def test_a_damaged_policy(ladder, make_policy, home, damage):
     policy = make_policy()
@@ -442,6 +432,30 @@ def test_a_card_that_says_otherwise_is_written_anew(ladder, make_policy, home, c
     assert json.loads(path.read_text()) == card
 
 
+def test_a_card_where_nothing_can_be_written(ladder, make_policy, home, monkeypatch):
+    """It is shown, but a build does not end well without it."""
+    spec = ladder(make_policy(), transitions=50)
+    path = cards.path(datasets.build(spec, home=home))
+    card = json.loads(path.read_text())
+    path.write_text("{}")
+
+    def refused(place, card):
+        raise DataError(f"cannot write {place}: Read-only file system")
+
+    monkeypatch.setattr(cards, "write", refused)
+    assert datasets.card(spec, home) == card
+    with pytest.raises(DataError, match="Read-only"):
+        datasets.build(spec, home=home)
+
+
+def test_a_lost_page_is_written_anew(ladder, make_policy, home):
+    spec = ladder(make_policy(), transitions=50)
+    place = datasets.build(spec, home=home)
+    cards.page(place).unlink()
+    datasets.build(spec, home=home)
+    assert cards.page(place).is_file()
+
+
 def test_a_lost_card_is_made_anew_with_the_versions_of_then(ladder, make_policy, home, monkeypatch):
     spec = ladder(make_policy())
     monkeypatch.setattr(cards, "versions", lambda: {"mujoco": "0.1"})
@@ -527,7 +541,7 @@ def test_exporting_is_silent_and_leaves_nothing_else(home, tmp_path, capfd, monk
 
 
 def test_processes_that_export_at_once_agree(ladder, make_policy, make_dataset, home):
-    """Those with the same dataset, and those that only share the namespace, which is not there yet."""
+    """Those with the same dataset, and those that only share the namespace."""
     spec = _built(ladder(make_policy(), transitions=600), home)
     source = GeneratedSource(recipe="random-policy", version=1, seed=1, transitions=100)
     other = _built(make_dataset(steps=15, generated=source), home)
@@ -537,12 +551,56 @@ def test_processes_that_export_at_once_agree(ladder, make_policy, make_dataset, 
         folders = [future.result() for future in running]
     assert folders[0] == folders[1] != folders[2]
     assert (folders[0].parent / "namespace_metadata.json").is_file()
-    assert [place.name for place in folders[0].parent.parent.iterdir()] == ["harness"]
+    root = folders[0].parent.parent
+    assert [place.name for place in root.iterdir() if place.suffix != ".lock"] == ["harness"]
+
+
+def test_a_namespace_that_another_process_made_first(ladder, make_policy, home, monkeypatch, tmp_path):
+    import minari.namespace
+
+    def late(namespace):
+        (tmp_path / "minari" / namespace).mkdir()
+        raise ValueError(f"Namespace {namespace!r} already exists.")
+
+    spec = _built(ladder(make_policy(), transitions=100), home)
+    monkeypatch.setattr(minari.namespace, "create_namespace", late)
+    assert datasets.export_to_minari(spec, "harness/hopper-medium-v2", home).is_dir()
+
+
+def test_what_was_exported_needs_no_right_to_write(ladder, make_policy, home, monkeypatch):
+    spec = _built(ladder(make_policy(), transitions=100), home)
+    folder = datasets.export_to_minari(spec, "harness/hopper-medium-v2", home)
+
+    def refused(path, waiting=None):
+        raise DataError(f"cannot write {path}: Read-only file system")
+
+    monkeypatch.setattr(files, "locked", refused)
+    assert datasets.export_to_minari(spec, "harness/hopper-medium-v2", home) == folder
+
+
+def test_minari_deletes_what_was_exported_and_its_namespace(ladder, make_policy, home):
+    import minari.namespace
+
+    spec = _built(ladder(make_policy(), transitions=100), home)
+    datasets.export_to_minari(spec, "harness/hopper-medium-v2", home)
+    minari.delete_dataset("harness/hopper-medium-v2")
+    minari.namespace.delete_namespace("harness")
+    assert minari.namespace.list_local_namespaces() == []
+
+
+def test_minari_stays_where_it_was(ladder, make_policy, home, tmp_path):
+    """Even if there is no place for the work."""
+    spec = _built(ladder(make_policy(), transitions=100), home)
+    (tmp_path / "minari").mkdir()
+    (tmp_path / "minari" / ".harness%2Fhopper-medium-v2.new").write_text("no folder")
+    with pytest.raises(DataError, match=r"cannot write .*: File exists"):
+        datasets.export_to_minari(spec, "harness/hopper-medium-v2", home)
+    assert os.environ["MINARI_DATASETS_PATH"] == str(tmp_path / "minari")
 
 
 def test_what_a_killed_export_left_is_removed(ladder, make_policy, home, tmp_path):
     spec = _built(ladder(make_policy(), transitions=100), home)
-    left = tmp_path / "minari" / ".harness-harness-hopper-medium-v2"
+    left = tmp_path / "minari" / ".harness%2Fhopper-medium-v2.new"
     left.mkdir(parents=True)
     (left / "half").write_text("of it")
     datasets.export_to_minari(spec, "harness/hopper-medium-v2", home)
@@ -558,9 +616,15 @@ def test_too_little_space_for_minari_is_said_before(ladder, make_policy, home, m
     assert not list((tmp_path / "minari").rglob("*.hdf5"))
 
 
-@pytest.mark.parametrize("transitions", [3, 40, 3000])
-def test_minari_takes_no_more_than_is_planned(ladder, make_policy, home, transitions):
-    spec = _built(ladder(make_policy(), transitions=transitions), home)
+@pytest.mark.parametrize("transitions", [3, 40, 3000, None])
+def test_minari_takes_no_more_than_is_planned(ladder, make_policy, make_dataset, home, transitions):
+    if transitions is None:  # long episodes without `next_observations`
+        source = GeneratedSource(recipe="random-policy", version=1, seed=0, transitions=5000)
+        wide = {"environment": "HalfCheetah-v4", "sizes": (17, 6)}
+        spec = make_dataset(**wide, steps=2500, generated=source)
+    else:
+        spec = ladder(make_policy(), transitions=transitions)
+    _built(spec, home)
     rows, _ = generated.read(spec, home, datasets.identity(spec, "generated"))
     folder = datasets.export_to_minari(spec, "harness/hopper-medium-v2", home)
     size = sum(place.stat().st_size for place in folder.rglob("*") if place.is_file())

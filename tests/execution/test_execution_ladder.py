@@ -139,8 +139,13 @@ def test_several_environments_train_in_one_population(small, tmp_path, reporter,
     assert content["keys"] == ["sac/hopper/3", "sac/walker2d/3"]
     assert content["epoch"] == 2
     console.truncate(0)
+    run = json.loads((tmp_path / "sac" / "run.json").read_text())
+    assert run["epochs"] == 2
+    # as an interrupted longer training would leave it; to ask for fewer updates is to end it
+    (tmp_path / "sac" / "run.json").write_text(json.dumps(run | {"epochs": 9}))
     gathering.train([hopper, other], 3, 1000, tmp_path / "sac", reporter)
     assert "SAC has" not in console.getvalue()
+    assert json.loads((tmp_path / "sac" / "run.json").read_text()) == run
 
 
 def test_a_trainings_folder_keeps_its_name(small, tmp_path, reporter, monkeypatch):
@@ -148,7 +153,7 @@ def test_a_trainings_folder_keeps_its_name(small, tmp_path, reporter, monkeypatc
     monkeypatch.setattr(gathering, "_train", lambda *_: None)
     with pytest.raises(DataError, match="has 0 transitions of sac/hopper/0") as raised:
         obtain(dataset(small, EPOCH), "generated", tmp_path, reporter)
-    assert "/online/hopper-0-939608721cc0 " in str(raised.value)
+    assert "/online/hopper-0-254429a8d98a " in str(raised.value)
 
 
 def test_a_training_that_is_finished_is_held_to_what_is_asked_for(small, tmp_path, reporter, monkeypatch):

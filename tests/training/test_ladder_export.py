@@ -19,6 +19,7 @@ from harness.training.online import (
     Learner,
     OnlineTrainer,
     Scored,
+    end,
     gather,
     replay_rows,
     seconds_per_epoch,
@@ -188,6 +189,7 @@ def test_a_recipe_takes_the_place_of_the_one_there_was():
     for old in (
         "generated:  # mine\n  recipe: x\n",
         "generated: {recipe: x,\n  version: 1}\n",
+        "generated: {\n  recipe: x\n}\n",
         "generated:\n  recipe: x\n# why\n\n  version: 1\n",
     ):
         assert with_recipe(f"id: a\n{old}# kept\nd4rl:\n  url: u\n", source) == new
@@ -222,6 +224,9 @@ def test_an_unfinished_training_gives_no_policies(tmp_path, target):
     with pytest.raises(DataError, match=r"was scored at 1,000 of 2,000 updates; .* no experts yet"):
         export(tmp_path, Specs(), target)
     assert not list((target / "policies").glob("*"))
+    end(tmp_path, 2)
+    with pytest.raises(DataError, match="scored 2 times; an expert takes at least 10"):
+        export(tmp_path, Specs(), target)
 
 
 def test_a_policy_of_another_shape_is_not_written(tmp_path):
