@@ -268,7 +268,7 @@ def test_a_cell_opens_by_keyboard_and_gives_the_focus_back(page):
         assert page.one("dialog").is_displayed()
         assert page.script("return document.activeElement.closest('dialog') !== null")
         page.press(Keys.ESCAPE)
-        assert not page.one("dialog").is_displayed()
+        page.until(lambda: not page.one("dialog").is_displayed())
         assert page.browser.switch_to.active_element == cell
 
 
@@ -305,6 +305,7 @@ def test_dark_and_light(page):
 @pytest.mark.parametrize("width", [320, 390])
 def test_a_phone_scrolls_the_table_and_not_the_page(page, width):
     page.size(width, 700)
+    page.until(lambda: page.script("return window.innerWidth") == width)
     for _ in range(2):
         widths = page.script("return [document.documentElement.scrollWidth, window.innerWidth]")
         assert widths == [width, width]
