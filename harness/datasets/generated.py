@@ -79,8 +79,7 @@ def build(
                 f"{dataset.id} asks for version {source.version} of the recipe {source.recipe!r}, "
                 f"but this harness makes version {VERSIONS[source.recipe]}"
             )
-        where = _environment(dataset)
-        environments.check_sizes(where, dataset.observation_size, dataset.action_size)
+        environments.check_sizes(_environment(dataset), dataset.observation_size, dataset.action_size)
         if train:
             made, training = train()
         else:

@@ -26,9 +26,13 @@ _EPISODE_BYTES = 20_000
 
 def path(source: MinariSource) -> Path:
     """Minari's own folder for it, below ``MINARI_DATASETS_PATH`` or ``~/.minari/datasets``."""
+    return _root() / source.id
+
+
+def _root() -> Path:
     # as Minari does it, whose import takes longer than everything else that only asks for a path
     folder = os.environ.get("MINARI_DATASETS_PATH")
-    return (Path(folder) if folder is not None else Path("~/.minari/datasets").expanduser()) / source.id
+    return Path(folder) if folder is not None else Path("~/.minari/datasets").expanduser()
 
 
 def available(source: MinariSource) -> bool:
@@ -128,7 +132,7 @@ def export(dataset: Dataset, rows: Arrays, content_hash: str, name: str) -> Path
         return target
     namespace = _namespace(dataset, name)
     # beside the namespaces: Minari deletes one only if nothing else is in it
-    place = target.parents[len(Path(name).parts) - 1] / quote(name, safe="")
+    place = _root() / quote(name, safe="")
     with files.locked(place), files.explained(target):
         if namespace is not None and namespace not in list_local_namespaces():
             with contextlib.suppress(ValueError):  # a process with another dataset was quicker

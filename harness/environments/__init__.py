@@ -73,10 +73,13 @@ def check_sizes(environment: Environment, observation_size: int, action_size: in
     if (seen.shape, done.shape) != ((observation_size,), (action_size,)):
         raise HarnessError(
             f"the spec says {observation_size} numbers of an observation and {action_size} of an action, but "
-            f"{environment.id} has {seen.shape[0]} and {done.shape[0]}"
+            f"{environment.id} has {seen.shape[0]} and {done.shape[0]}; correct the dataset's spec"
         )
     if (done.low != -1).any() or (done.high != 1).any():
-        raise HarnessError(f"actions of {environment.id} are not all of [-1, 1], as algorithms here act")
+        raise HarnessError(
+            f"actions of {environment.id} are not all of [-1, 1], as algorithms here act; name an "
+            "environment where they are"
+        )
 
 
 def _register_own(name: str) -> None:
