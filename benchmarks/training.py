@@ -37,7 +37,7 @@ from algorithms import Batch, algorithm_ids
 from harness.datasets.base import Transitions
 from harness.execution.devices import arithmetic
 from harness.planning.cells import run_record
-from harness.specs import Specs
+from harness.specs import Protocol, Specs
 from harness.training.engine import Arithmetic, Engine, capture_for, set_precision
 from harness.training.memory import bytes_of_member, storages
 from harness.training.population import Task, build
@@ -109,7 +109,8 @@ def task(algorithm: str, members: int, transitions: Transitions) -> Task:
     if "critic" in values:
         values["critic"] = "robust"
     runs = [run_record({"algorithm": algorithm, "hyperparameters": values}, seed) for seed in range(members)]
-    return Task(algorithm, runs, [transitions] * members, [], 1, 1, 1)
+    protocol = Protocol(id="timing", description="", steps=1, evaluate_every=1, episodes=1, seeds=(0,))
+    return Task(algorithm, runs, [transitions] * members, [], protocol)
 
 
 class Population:

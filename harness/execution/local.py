@@ -410,9 +410,7 @@ class _Execution:
             runs=[run.record for run in self._population.runs],
             data=[data[run.cell.dataset.id] for run in self._population.runs],
             environments=[_environment(run) for run in self._population.runs],
-            steps=protocol.steps,
-            evaluate_every=protocol.evaluate_every,
-            episodes=protocol.episodes,
+            protocol=protocol,
         )
         options = Options(
             device=self._settings.device,

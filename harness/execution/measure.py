@@ -16,13 +16,16 @@ from harness.errors import HarnessError
 from harness.execution.devices import arithmetic, out_of_memory, recover
 from harness.planning.plan import Kind, Measure
 from harness.planning.populations import Population, halved
-from harness.specs import Dataset
+from harness.specs import Dataset, Protocol
 from harness.training.engine import PLAIN, Arithmetic, Engine, Precision, capture_for, set_precision
 from harness.training.population import Task, build
 from harness.training.replay import BLOCK
 
 _ROWS = 2_000
 _CYCLE = 1_000  # steps over which the phases of the update cycle are counted
+_PROTOCOL = Protocol(
+    id="timing", description="", steps=_CYCLE, evaluate_every=_CYCLE, episodes=1, seeds=(0,)
+)
 _REPEATS = 3  # of a phase on a CPU
 _DRAWS = 3
 _BLOCKS = 3  # on a GPU
@@ -83,9 +86,7 @@ def seconds_per_step(population: Population, kind: Kind, how: Arithmetic = PLAIN
             runs=[run.stand_in for run in population.runs],
             data=[data[run.cell.dataset.id] for run in population.runs],
             environments=(),
-            steps=_CYCLE,
-            evaluate_every=_CYCLE,
-            episodes=0,
+            protocol=_PROTOCOL,
         ),
         device,
     )

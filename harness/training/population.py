@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 import time
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import torch
 
 from algorithms import Algorithm, Member, Sizes, algorithm_class, member_slice
 from harness.datasets.base import Transitions
 from harness.results.records import EvaluationRecord, RunRecord
-from harness.specs import Environment
+from harness.specs import Environment, Protocol
 from harness.training import checkpoints
 from harness.training.checkpoints import Checkpoint, PendingEvaluation
 from harness.training.engine import PLAIN, Arithmetic, Engine, capture_for, set_precision
@@ -28,7 +28,7 @@ EVALUATIONS_AHEAD = 4
 """Training waits when this many evaluations per member are still to come back."""
 
 
-class Recorder(Protocol):
+class Recorder(typing.Protocol):
     """Where training reports to; every call is committed before it returns."""
 
     def evaluated(self, records: Sequence[EvaluationRecord]) -> None:
@@ -71,16 +71,14 @@ class Task:
         runs: the members.
         data: one dataset per member.
         environments: one per member.
-        steps, evaluate_every, episodes: the protocol.
+        protocol: how long to train, and when and how to evaluate.
     """
 
     algorithm: str
     runs: Sequence[RunRecord]
     data: Sequence[Transitions]
     environments: Sequence[Environment]
-    steps: int
-    evaluate_every: int
-    episodes: int
+    protocol: Protocol
 
 
 @dataclass(frozen=True)
@@ -176,18 +174,18 @@ class Trainer:
     def train(self, stop: Callable[[], bool] = lambda: False) -> Outcome:
         """Train to the end, or until `stop` says so; then a checkpoint is there to go on from."""
         self._started = self._saved = time.monotonic()
-        task = self._task
-        while self._step < task.steps and any(self._alive.values()):
-            end = min(_next(self._step, BLOCK), _next(self._step, task.evaluate_every), task.steps)
+        protocol = self._task.protocol
+        while self._step < protocol.steps and any(self._alive.values()):
+            end = min(_next(self._step, BLOCK), _next(self._step, protocol.evaluate_every), protocol.steps)
             while self._step < end:
                 if stop():
                     return self._interrupt()
                 self._step = self._engine.advance(self._step, end)
-            if end < task.steps:
+            if end < protocol.steps:
                 self._engine.prepare(end + 1)  # while the device is still busy
             self._recorder.progressed(end)
             self._fail_diverged()
-            if end % task.evaluate_every == 0 or end == task.steps:
+            if end % protocol.evaluate_every == 0 or end == protocol.steps:
                 self._evaluate()
             self._collect(0.0)
             if time.monotonic() - self._saved > self._options.checkpoint_seconds:
@@ -239,7 +237,7 @@ class Trainer:
             mean=self._replay.mean[member],
             scale=self._replay.scale[member],
             environment=task.environments[member],
-            episodes=task.episodes,
+            episodes=task.protocol.episodes,
         )
 
     def _evaluate(self) -> None:

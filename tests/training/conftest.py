@@ -7,7 +7,7 @@ import pytest
 
 from harness.datasets.base import Transitions
 from harness.planning.cells import run_record
-from harness.specs import Environment, Specs
+from harness.specs import Environment, Protocol, Specs
 from harness.training.population import Task
 
 HOPPER = Environment(id="Hopper-v4", max_episode_steps=20)
@@ -48,9 +48,14 @@ def task(algorithm="td3_bc", seeds=(0, 1), steps=250, evaluate_every=100, episod
         runs=runs,
         data=data or [shared] * len(runs),
         environments=[HOPPER] * len(runs),
-        steps=steps,
-        evaluate_every=evaluate_every,
-        episodes=episodes,
+        protocol=Protocol(
+            id="test",
+            description="",
+            steps=steps,
+            evaluate_every=min(evaluate_every, steps),
+            episodes=episodes,
+            seeds=seeds,
+        ),
     )
 
 

@@ -37,7 +37,7 @@ def test_every_evaluation_of_every_member_comes_back(make_task, notebook, pool, 
     assert set(outcome.finished) == set(keys)
     assert not outcome.interrupted
     assert set(book.scores) == {(key, step) for key in keys for step in (100, 200, 250)}
-    assert all(len(returns) == task.episodes for returns, _ in book.scores.values())
+    assert all(len(returns) == task.protocol.episodes for returns, _ in book.scores.values())
     assert all(0 < length <= 20 for _, lengths in book.scores.values() for length in lengths)
     assert {"alpha", "critic_loss", "actor_loss", "outer_loss"} <= set(book.metrics[keys[0], 200])
     assert book.steps[-1] == 250
@@ -67,7 +67,7 @@ def test_returns_are_of_each_members_policy_at_that_step(make_data, make_task, n
         return total, length
 
     for member, run in enumerate(task.runs):
-        expected = [episode(member, episode_seed(run.key, number)) for number in range(task.episodes)]
+        expected = [episode(member, episode_seed(run.key, number)) for number in range(task.protocol.episodes)]
         returns, lengths = book.scores[run.key, 100]
         assert returns == pytest.approx([total for total, _ in expected], rel=1e-4)
         assert lengths == [length for _, length in expected]
