@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import traceback
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -45,6 +46,12 @@ class DataError(HarnessError):
     exit_code = 4
 
 
+class EnvironmentUnusableError(HarnessError):
+    """An environment that cannot be made, or does not fit its dataset. Exit code 4."""
+
+    exit_code = 4
+
+
 class SchemaError(HarnessError):
     """A database of another schema version, or no database at all. Exit code 4."""
 
@@ -57,6 +64,7 @@ class FailedRunsError(HarnessError):
     exit_code = 5
 
 
+_OTHERS = re.compile(r"site-packages|^<frozen|/lib/python3|/harness/(environments|errors)")
 _RAISED = re.compile(r"^\w[\w.]*(Error|Exception|Interrupt)\b.*", re.MULTILINE)
 
 
@@ -72,6 +80,24 @@ def reason(text: str) -> str:
         return lines[0]
     raised = [match[0] for match in _RAISED.finditer(text)]
     return raised[-1] if raised else lines[-1]
+
+
+def raised_at(error: BaseException) -> str:
+    """An error of somebody's code in one line: its type, what it says, and the line of that code.
+
+    Of an error that was raised from another one, the first is told; libraries' own lines are passed over.
+    """
+    while error.__cause__ is not None:
+        error = error.__cause__
+    said = traceback.format_exception_only(error)[-1].strip()
+    if isinstance(error, SyntaxError):
+        return f"{said} ({error.filename}:{error.lineno})"
+    places = [
+        f"{frame.filename}:{frame.lineno}"
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not _OTHERS.search(frame.filename)
+    ]
+    return f"{said} ({places[-1]})" if places else said
 
 
 class StoppedError(HarnessError):

@@ -147,8 +147,9 @@ def _describe(specs: Specs, table: Table) -> None:
 def _settings(column: Column) -> Iterator[str]:
     """What the column sets, beside its algorithm's defaults: everywhere, and on some datasets."""
     yield from (_setting(name, value) for name, value in column.hyperparameters.items())
-    for pattern, values in column.per_dataset.items():
-        yield f"on {pattern}: {' and '.join(_setting(name, value) for name, value in values.items())}"
+    for pattern, overrides in column.per_dataset.items():
+        settings = (_setting(name, value) for name, value in overrides.hyperparameters.items())
+        yield f"on {pattern}: {' and '.join(settings)}"
 
 
 def _setting(name: str, value: Value | Dependency) -> str:

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import files
+from harness import environments, files
 from harness.datasets import hdf5
 from harness.datasets.base import Transitions, transitions
 from harness.datasets.qlearning import qlearning
@@ -145,7 +145,8 @@ def _read(
         raise DataError(
             f"{place} has no timeouts, and the spec of {dataset.id} gives no environment to count"
         )
-    limit = dataset.environment.max_episode_steps if dataset.environment else None
+    counted = None if "timeouts" in rows else dataset.environment
+    limit = environments.time_limit(counted) if counted else None
     return transitions(qlearning(rows, limit), dataset, identity, str(place))
 
 

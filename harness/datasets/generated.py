@@ -79,7 +79,13 @@ def build(
                 f"{dataset.id} asks for version {source.version} of the recipe {source.recipe!r}, "
                 f"but this harness makes version {VERSIONS[source.recipe]}"
             )
-        environments.check_sizes(_environment(dataset), dataset.observation_size, dataset.action_size)
+        environment = _environment(dataset)
+        if environment.rescale_actions and source.recipe != "random-policy":
+            raise DataError(
+                f"{dataset.id}: policies of the recipe {source.recipe!r} act in [-1, 1], so its environment "
+                "must take such actions without rescale_actions"
+            )
+        environments.check(environment, dataset.observation_size, dataset.action_size)
         if train:
             made, training = train()
         else:
@@ -201,6 +207,7 @@ def random_policy(environment: Environment, rows: int, seed: int) -> Rows:
     space = env.action_space
     if not isinstance(space, Box):  # narrows the type for mypy; `make` lets no other space through
         raise TypeError(space)
+    limit = environments.time_limit(environment)
     random = np.random.default_rng(seed)
     actions = random.uniform(space.low, space.high, (rows, *space.shape)).astype(np.float32)
     observation, _ = env.reset(seed=seed)
@@ -213,7 +220,7 @@ def random_policy(environment: Environment, rows: int, seed: int) -> Rows:
         observation, reward, terminated, _, _ = env.step(actions[row])
         rewards[row] = float(reward)
         length += 1
-        timeouts[row] = length == environment.max_episode_steps
+        timeouts[row] = length == limit
         terminals[row] = terminated and not timeouts[row]
         if terminals[row] or timeouts[row]:
             observation, _ = env.reset()
@@ -248,7 +255,7 @@ def maze2d_waypoints(environment: Environment, rows: int, seed: int) -> Rows:
     layout = MAZES.get(environment.id.removeprefix("harness/maze2d-"))
     if layout is None:
         raise HarnessError(f"the recipe 'maze2d-waypoints' needs a harness/maze2d-*, not {environment.id!r}")
-    return walk(layout, environment.max_episode_steps, rows, seed)
+    return walk(layout, environments.time_limit(environment), rows, seed)
 
 
 def policy_rollout(

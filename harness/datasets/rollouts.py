@@ -41,7 +41,7 @@ class Actors:
     """
 
     def __init__(self, policy: Policy, environment: Environment, count: int) -> None:
-        self._policy, self._limit = policy, environment.max_episode_steps
+        self._policy, self._limit = policy, environments.time_limit(environment)
         # without wrappers: they would take a third of the time
         self._envs = [environments.make(environment).unwrapped for _ in range(count)]
         shown, wanted = (
@@ -132,7 +132,7 @@ def collect(
     Raises:
         DataError: A worker process died.
     """
-    largest = EPISODES * environment.max_episode_steps
+    largest = EPISODES * environments.time_limit(environment)
     workers = min(workers or processes.usable_cores(), -(-rows // largest))
     blocks: dict[int, Rows] = {}
     made = 0

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import warnings
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from harness.errors import HarnessError
+import numpy as np
+
+from harness.errors import EnvironmentUnusableError, raised_at
 
 if TYPE_CHECKING:
     from gymnasium import Env
+    from gymnasium.envs.registration import EnvSpec
+    from numpy.typing import NDArray
 
     from harness.specs.models import Environment
 
-__all__ = ["check_sizes", "make", "quiet"]
+    Floats = NDArray[np.float32]
+
+__all__ = ["action_bounds", "check", "make", "quiet", "time_limit"]
+
+T = TypeVar("T")
 
 _OWN = "harness/"
 
@@ -22,71 +32,169 @@ _OWN = "harness/"
 def make(environment: Environment) -> Env[Any, Any]:
     """Make an evaluation environment.
 
-    Ids are Gymnasium's (``Hopper-v4``: the physics of D4RL's v2 scores) or this project's own:
+    Ids are Gymnasium's (``Hopper-v4``: the physics of D4RL's v2 scores), this project's own:
     ``harness/maze2d-umaze``, ``-medium`` and ``-large`` (`harness.environments.maze2d`), ``harness/antmaze-``
     with the same three (`harness.environments.antmaze`), and ``harness/adroit-pen``, ``-door``, ``-hammer``
-    and ``-relocate`` (`harness.environments.adroit`).
+    and ``-relocate`` (`harness.environments.adroit`), or those that ``environment.module`` registers.
 
     Args:
-        environment: The id and the time limit, in steps.
+        environment: The id, what to import and to make it with, and the time limit, in steps.
 
     Returns:
         An environment with one-dimensional ``Box`` observations, shape (S,), and actions, shape (A,), which
-        truncates after ``environment.max_episode_steps`` steps. ``reset(seed=...)`` makes it deterministic.
+        truncates after `time_limit` steps. With ``environment.rescale_actions`` it takes actions in [-1, 1].
+        ``reset(seed=...)`` makes it deterministic.
 
     Raises:
-        HarnessError: There is no such environment here, or its observations are not flat.
+        EnvironmentUnusableError: There is no such environment here, it cannot be made, or what it shows or
+            takes is not flat.
+    """
+    env = _made(environment)
+    if environment.rescale_actions:
+        from gymnasium.wrappers import RescaleAction
+
+        low, high = _bounds(env)
+        if not (np.isfinite(low) & np.isfinite(high) & (low < high)).all():
+            env.close()
+            raise EnvironmentUnusableError(
+                f"actions of {environment.id!r} lie in {_shown(low, high)}, which rescale_actions cannot map "
+                "to [-1, 1]"
+            )
+        env = RescaleAction(env, np.float32(-1), np.float32(1))
+    return env
+
+
+def time_limit(environment: Environment) -> int:
+    """Steps after which an episode is cut: as the spec says, else as the id is registered.
+
+    Raises:
+        EnvironmentUnusableError: Neither says, or there is no such environment.
+    """
+    if environment.max_episode_steps is not None:
+        return environment.max_episode_steps
+    limit = _registered(environment).max_episode_steps
+    if limit is None:
+        raise EnvironmentUnusableError(
+            f"{environment.id!r} is registered without a time limit; give it a max_episode_steps"
+        )
+    return limit
+
+
+def action_bounds(environment: Environment) -> tuple[Floats, Floats]:
+    """Lowest and highest action, (A,) each, that an environment takes before any rescaling.
+
+    Raises:
+        EnvironmentUnusableError: It cannot be made.
+    """
+    env = _made(environment)
+    env.close()
+    return _bounds(env)
+
+
+def check(environment: Environment, observation_size: int, action_size: int) -> None:
+    """Make an environment once, and see to it that it shows and takes what a dataset's spec says.
+
+    Args:
+        environment: The environment.
+        observation_size: S of the spec.
+        action_size: A of the spec.
+
+    Raises:
+        EnvironmentUnusableError: It cannot be made or reset, its sizes are others, or its actions do not lie
+            in [-1, 1].
+    """
+    env = make(environment)
+    try:
+        (seen,), (taken,) = env.observation_space.shape or (0,), env.action_space.shape or (0,)
+        if (seen, taken) != (observation_size, action_size):
+            raise EnvironmentUnusableError(
+                f"the spec says {observation_size} numbers of an observation and {action_size} of an action, "
+                f"but {environment.id} has {seen} and {taken}; correct the dataset's spec"
+            )
+        low, high = _bounds(env)
+        if (low != -1).any() or (high != 1).any():
+            raise EnvironmentUnusableError(
+                f"actions of {environment.id} lie in {_shown(low, high)}, but algorithms act in [-1, 1]: "
+                "write rescale_actions: true to map the actions of the data and of the environment alike"
+            )
+        first, _ = _called(f"environment {environment.id!r} cannot be reset", lambda: env.reset(seed=0))
+        if np.shape(first) != (seen,):
+            raise EnvironmentUnusableError(
+                f"{environment.id} says that it shows {seen} numbers, but shows an array of shape "
+                f"{np.shape(first)}"
+            )
+    finally:
+        env.close()
+
+
+def _made(environment: Environment) -> Env[Any, Any]:
+    """The environment with its own actions, and a time limit."""
+    import gymnasium
+
+    registered, limit = _registered(environment), time_limit(environment)
+    # as YAML wrote them, lists too, and the environment's own to change
+    kwargs = json.loads(json.dumps(environment.kwargs))
+    given = f" with {kwargs}" if kwargs else ""
+    with quiet():
+        env: Env[Any, Any] = _called(
+            f"environment {environment.id!r} cannot be made{given}",
+            lambda: gymnasium.make(registered, max_episode_steps=limit, disable_env_checker=True, **kwargs),
+        )
+    for what, space in (("observations", env.observation_space), ("actions", env.action_space)):
+        if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
+            env.close()
+            raise EnvironmentUnusableError(
+                f"environment {environment.id!r} has {what} of {space}; a flat Box is needed"
+            )
+    return env
+
+
+def _bounds(env: Env[Any, Any]) -> tuple[Floats, Floats]:
+    space: Any = env.action_space
+    return space.low, space.high
+
+
+def _shown(low: Floats, high: Floats) -> str:
+    """Bounds for a sentence, once where all are the same."""
+    pairs = dict.fromkeys(f"[{least:g}, {most:g}]" for least, most in zip(low, high, strict=True))
+    return ", ".join(pairs)
+
+
+def _registered(environment: Environment) -> EnvSpec:
+    """What an id is registered with.
+
+    Raises:
+        EnvironmentUnusableError: Nothing of that id is, or its module cannot be imported.
     """
     import gymnasium
 
     if environment.id.startswith(_OWN):
         _register_own(environment.id)
-    with quiet():
-        try:
-            env: Env[Any, Any] = gymnasium.make(
-                environment.id, max_episode_steps=environment.max_episode_steps, disable_env_checker=True
-            )
-        except (gymnasium.error.Error, ImportError) as error:
-            raise HarnessError(f"environment {environment.id!r} cannot be made: {error}") from error
-    for what, space in (("observations", env.observation_space), ("actions", env.action_space)):
-        if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
-            env.close()
-            raise HarnessError(f"environment {environment.id!r} has {what} of {space}; a flat Box is needed")
-    return env
+    if module := environment.module:
+        _called(f"import {module!r} of environment {environment.id!r} failed", lambda: import_module(module))
+    try:
+        return gymnasium.spec(environment.id)
+    except (gymnasium.error.Error, ImportError) as error:
+        raise EnvironmentUnusableError(f"environment {environment.id!r} cannot be made: {error}") from error
 
 
-def check_sizes(environment: Environment, observation_size: int, action_size: int) -> None:
-    """See to it that an environment shows and takes what a dataset's spec says.
-
-    Args:
-        environment: The id and the time limit.
-        observation_size: S of the spec.
-        action_size: A of the spec.
+def _called(failure: str, call: Callable[[], T]) -> T:
+    """What a call of somebody's code gives.
 
     Raises:
-        HarnessError: It cannot be made, its sizes are others, or its actions do not lie in [-1, 1].
+        EnvironmentUnusableError: It raised; says `failure`, what was raised and at which line.
     """
-    env = make(environment)
-    seen: Any = env.observation_space
-    done: Any = env.action_space
-    env.close()
-    if (seen.shape, done.shape) != ((observation_size,), (action_size,)):
-        raise HarnessError(
-            f"the spec says {observation_size} numbers of an observation and {action_size} of an action, but "
-            f"{environment.id} has {seen.shape[0]} and {done.shape[0]}; correct the dataset's spec"
-        )
-    if (done.low != -1).any() or (done.high != 1).any():
-        raise HarnessError(
-            f"actions of {environment.id} are not all of [-1, 1], as algorithms here act; name an "
-            "environment where they are"
-        )
+    try:
+        return call()
+    except (Exception, SystemExit) as error:
+        raise EnvironmentUnusableError(f"{failure}: {raised_at(error)}") from error
 
 
 def _register_own(name: str) -> None:
     """Register one of this project's environments with Gymnasium, once.
 
     Raises:
-        HarnessError: The project has no environment of that name.
+        EnvironmentUnusableError: The project has no environment of that name.
     """
     import gymnasium
 
@@ -103,7 +211,7 @@ def _register_own(name: str) -> None:
     entry = known.get(name.removeprefix(_OWN))
     if entry is None:
         names = ", ".join(_OWN + own for own in known)
-        raise HarnessError(f"environment {name!r} does not exist; this project has {names}")
+        raise EnvironmentUnusableError(f"environment {name!r} does not exist; this project has {names}")
     if name not in gymnasium.registry:
         gymnasium.register(name, entry_point=f"harness.environments.{entry[0]}", kwargs=entry[1])
 

@@ -116,7 +116,7 @@ def train(
             "train these apart, each in a folder of its own"
         )
     for each in learners:
-        environments.check_sizes(each.environment, *each.sizes)
+        environments.check(each.environment, *each.sizes)
     name = ", ".join(each.environment.id for each in learners)
     # the first epoch gathers and does not update
     epochs = -(-updates // EPOCH) + 1

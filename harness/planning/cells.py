@@ -14,8 +14,8 @@ from typing import Any
 from harness.errors import SpecError, UnknownNameError
 from harness.results.records import RunRecord, canonical
 from harness.specs import Column, Dataset, Dependency, Lineage, Preset, Protocol, Specs, Table
-from harness.specs.columns import Written, columns_of, own_settings, settings, source
-from harness.specs.models import ScoreRule
+from harness.specs.columns import Written, columns_of, own_settings, settings, source, transforms
+from harness.specs.models import ScoreRule, Transform, Transforms
 
 _COUNTED: dict[ScoreRule, str] = {
     "last": "last evaluation",
@@ -43,6 +43,8 @@ class Cell:
         incomparable: why its numbers are not comparable with the printed ones; empty if they are.
         sources: hyperparameter -> where its value comes from, of those that depend on another column. Their
             cells have a run for every seed of the protocol, whichever seeds were chosen.
+        transforms: of the data, in order.
+        mixed: the datasets that the transforms mix in, by id.
     """
 
     dataset: Dataset
@@ -51,6 +53,8 @@ class Cell:
     unavailable: str | None
     incomparable: tuple[str, ...]
     sources: Mapping[str, Source] = field(default_factory=dict)
+    transforms: Transforms = ()
+    mixed: Mapping[str, Dataset] = field(default_factory=dict)
 
     @property
     def rank(self) -> int:
@@ -169,7 +173,7 @@ def resolve(
     incomparable = _incomparable(table, specs.protocol(table.protocol), protocol, lineage, chosen)
     all_columns = columns_of(table, chosen)
     table = _restrict(table, chosen, datasets, columns)
-    context = _Context(specs, all_columns, lineage, protocol, incomparable)
+    context = _Context(specs, all_columns, lineage, protocol, incomparable, chosen)
     wanted = protocol.seeds if seeds is None else tuple(seeds)
     cells = tuple(
         context.cell(_sized(specs.dataset(dataset_id), chosen), all_columns[column.id], wanted)
@@ -292,6 +296,7 @@ class _Context:
     lineage: Lineage
     protocol: Protocol
     incomparable: tuple[str, ...]
+    preset: Preset | None
 
     def cell(
         self, dataset: Dataset, written: Written, seeds: Sequence[int], trail: tuple[str, ...] = ()
@@ -309,13 +314,21 @@ class _Context:
             name: _dependency(sources[name]) if name in sources else entry.value
             for name, entry in entries.items()
         }
-        configuration = {
+        data = transforms(self.specs, written, dataset.id)
+        mixed = {
+            step.mix.dataset: _sized(self.specs.dataset(step.mix.dataset), self.preset)
+            for step in data.transforms
+            if step.mix
+        }
+        configuration: dict[str, Any] = {
             "algorithm": column.algorithm,
             "hyperparameters": values if self.specs.has_algorithm(column.algorithm) else None,
             "dataset": dataset.identity(self.lineage),
             "environment": environment and environment.identity,
             "protocol": self.protocol.model_dump(include={"steps", "evaluate_every", "episodes"}),
         }
+        if data.transforms:
+            configuration["data"] = [self._transform(step, mixed) for step in data.transforms]
         # Scores from a file are scores of what the column says, whatever our defaults are, or will be once
         # somebody implements it, and were measured in an environment that we do not know.
         described = canonical(
@@ -327,6 +340,11 @@ class _Context:
                         for name, entry in own_settings(written, dataset.id).items()
                     },
                     **{name: configuration[name] for name in ("dataset", "protocol")},
+                    **(
+                        {"data": configuration["data"]}
+                        if data.transforms and data.kind != "algorithms"
+                        else {}
+                    ),
                 }
             )
         )
@@ -337,16 +355,34 @@ class _Context:
             dataset,
             column,
             run_records(configuration, seeds, described),
-            self._unavailable(dataset, column, sources),
+            self._unavailable(dataset, column, sources, mixed),
             incomparable,
             sources,
+            data.transforms,
+            mixed,
         )
 
-    def _unavailable(self, dataset: Dataset, column: Column, sources: Mapping[str, Source]) -> str | None:
+    def _transform(self, step: Transform, mixed: Mapping[str, Dataset]) -> dict[str, Any]:
+        """What stands in a configuration for a transform: another dataset by what makes its data."""
+        named: dict[str, Any] = step.identity
+        if step.mix:
+            named["mix"]["dataset"] = mixed[step.mix.dataset].identity(self.lineage)
+        return named
+
+    def _unavailable(
+        self,
+        dataset: Dataset,
+        column: Column,
+        sources: Mapping[str, Source],
+        mixed: Mapping[str, Dataset],
+    ) -> str | None:
         if not self.specs.has_algorithm(column.algorithm):
             return "no implementation"
         if dataset.source(self.lineage) is None:
             return f"no {self.lineage} data"
+        for other in mixed.values():
+            if other.source(self.lineage) is None:
+                return f"no {self.lineage} data of {other.id}, which is mixed in"
         if dataset.environment is None:
             return "no environment"
         for each in sources.values():

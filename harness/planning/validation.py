@@ -97,8 +97,8 @@ def _defaults(specs: Specs, name: str) -> Iterator[str]:
     for pattern, overrides in spec.per_dataset.items():
         yield from (
             document.problem(("per_dataset", pattern, key), f"{key} {problem}")
-            for key, problem in _problems(name, values | overrides).items()
-            if key in overrides
+            for key, problem in _problems(name, values | overrides.hyperparameters).items()
+            if key in overrides.hyperparameters
         )
 
 

@@ -173,11 +173,13 @@ def _algorithm(specs: Specs, sources: Path, name: str, papers: Mapping[str, Sequ
         notes=[item for item in notes if not _CHOICE.search(item[1])],
         choices=[item for item in notes if _CHOICE.search(item[1])],
         per_dataset={
-            pattern: {key: _value(value) for key, value in values.items()}
-            for pattern, values in spec.per_dataset.items()
+            pattern: {key: _value(value) for key, value in overrides.hyperparameters.items()}
+            for pattern, overrides in spec.per_dataset.items()
         },
         per_dataset_names=[
-            key for key in spec.hyperparameters if any(key in v for v in spec.per_dataset.values())
+            key
+            for key in spec.hyperparameters
+            if any(key in overrides.hyperparameters for overrides in spec.per_dataset.values())
         ],
         uses=list(_uses(specs, name, papers)),
     )
@@ -229,8 +231,8 @@ def _settings(column: Column) -> Raw:
     parts = [_setting(key, value) for key, value in column.hyperparameters.items()]
     parts += [
         f"{_setting(key, value)} on {_code(pattern)}"
-        for pattern, values in column.per_dataset.items()
-        for key, value in values.items()
+        for pattern, overrides in column.per_dataset.items()
+        for key, value in overrides.hyperparameters.items()
     ]
     return Raw("; ".join(parts))
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
 from harness.errors import SpecError, UnknownNameError
-from harness.specs.models import Column, Dependency, Preset, Table, Value
+from harness.specs.models import Algorithm, Column, Dependency, Preset, Table, Transforms, Value
 
 if TYPE_CHECKING:
     from harness.specs.catalogue import Kind, Specs
@@ -60,9 +60,9 @@ def own_settings(written: Written, dataset_id: str) -> dict[str, Entry]:
         name: Entry(value, *written[1:3], (*written.location, "hyperparameters", name))
         for name, value in column.hyperparameters.items()
     }
-    for pattern, values in column.per_dataset.items():
+    for pattern, overrides in column.per_dataset.items():
         if fnmatchcase(dataset_id, pattern):
-            for name, value in values.items():
+            for name, value in overrides.hyperparameters.items():
                 location = (*written.location, "per_dataset", pattern, name)
                 entries[name] = Entry(value, *written[1:3], location)
     return entries
@@ -82,11 +82,44 @@ def layered(specs: Specs, written: Written, dataset_id: str) -> dict[str, Entry]
         name: Entry(entry.value, "algorithms", algorithm.id, ("hyperparameters", name, "value"))
         for name, entry in algorithm.hyperparameters.items()
     }
-    for pattern, values in algorithm.per_dataset.items():
+    for pattern, overrides in algorithm.per_dataset.items():
         if fnmatchcase(dataset_id, pattern):
-            for name, value in values.items():
+            for name, value in overrides.hyperparameters.items():
                 entries[name] = Entry(value, "algorithms", algorithm.id, ("per_dataset", pattern, name))
     return entries | own
+
+
+class Chosen(NamedTuple):
+    """The transforms of a cell's data, and where they are written."""
+
+    transforms: Transforms
+    kind: Kind
+    spec: str
+    location: Location
+
+    def problem(self, specs: Specs, message: str, *below: str | int) -> str:
+        """One line, ``path:line:column: dotted.key: message``, for the list or what stands below it."""
+        return specs.document(self.kind, self.spec).problem((*self.location, *below), message)
+
+
+def transforms(specs: Specs, written: Written, dataset_id: str) -> Chosen:
+    """The transforms of a column's data on a dataset: the last list of those that `layered` would find."""
+    column, kind, spec, location = written
+    chosen = [Chosen((), kind, spec, location)]
+    if specs.has_algorithm(column.algorithm):
+        algorithm = specs.algorithm(column.algorithm)
+        chosen += _lists(algorithm, "algorithms", algorithm.id, (), dataset_id)
+    return [*chosen, *_lists(column, kind, spec, location, dataset_id)][-1]
+
+
+def _lists(
+    model: Algorithm | Column, kind: Kind, spec: str, location: Location, dataset_id: str
+) -> Iterator[Chosen]:
+    if model.data is not None:
+        yield Chosen(model.data, kind, spec, (*location, "data"))
+    for pattern, overrides in model.per_dataset.items():
+        if overrides.data is not None and fnmatchcase(dataset_id, pattern):
+            yield Chosen(overrides.data, kind, spec, (*location, "per_dataset", pattern, "data"))
 
 
 def settings(specs: Specs, written: Written, dataset_id: str) -> dict[str, Entry]:

@@ -182,7 +182,9 @@ def _unknown_key(model: type[BaseModel], location: Location) -> str:
     for part in parents:
         info = model.model_fields.get(part) if isinstance(part, str) else None
         model = (_model_in(info.annotation) if info else None) or model
-    allowed = list(model.model_fields) + ([] if parents else [_INCLUDE])
+    allowed = [info.alias or name for name, info in model.model_fields.items()] + (
+        [] if parents else [_INCLUDE]
+    )
     nearest = difflib.get_close_matches(str(key), allowed, n=1)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     return f"unknown key; {hint}allowed: {', '.join(allowed)}"

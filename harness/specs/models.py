@@ -7,7 +7,7 @@ Every model refuses unknown keys and is immutable. Numbers that papers printed l
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -104,10 +104,23 @@ class ReferenceScores(Model):
 
 
 class Environment(Model):
-    """Where policies are evaluated: a Gymnasium id, or one of this project's own (``harness/...``)."""
+    """Where policies are evaluated: an id of Gymnasium's, this project's (``harness/...``) or the user's."""
 
     id: str
-    max_episode_steps: int = Field(gt=0)
+    module: str | None = Field(
+        default=None,
+        alias="import",
+        pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$",
+        description="imported before the environment is made: of a spec folder's code/, or installed",
+    )
+    kwargs: dict[str, Any] = Field(default={}, description="what the environment is made with")
+    max_episode_steps: int | None = Field(
+        default=None, gt=0, description="None: the limit that the id is registered with"
+    )
+    rescale_actions: bool = Field(
+        default=False,
+        description="map the actions of data and environment from the bounds of its space to [-1, 1]",
+    )
     note: str | None = Field(
         default=None, description="how it differs from the environment that the published scores come from"
     )
@@ -115,10 +128,17 @@ class Environment(Model):
         default=True, description="false: the difference is not shown not to matter, so scores are N/C"
     )
 
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())  # a mapping, as kwargs, has no hash
+
     @property
-    def identity(self) -> dict[str, str | int]:
-        """What makes it another environment; what is said of it besides is no part of that."""
-        return {"id": self.id, "max_episode_steps": self.max_episode_steps}
+    def identity(self) -> dict[str, Any]:
+        """What makes it another environment; what is not said, or besides, is no part of that.
+
+        Neither is the module: the id names what it registers.
+        """
+        named = self.model_dump(include={"id", "max_episode_steps", "kwargs", "rescale_actions"})
+        return {name: value for name, value in named.items() if value or name == "id"}
 
 
 class D4RLStatistics(Model):
@@ -223,12 +243,12 @@ class Dataset(Model):
         """The source of that lineage, or None if this dataset has none."""
         return {"d4rl": self.d4rl, "minari": self.minari, "generated": self.generated}[lineage]
 
-    def identity(self, lineage: Lineage) -> dict[str, str | int]:
+    def identity(self, lineage: Lineage) -> dict[str, Any]:
         """What makes the data of that lineage what it is: part of every run's key.
 
         Where a file is fetched from and how it is verified are no part of it.
         """
-        named: dict[str, str | int] = {"id": self.id, "lineage": lineage}
+        named: dict[str, Any] = {"id": self.id, "lineage": lineage}
         if lineage == "d4rl" and self.d4rl:
             return named | {"file": self.d4rl.url.rpartition("/")[2]}
         if lineage == "minari" and self.minari:
@@ -236,9 +256,75 @@ class Dataset(Model):
         if lineage == "generated" and self.generated:
             named |= self.generated.identity
             if self.environment:
-                named["environment"] = self.environment.id
-                named["max_episode_steps"] = self.environment.max_episode_steps
+                there = self.environment.identity
+                named["environment"] = there.pop("id")
+                # however an environment's actions are scaled for algorithms, data have its own
+                named |= {name: value for name, value in there.items() if name != "rescale_actions"}
         return named
+
+
+# -- transforms of data ------------------------------------------------------------------------------------
+
+
+class RewardTransform(Model):
+    """r ← scale · r + shift."""
+
+    scale: float = Field(default=1.0, gt=0)
+    shift: float = 0.0
+
+
+class Mix(Model):
+    """Transitions of another dataset in the place of some of the row's own."""
+
+    dataset: Id
+    ratio: float = Field(ge=0, le=1, description="the other dataset's share of the mixture")
+
+
+class Trust(Model):
+    """A column ``trust``: 1 for transitions of the trajectories that are chosen, else 0."""
+
+    by: Literal["return"] = Field(description="return: of a trajectory, undiscounted")
+    above: float
+
+
+class Transform(Model):
+    """One change of a dataset before it is trained on; a mapping with exactly one of these keys."""
+
+    standardise: float | None = Field(
+        default=None, gt=0, description="o ← (o - mean) / (standard deviation + this), per dimension"
+    )
+    reward: RewardTransform | None = Field(default=None, description="r ← scale · r + shift")
+    return_range: float | None = Field(
+        default=None, gt=0, description="r ← r · this / (largest - smallest return)"
+    )
+    clip_actions: float | None = Field(default=None, gt=0, le=1, description="a ← a clipped to ± this")
+    best_trajectories: int | None = Field(
+        default=None, gt=0, description="keep so many, those of the highest returns"
+    )
+    drop: float | None = Field(default=None, ge=0, lt=1, description="drop so large a share of transitions")
+    mix: Mix | None = None
+    trust: Trust | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if len(self.model_fields_set) != 1 or getattr(self, *self.model_fields_set) is None:
+            raise ValueError(f"should have exactly one of the keys {', '.join(type(self).model_fields)}")
+        return self
+
+    @property
+    def name(self) -> str:
+        """Which transform it is."""
+        (name,) = self.model_fields_set
+        return name
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What makes it another transform, as plain values."""
+        return self.model_dump(exclude_defaults=True)
+
+
+#: Transforms in the order in which they are made.
+Transforms = tuple[Transform, ...]
 
 
 # -- algorithms --------------------------------------------------------------------------------------------
@@ -252,6 +338,19 @@ class Hyperparameter(Model):
     note: str | None = None
 
 
+class Overrides(Model):
+    """What holds on some datasets only: any hyperparameter by its name, and the transforms of the data."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Value]
+    data: Transforms | None = Field(default=None, description="in the place of all those set elsewhere")
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """The hyperparameters alone."""
+        return self.model_extra or {}
+
+
 class Algorithm(Model):
     """Every hyperparameter of an algorithm, so that a run's configuration resolves without its code."""
 
@@ -259,14 +358,15 @@ class Algorithm(Model):
     title: str
     paper: Paper
     hyperparameters: dict[str, Hyperparameter]
-    per_dataset: dict[str, Hyperparameters] = Field(
+    data: Transforms | None = Field(default=None, description="of the data before they are trained on")
+    per_dataset: dict[str, Overrides] = Field(
         default={}, description="dataset id or glob -> overrides; later entries win"
     )
 
     @model_validator(mode="after")
     def _overrides_known(self) -> Algorithm:
         for pattern, overrides in self.per_dataset.items():
-            for name in overrides:
+            for name in overrides.hyperparameters:
                 if name not in self.hyperparameters:
                     raise LocatedError(
                         ("per_dataset", pattern, name),
@@ -324,6 +424,19 @@ Setting = Annotated[Value | Dependency, BeforeValidator(_setting)]
 Settings = dict[str, Setting]
 
 
+class ColumnOverrides(Model):
+    """As `Overrides`, and a hyperparameter may depend on another column."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Setting]
+    data: Transforms | None = Field(default=None, description="in the place of all those set elsewhere")
+
+    @property
+    def hyperparameters(self) -> Settings:
+        """The hyperparameters alone."""
+        return self.model_extra or {}
+
+
 class Column(Model):
     """One algorithm with its settings, as one column of a table."""
 
@@ -331,7 +444,8 @@ class Column(Model):
     label: str
     algorithm: Id
     hyperparameters: Settings = Field(default={}, description="override the algorithm's defaults")
-    per_dataset: dict[str, Settings] = Field(default={}, description="dataset id or glob -> overrides")
+    data: Transforms | None = Field(default=None, description="in the place of the algorithm's")
+    per_dataset: dict[str, ColumnOverrides] = Field(default={}, description="dataset id or glob -> overrides")
     change_from: Id | None = Field(
         default=None, description="the column that the per cents printed beside this one's numbers refer to"
     )

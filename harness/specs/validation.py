@@ -160,7 +160,7 @@ def _column(
         yield from str(error).splitlines()
         return
     overrides: list[tuple[Location, Mapping[str, object]]] = [(("hyperparameters",), column.hyperparameters)]
-    overrides += [(("per_dataset", pattern), values) for pattern, values in column.per_dataset.items()]
+    overrides += [(("per_dataset", glob), some.hyperparameters) for glob, some in column.per_dataset.items()]
     for below, values in overrides:
         for name in values:
             if name not in known:

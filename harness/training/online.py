@@ -104,7 +104,7 @@ def gather(learner: Learner, state: Mapping[str, NDArray[Any]], epoch: int) -> A
     act = _policy(learner, state)
     noise = torch.randn(EPOCH, learner.sizes.action, generator=generator(learner.key, "exploration", epoch))
     env = environments.make(learner.environment)
-    limit = learner.environment.max_episode_steps
+    limit = environments.time_limit(learner.environment)
     rows: list[tuple[Any, ...]] = []
     observation, _ = env.reset(seed=episode_seed(f"{learner.key}/{epoch}", 0))
     length = 0

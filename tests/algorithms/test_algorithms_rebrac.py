@@ -190,6 +190,8 @@ def test_every_dataset_has_its_own_coefficients_and_those_of_the_code_where_the_
     own = lab.specs.algorithm("rebrac").per_dataset
     assert len(datasets) == 39
     for dataset in datasets:
-        assert own[dataset].keys() == {"actor_bc_coefficient", "critic_bc_coefficient"}, dataset
+        assert own[dataset].hyperparameters.keys() == {"actor_bc_coefficient", "critic_bc_coefficient"}, (
+            dataset
+        )
     assert lab.shipped("rebrac", "hopper-medium-v2")["critic_bc_coefficient"] == 0.01
     assert lab.shipped("rebrac", "hopper-expert-v2")["critic_bc_coefficient"] == 0.1

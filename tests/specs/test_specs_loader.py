@@ -174,7 +174,8 @@ def test_unknown_keys_below_a_dict_name_the_inner_model():
 
 def test_scalars_keep_their_types():
     path = write("a.yaml", ALGORITHM + "per_dataset: {x-*: {alpha: 1}, y: {alpha: off}, z: {alpha: 3e-4}}\n")
-    values = [overrides["alpha"] for overrides in load(path, Algorithm).per_dataset.values()]
+    per_dataset = load(path, Algorithm).per_dataset
+    values = [overrides.hyperparameters["alpha"] for overrides in per_dataset.values()]
     assert values == [1, "off", 3e-4]
     assert [type(value) for value in values] == [int, str, float]
 
