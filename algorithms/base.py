@@ -15,7 +15,7 @@ import importlib
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from pathlib import Path
@@ -172,6 +172,17 @@ class Batch(NamedTuple):
     next_observation: Tensor  # (M, B, S)
     terminal: Tensor  # (M, B), 1 where the episode ended by itself, never at a timeout
     next_action: Tensor  # (M, B, A), what the data did at next_observation; without meaning where terminal
+    extra: Mapping[str, Tensor] = {}  # the columns that the algorithm asks for by name, (M, B) each
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All of them."""
+        return (*self[:-1], *self.extra.values())
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch with every tensor changed alike."""
+        extra = {name: change(tensor) for name, tensor in self.extra.items()}
+        return Batch._make((*map(change, self[:-1]), extra))
 
 
 class Noise(NamedTuple):
@@ -199,11 +210,13 @@ class Member:
         key: the run's key; all of the member's random numbers come from it.
         hyperparameters: complete, by name.
         reward_mean: mean reward of the member's dataset, as the replay holds it.
+        inputs: name -> training state of another run, ``(1, ...)`` tensors; empty where nothing is trained.
     """
 
     key: str
     hyperparameters: Mapping[str, Value]
     reward_mean: float = 0.0
+    inputs: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
 
 class Sizes(NamedTuple):
@@ -234,6 +247,26 @@ def _gather(each: Sequence[Hyperparameters], device: torch.device, dtype: torch.
     return type(each[0])(**gathered)
 
 
+def example(learner: Algorithm, make: Callable[..., Tensor] = torch.rand) -> tuple[Batch, dict[str, Tensor]]:
+    """A minibatch and noise of the shapes that an update takes, to see what it costs or what it reports.
+
+    Args:
+        learner: whose.
+        make: shape -> tensor.
+    """
+    size, (observation, action) = (len(learner.members), learner.hyper.batch_size), learner.sizes
+    batch = Batch(
+        make(*size, observation),
+        make(*size, action),
+        make(*size),
+        make(*size, observation),
+        make(*size),
+        make(*size, action),
+        {name: make(*size) for name in learner.columns},
+    )
+    return batch, {name: make(len(learner.members), *each.shape) for name, each in learner.noise.items()}
+
+
 def batch_mean(values: Tensor) -> Tensor:
     """Mean over everything except members: ``(M, ...) -> (M, 1)``."""
     return values.flatten(1).mean(1, keepdim=True)
@@ -252,11 +285,19 @@ class Algorithm(nn.Module, ABC):
     Attributes:
         hyper: static hyperparameters as plain values, the others as ``(M, 1)`` tensors.
         noise: name -> the random numbers that one update of one member needs.
+        acting_noise: the random numbers that acting needs for each observation; None: it needs none.
+        clock: updates done in this run, ``(M, 1)``. The engine moves it; it is no part of the training state.
+        inputs: name -> training states of other runs, one per member, ``(M, ...)`` tensors; for `build`.
+            Empty where nothing is trained: policies that are evaluated bring all that they need.
         policy: names of the submodules that acting needs.
+        columns: names of the columns of `Batch.extra` that an update needs.
     """
 
     Hyperparameters: ClassVar[type[Hyperparameters]]
     policy: ClassVar[tuple[str, ...]] = ("actor",)
+    columns: ClassVar[tuple[str, ...]] = ()
+    acting_noise: Noise | None = None
+    clock: Tensor
 
     def __init__(
         self,
@@ -279,7 +320,20 @@ class Algorithm(nn.Module, ABC):
         self.hyper: Any = _gather(each, self.device, dtype)
         self.initial = Initial([m.key for m in members], self.device, dtype)
         self.noise: dict[str, Noise] = {}
+        self.inputs = {name: self._stacked([m.inputs[name] for m in members]) for name in members[0].inputs}
+        self.register_buffer(
+            "clock", torch.zeros(len(self.members), 1, device=self.device, dtype=dtype), persistent=False
+        )
         self.build()
+
+    def _stacked(self, states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """One state of all members; counts, which have no member axis, are the first member's."""
+        return {
+            name: torch.cat([state[name].to(self.device) for state in states])
+            if tensor.dim()
+            else tensor.to(self.device)
+            for name, tensor in states[0].items()
+        }
 
     @abstractmethod
     def build(self) -> None:
@@ -303,8 +357,22 @@ class Algorithm(nn.Module, ABC):
         """
 
     @abstractmethod
-    def act(self, observation: Tensor) -> Tensor:
-        """Evaluation actions in [-1, 1]: ``(M, B, S) -> (M, B, A)``; observations as in the replay."""
+    def act(self, observation: Tensor, *noise: Any, **_: Any) -> Tensor:
+        """Evaluation actions in [-1, 1]: ``(M, B, S) -> (M, B, A)``; observations as in the replay.
+
+        Where there is `acting_noise`, its numbers, ``(M, B, *shape)``, are the second argument; elsewhere
+        there is none.
+        """
+
+    def explore(self, observation: Tensor, noise: Tensor) -> Tensor:
+        """Actions that gather data, by default those of `act`: ``(M, B, S) -> (M, B, A)``.
+
+        Args:
+            observation: as in the replay.
+            noise: the numbers of `acting_noise`, ``(M, B, *shape)``; where there is none, standard normal
+                ``(M, B, A)``.
+        """
+        return self.act(observation, noise) if self.acting_noise else self.act(observation)
 
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
         """The optimisers by attribute name."""

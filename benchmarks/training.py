@@ -166,7 +166,7 @@ class Ceilings:
         batch = population.replay.batch(block.rows[0])
         noise = {name: values[0] for name, values in block.noise.items()}
         read = sum(tensor.nbytes for tensor in (block.rows[0], *noise.values()))
-        read += sum(2 * column.nbytes for column in batch)
+        read += sum(2 * column.nbytes for column in batch.tensors)
         phases = Counter(learner.phase(step) for step in range(1, 10 * BLOCK + 1))
         total = 0.0
         for phase, occurring in phases.items():

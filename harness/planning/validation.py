@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from algorithms import Batch, Hyperparameters, Member, Sizes, algorithm_class, algorithm_ids
+from algorithms import Hyperparameters, Member, Sizes, algorithm_class, algorithm_ids, example
 from harness.errors import HarnessError, SpecError, UnknownNameError
 from harness.planning.cells import ResolvedTable
 from harness.specs import Dependency, Specs
@@ -164,15 +164,7 @@ def _metrics(algorithm: str, values: tuple[tuple[str, Any], ...]) -> frozenset[s
         return frozenset()
     sizes = Sizes(3, 2)
     made = algorithm_class(algorithm)([Member("metrics", hyperparameters)], sizes)
-    batch = Batch(
-        observation=torch.zeros(1, rows, sizes.observation),
-        action=torch.zeros(1, rows, sizes.action),
-        reward=torch.zeros(1, rows),
-        next_observation=torch.zeros(1, rows, sizes.observation),
-        terminal=torch.zeros(1, rows),
-        next_action=torch.zeros(1, rows, sizes.action),
-    )
-    noise = {name: torch.full((1, *each.shape), 0.5) for name, each in made.noise.items()}
+    batch, noise = example(made, lambda *shape: torch.full(shape, 0.5))
     phases = dict.fromkeys(made.phase(step) for step in range(1, _PHASES_BY + 1))
     return frozenset(name for phase in phases for name in made.update(batch, noise, phase))
 

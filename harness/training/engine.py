@@ -170,9 +170,12 @@ class Engine:
         inputs = _part(self._blocks[index], position, count)
         phases = _phases(self._algorithm, done, count)
         if self._capture is None:
+            self._algorithm.clock.fill_(done)
             self.metrics |= self._update(inputs, phases)
         else:
-            self._replayed(inputs, phases, self._capture)
+            graph = self._graph(inputs, phases, self._capture)
+            self._algorithm.clock.fill_(done)  # after a capture, whose warm-up moves it
+            graph.replay()
         return done + count
 
     def step(self, step: int) -> None:
@@ -202,10 +205,11 @@ class Engine:
             batch = self._replay.batch(inputs.rows[position])
             noise = {name: values[position] for name, values in inputs.noise.items()}
             metrics |= self._apply(batch, noise, phase)
+            self._algorithm.clock.add_(1)
         return metrics
 
-    def _replayed(self, inputs: Block, phases: tuple[str, ...], capture: Capture) -> None:
-        """Copy the inputs to where the graph of these phases reads them, and replay it."""
+    def _graph(self, inputs: Block, phases: tuple[str, ...], capture: Capture) -> Graph:
+        """The graph of these phases, with the inputs where it reads them."""
         if self._input is None:
             like = _part(next(iter(self._blocks.values())), 0, max(1, len(self._cycle)))
             self._input = Block(like.rows.clone(), {k: v.clone() for k, v in like.noise.items()})
@@ -215,7 +219,7 @@ class Engine:
             fixed.noise[name].copy_(values)
         if phases not in self._graphs:
             self._graphs[phases] = self._captured(fixed, phases, capture)
-        self._graphs[phases].replay()
+        return self._graphs[phases]
 
     def _captured(self, fixed: Block, phases: tuple[str, ...], capture: Capture) -> Graph:
         """The graph of these phases, with training as it was before the capture's warm-up."""

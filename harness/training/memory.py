@@ -7,12 +7,11 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from algorithms import Algorithm, Batch, Member, Sizes, algorithm_class
+from algorithms import Algorithm, Member, Sizes, algorithm_class, example
 from harness.training.engine import cycle_of
 from harness.training.replay import BLOCK, row_width
 
@@ -47,21 +46,12 @@ def bytes_of_member(algorithm: str, hyperparameters: Mapping[str, Any], sizes: S
 
 
 def _most_in_an_update(learner: Algorithm) -> int:
-    size, (observation, action) = (len(learner.members), learner.hyper.batch_size), learner.sizes
-    batch = Batch(
-        torch.rand(*size, observation),
-        torch.rand(*size, action),
-        torch.rand(size),
-        torch.rand(*size, observation),
-        torch.zeros(size),
-        torch.rand(*size, action),
-    )
-    noise = {name: torch.rand(len(learner.members), *each.shape) for name, each in learner.noise.items()}
+    batch, noise = example(learner)
     phases = tuple(dict.fromkeys(learner.phase(step) for step in range(1, 10 * BLOCK + 1)))
     with Watermark() as held:
         for phase in (*phases, *phases):  # twice, since a step still holds the gradients of the one before
             learner.update(batch, noise, phase)
-    gathered: int = sum(column.numel() * column.element_size() for column in batch)
+    gathered: int = sum(column.nbytes for column in batch.tensors)
     return int(held.most) + gathered
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import pytest
@@ -55,7 +56,9 @@ class Population:
             name: torch.stack([_noise(each, generator(key, name, step)) for key in keys]).to(dtype)
             for name, each in algorithm.noise.items()
         }
-        return Batch(*(torch.stack([d[name] for d in data]) for name in Batch._fields)), noise
+        batch = Batch(*(torch.stack([d[name] for d in data]) for name in Batch._fields[:-1]))
+        algorithm.clock.fill_(step - 1)
+        return batch, noise
 
     def train(self, steps: int) -> dict[str, Tensor]:
         metrics: dict[str, Tensor] = {}
@@ -139,7 +142,7 @@ class Lab:
         for step in range(1, steps + 1):
             batch, noise = population.inputs(step)
             for index, plain in enumerate(programs):
-                plain.update(step, Batch(*(t[index] for t in batch)), {k: v[index] for k, v in noise.items()})
+                plain.update(step, batch.map(itemgetter(index)), {k: v[index] for k, v in noise.items()})
         population.train(steps)
         for index, plain in enumerate(programs):
             for name, ours, theirs in plain.pairs(algorithm, index):

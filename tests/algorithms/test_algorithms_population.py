@@ -205,7 +205,7 @@ def test_cuda_computes_what_the_cpu_computes(lab, algorithm_id):
         phase = cpu.algorithm.phase(step)
         cpu.algorithm.update(batch, noise, phase)
         there = {name: tensor.cuda() for name, tensor in noise.items()}
-        cuda.algorithm.update(type(batch)(*(t.cuda() for t in batch)), there, phase)
+        cuda.algorithm.update(batch.map(torch.Tensor.cuda), there, phase)
     # CUDA's fused Adam corrects its moments in float32
     assert_same(cpu.state(), {name: tensor.cpu() for name, tensor in cuda.state().items()}, 1e-6)
 
