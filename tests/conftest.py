@@ -28,7 +28,8 @@ def trained():
     def write(path, *, specs=None, shift=None, only=None, fingerprint=None, content="c" * 64, **options):
         specs = specs or Specs()
         resolved = resolve(specs, "aspc-table1", **({"preset": "smoke"} | options))
-        steps = resolved.protocol.steps
+        [protocol] = resolved.protocols
+        steps = protocol.length
         with Store.open(path, create=True) as store:
             for cell in resolved.cells:
                 reference, name = cell.dataset.reference, cell.column.id

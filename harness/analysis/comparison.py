@@ -19,6 +19,7 @@ from harness.specs.published import SOURCES
 
 if TYPE_CHECKING:
     from harness.planning.cells import Cell, ResolvedTable
+    from harness.results.rows import Evaluation
     from harness.results.store import Metric, RunState, Store
     from harness.specs import Specs, models
     from harness.specs.published import PublishedCell
@@ -57,6 +58,7 @@ class ComparedCell:
             `harness.analysis.leading` has it; every report sets these in bold.
         imported: whether the number, or part of an average, was imported from a file, not trained here; every
             report marks these.
+        protocol: how its runs train and are scored, after any preset and option; None for averages.
     """
 
     row: str
@@ -73,6 +75,7 @@ class ComparedCell:
     notes: tuple[str, ...]
     leading: bool = False
     imported: bool = False
+    protocol: models.Protocol | None = None
 
     @property
     def difference(self) -> float | None:
@@ -110,7 +113,6 @@ class Comparison:
 
     Attributes:
         table: the table's spec: id, version, title, paper, settings of the verdicts, footnotes.
-        protocol: as run, after any preset and option.
         lineage: of the data trained on.
         preset: id of the preset, or None.
         label: of the preset, or None.
@@ -125,7 +127,6 @@ class Comparison:
     """
 
     table: models.Table
-    protocol: models.Protocol
     lineage: models.Lineage
     preset: str | None
     label: str | None
@@ -157,6 +158,20 @@ class Comparison:
         """The cells of the group averages and of the total."""
         rows = [*(group.average for group in self.groups), self.total]
         return tuple(cell for row in rows if row for cell in row.cells)
+
+    @property
+    def protocols(self) -> dict[models.Protocol, tuple[ComparedCell, ...]]:
+        """The protocols, in the order of their first cells, each with its cells."""
+        found: dict[models.Protocol, tuple[ComparedCell, ...]] = {}
+        for cell in self.cells:
+            if cell.protocol:
+                found[cell.protocol] = (*found.get(cell.protocol, ()), cell)
+        return found
+
+    @property
+    def wanted(self) -> tuple[int, ...]:
+        """Numbers of seeds that cells ask for, ascending."""
+        return tuple(sorted({cell.wanted for cell in self.cells}))
 
     @property
     def counts(self) -> dict[VerdictKind, int]:
@@ -304,6 +319,7 @@ def compare(
             notes=item.notes,
             leading=leaders[row, column],
             imported=item.origin == "imported",
+            protocol=item.cell.protocol,
         )
         for ((row, column), item), result in zip(measured.items(), results, strict=True)
     }
@@ -313,7 +329,6 @@ def compare(
     known = {commit for fingerprint in used for commit in commits(fingerprint)}
     return Comparison(
         table=table,
-        protocol=resolved.protocol,
         lineage=resolved.lineage,
         preset=resolved.preset.id if resolved.preset else None,
         label=label,
@@ -364,8 +379,11 @@ def measure(
     """
     runs = [run for cell in resolved.cells for run in cell.runs]
     states = store.runs([*(run.key for run in runs), *(run.imported_key for run in runs)])
-    finished = [key for key, state in states.items() if state.status == "finished"]
-    evaluations = store.evaluations(finished, since=first_counted(resolved.protocol))
+    finished = {key for key, state in states.items() if state.status == "finished"}
+    evaluations: dict[str, list[Evaluation]] = {}
+    for protocol, some in resolved.protocols.items():
+        keys = {key for cell in some for run in cell.runs for key in (run.key, run.imported_key)}
+        evaluations |= store.evaluations(keys & finished, since=first_counted(protocol))
     identifiers = {state.environment_id for state in states.values() if state.environment_id is not None}
     fingerprints = store.environments(sorted(identifiers))
     reading = [run.key for cell in resolved.cells if cell.sources for run in cell.runs if run.key in states]
@@ -373,7 +391,6 @@ def measure(
     cells = {
         (cell.dataset.id, cell.column.id): _measure(
             cell,
-            resolved.protocol,
             states,
             evaluations,
             fingerprints,
@@ -387,13 +404,13 @@ def measure(
 
 def _measure(
     cell: Cell,
-    protocol: models.Protocol,
     states: Mapping[str, RunState],
     evaluations: Mapping[str, Sequence[Evaluated]],
     fingerprints: Mapping[int, Mapping[str, str]],
     published: PublishedCell | None,
     read: Mapping[str, Sequence[Metric]],
 ) -> Measured:
+    protocol = cell.protocol
     by_origin: dict[str, list[SeedScore]] = {"trained": [], "imported": []}
     for run in cell.runs:
         for key in (run.key, run.imported_key):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from harness.analysis.scores import deviation
 from harness.errors import HarnessError, IncompleteError, UnknownNameError
 
 if TYPE_CHECKING:
-    from harness.planning.cells import ResolvedTable
+    from harness.planning.cells import Cell, ResolvedTable
     from harness.results.store import Store
 
 _MOST_STEPS = 5  # that a message lists
@@ -24,6 +24,7 @@ class ReportedCell:
     Attributes:
         row: the dataset.
         column: the column.
+        step: after how many steps or interactions of training.
         values: seed -> what its run reported, finite or not, without failed runs; empty if no run did.
         wanted: how many seeds the table wants.
         incomparable: why its numbers are not comparable with the paper's; empty if they are.
@@ -31,6 +32,7 @@ class ReportedCell:
 
     row: str
     column: str
+    step: int
     values: Mapping[int, float]
     wanted: int
     incomparable: tuple[str, ...]
@@ -66,37 +68,41 @@ def reported(
         resolved: the table's cells and their runs.
         store: the results.
         name: of the metric.
-        step: after so many updates; None: after the protocol's last one, so that half-trained runs have none.
+        step: after so many steps or interactions; None: after the last of each protocol, so that half-trained
+            runs have none.
         command: from a verb to its command line, for advice.
 
     Raises:
         UnknownNameError: no run of the table reported such a metric.
         IncompleteError: none reported anything yet, or none that counts reported this after so many updates.
     """
-    at = resolved.protocol.steps if step is None else step
-    wanted = resolved.protocol.seeds
     states = store.runs(run.key for cell in resolved.cells for run in cell.runs)
     counted = [key for key, state in states.items() if state.status != "failed"]
-    found = {key: each[0].value for key, each in store.metrics(counted, name, [at]).items() if each}
-    if not found:
-        raise _nothing(resolved, store, name, at, counted, command)
-    return tuple(
-        ReportedCell(
-            cell.dataset.id,
-            cell.column.id,
-            {run.seed: found[run.key] for run in cell.runs if run.key in found and run.seed in wanted},
-            len(wanted),
-            cell.incomparable,
-        )
-        for cell in resolved.cells
-    )
+    steps = {protocol: protocol.length if step is None else step for protocol in resolved.protocols}
+    found = {
+        (key, metric.step): metric.value
+        for key, each in store.metrics(counted, name, sorted(set(steps.values()))).items()
+        for metric in each
+    }
+    cells = tuple(_reported(cell, steps[cell.protocol], found) for cell in resolved.cells)
+    if not any(cell.values for cell in cells):
+        raise _nothing(resolved, store, name, steps.values(), counted, command)
+    return cells
+
+
+def _reported(cell: Cell, step: int, found: Mapping[tuple[str, int], float]) -> ReportedCell:
+    wanted = cell.protocol.seeds
+    values = {
+        run.seed: found[run.key, step] for run in cell.runs if (run.key, step) in found and run.seed in wanted
+    }
+    return ReportedCell(cell.dataset.id, cell.column.id, step, values, len(wanted), cell.incomparable)
 
 
 def _nothing(
     resolved: ResolvedTable,
     store: Store,
     name: str,
-    at: int,
+    at: Collection[int],
     counted: Sequence[str],
     command: Callable[[str], str],
 ) -> HarnessError:
@@ -114,8 +120,9 @@ def _nothing(
         return IncompleteError(
             f"every run that reported {name} failed; `{command('retry')}` queues them again"
         )
+    after = " or ".join(map(str, dict.fromkeys(at)))
     listed = steps if len(steps) <= _MOST_STEPS else [*steps[:2], "\N{HORIZONTAL ELLIPSIS}", steps[-1]]
     return IncompleteError(
-        f"no run, failed ones aside, reported {name} after {at} updates; --at takes any of {len(steps)}: "
+        f"no run, failed ones aside, reported {name} after {after} updates; --at takes any of {len(steps)}: "
         f"{', '.join(listed)}"
     )

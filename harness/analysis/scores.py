@@ -56,8 +56,8 @@ def run_return(evaluations: Sequence[Evaluated], protocol: models.Protocol) -> f
         evaluations: the run's evaluations, ordered by step.
         protocol: says the last step and which evaluations count.
     """
-    counted = [evaluation for evaluation in evaluations if 0 < evaluation.step <= protocol.steps]
-    if not counted or counted[-1].step != protocol.steps:
+    counted = [evaluation for evaluation in evaluations if 0 < evaluation.step <= protocol.length]
+    if not counted or counted[-1].step != protocol.length:
         return None
     returns = [evaluation.mean_return for evaluation in counted]
     match protocol.score:
@@ -66,7 +66,7 @@ def run_return(evaluations: Sequence[Evaluated], protocol: models.Protocol) -> f
         case "best":
             value = max(returns)
         case "mean_last":
-            k = min(protocol.last_k, -(-protocol.steps // protocol.evaluate_every))
+            k = min(protocol.last_k, -(-protocol.length // protocol.evaluate_every))
             value = sum(returns[-k:]) / k if len(returns) >= k else math.nan
     return value if math.isfinite(value) else None
 
@@ -75,9 +75,9 @@ def first_counted(protocol: models.Protocol) -> int:
     """The first step whose evaluation can count; what came before need not be read."""
     match protocol.score:
         case "last":
-            return protocol.steps
+            return protocol.length
         case "mean_last":
-            return max(protocol.steps - protocol.last_k * protocol.evaluate_every, 0)
+            return max(protocol.length - protocol.last_k * protocol.evaluate_every, 0)
         case "best":
             return 0
 

@@ -123,16 +123,17 @@ def _printed(cell: Any) -> str | None:
 
 
 def _describe(specs: Specs, table: Table) -> None:
-    protocol, paper = specs.protocol(table.protocol), table.paper
-    seeds = ", ".join(map(str, protocol.seeds))
+    from harness.reports.protocols import held_for, protocol_text
+    from harness.specs.columns import protocols_of
+
+    paper = table.paper
     arxiv = f", arXiv:{paper.arxiv}" if paper.arxiv else ""
     out(f"{table.id}, version {table.version}: {table.title}")
     out(f"Paper: {paper.title} ({paper.authors}, {paper.year}{arxiv})")
-    out(f"Protocol: {protocol.id}: {protocol.description}")
-    out(
-        f"  {count(protocol.steps, 'step')}, {count(protocol.episodes, 'episode')} every "
-        f"{protocol.evaluate_every:,}, seeds {seeds}"
-    )
+    for name, cells in protocols_of(table).items():
+        protocol, where = specs.protocol(name), held_for(table, cells)
+        out(f"Protocol: {name}{where and f' ({where})'}: {protocol.description}")
+        out(f"  {protocol_text(protocol)}")
     out(f"Data: {table.lineage}")
     out(f"Rows: {count(len(table.datasets), 'dataset')}")
     for group in table.groups:

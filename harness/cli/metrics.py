@@ -84,11 +84,11 @@ def metrics(
             return
         cells = reported(resolved, store, name, at, command)
     if as_json:
-        json_out(report.document(resolved, cells, name, at))
+        json_out(report.document(resolved, cells, name))
     elif form == "markdown" or output is not None:
-        write(output, report.markdown(resolved, cells, name, at))
+        write(output, report.markdown(resolved, cells, name))
     else:
         if warning := report.warning(cells):
             out(warning)
-        out(f"{report.caption(resolved, cells, name, at)}\n")
+        out(f"{report.caption(cells, name)}\n")
         table_out(*report.grid(resolved, cells))

@@ -160,7 +160,7 @@ def train_missing(
         stop,
     )
     store.register(run.record for run in todo)
-    algorithms = {run.cell.column.algorithm for run in todo}
+    algorithms = {str(run.record.configuration["algorithm"]) for run in todo}
     for algorithm in algorithms:
         loaded_source(algorithm)  # what runs is what was read now, whatever becomes of the files meanwhile
     with EvaluationPool(settings.workers, algorithms) as pool:
@@ -404,7 +404,7 @@ class _Execution:
 
     def _train(self, path: Path, stop: Callable[[], bool]) -> TrainingOutcome:
         gc.collect()  # the population before may hang in cycles of references, and hold the device's memory
-        protocol, data = self._resolved.protocol, self._load()
+        protocol, data = self._population.runs[0].cell.protocol, self._load()
         task = Task(
             algorithm=self._population.algorithm,
             runs=[run.record for run in self._population.runs],
@@ -420,7 +420,7 @@ class _Execution:
         trainer = Trainer(task, self, self._pool, path, options, self._checkpoint)
         del data, task  # the replay holds the transitions; they are not held twice
         start = self._checkpoint.step if self._checkpoint else 0
-        self._bar = self._reporter.bar(self.label, protocol.steps, start)
+        self._bar = self._reporter.bar(self.label, protocol.length, start)
         return trainer.train(stop)
 
     def broken(self, why: str) -> str:

@@ -14,7 +14,15 @@ from typing import Any
 from harness.errors import SpecError, UnknownNameError
 from harness.results.records import RunRecord, canonical
 from harness.specs import Column, Dataset, Dependency, Lineage, Preset, Protocol, Specs, Table
-from harness.specs.columns import Written, columns_of, own_settings, settings, source, transforms
+from harness.specs.columns import (
+    Written,
+    columns_of,
+    own_settings,
+    protocol_of,
+    settings,
+    source,
+    transforms,
+)
 from harness.specs.models import ScoreRule, Transform, Transforms
 
 _COUNTED: dict[ScoreRule, str] = {
@@ -37,6 +45,8 @@ class Cell:
     """One dataset under one column.
 
     Attributes:
+        protocol: how its runs train and are scored, with the overrides applied; its seeds are those that the
+            table wants.
         runs: one per seed, in the order of the seeds; there even if the cell cannot be trained, so that
             imported scores find their place.
         unavailable: why the cell cannot be trained ('no implementation', ...), or None.
@@ -49,6 +59,7 @@ class Cell:
 
     dataset: Dataset
     column: Column
+    protocol: Protocol
     runs: tuple[RunRecord, ...]
     unavailable: str | None
     incomparable: tuple[str, ...]
@@ -67,15 +78,15 @@ class ResolvedTable:
     """A table with every choice made.
 
     Attributes:
-        protocol: with the overrides applied; its seeds are those the table wants.
-        cells: row by row.
+        cells: row by row, of the columns that have an algorithm.
+        steps: what was asked for instead of the protocols' own lengths, or None.
     """
 
     table: Table
-    protocol: Protocol
     lineage: Lineage
     preset: Preset | None
     cells: tuple[Cell, ...]
+    steps: int | None = None
 
     @property
     def other_lineage(self) -> Lineage | None:
@@ -84,15 +95,24 @@ class ResolvedTable:
         return None if self.lineage == own else self.lineage
 
     @property
+    def protocols(self) -> dict[Protocol, tuple[Cell, ...]]:
+        """The protocols, in the order of their first cells, each with its cells."""
+        found: dict[Protocol, list[Cell]] = {}
+        for cell in self.cells:
+            found.setdefault(cell.protocol, []).append(cell)
+        return {protocol: tuple(cells) for protocol, cells in found.items()}
+
+    @property
     def with_sources(self) -> tuple[Cell, ...]:
         """The cells, each after those that it reads values from, whether the table shows these or not."""
         return tuple(_with_sources(self.cells))
 
     @property
     def extra_seeds(self) -> tuple[int, ...]:
-        """Seeds that were chosen although the protocol does not want them: trained, kept, and never shown."""
+        """Seeds that were chosen although no protocol wants them: trained, kept, and never shown."""
         chosen = dict.fromkeys(run.seed for cell in self.cells for run in cell.runs)
-        return tuple(seed for seed in chosen if seed not in self.protocol.seeds)
+        wanted = {seed for cell in self.cells for seed in cell.protocol.seeds}
+        return tuple(seed for seed in chosen if seed not in wanted)
 
 
 def _with_sources(cells: Iterable[Cell]) -> Iterator[Cell]:
@@ -158,7 +178,7 @@ def resolve(
         datasets: glob over dataset ids.
         columns: glob over column ids.
         seeds: train only these; the table still wants all of its own.
-        steps: shorten training.
+        steps: shorten training: steps of offline protocols, interactions of online ones.
         score: which evaluations count; default: as the protocol says. It changes no run, only what is read
             from its evaluations.
 
@@ -168,52 +188,41 @@ def resolve(
     """
     table = specs.table(table_id)
     chosen = specs.preset(preset) if preset else None
-    protocol = _protocol(specs.protocol(table.protocol), chosen, steps, score)
     lineage = lineage or (chosen.lineage if chosen else None) or table.lineage
-    incomparable = _incomparable(table, specs.protocol(table.protocol), protocol, lineage, chosen)
     all_columns = columns_of(table, chosen)
-    table = _restrict(table, chosen, datasets, columns)
-    context = _Context(specs, all_columns, lineage, protocol, incomparable, chosen)
-    wanted = protocol.seeds if seeds is None else tuple(seeds)
+    shown = _restrict(table, chosen, datasets, columns)
+    context = _Context(specs, table, all_columns, lineage, chosen, steps, score)
     cells = tuple(
-        context.cell(_sized(specs.dataset(dataset_id), chosen), all_columns[column.id], wanted)
-        for dataset_id in table.datasets
-        for column in table.columns
+        context.cell(specs.dataset(dataset_id), all_columns[column.id], seeds)
+        for dataset_id in shown.datasets
+        for column in shown.columns
+        if column.algorithm
     )
-    return ResolvedTable(table, protocol, lineage, chosen, cells)
+    return ResolvedTable(shown, lineage, chosen, cells, steps)
 
 
-def _protocol(
+def _as_run(
     protocol: Protocol, preset: Preset | None, steps: int | None, score: ScoreRule | None
 ) -> Protocol:
+    """The protocol with what a preset and the options change."""
     changes: dict[str, Any] = {}
     if preset:
-        wanted = preset.model_dump(include={"seeds", "steps", "evaluate_every", "episodes"})
-        changes = {name: value for name, value in wanted.items() if value is not None}
+        names = {"seeds", protocol.unit, "evaluate_every", "episodes"}
+        changes = preset.model_dump(include=names, exclude_none=True)
+        if protocol.gather and preset.gather:
+            said = {name: getattr(preset.gather, name) for name in preset.gather.model_fields_set}
+            changes["gather"] = protocol.gather.model_copy(update=said)
     if steps is not None:
-        changes["steps"] = steps
+        changes[protocol.unit] = steps
     if score is not None:
         changes["score"] = score
-    total = changes.get("steps", protocol.steps)
-    changes["evaluate_every"] = min(changes.get("evaluate_every", protocol.evaluate_every), total)
-    return protocol.model_copy(update=changes)
-
-
-def _incomparable(
-    table: Table, published: Protocol, ours: Protocol, lineage: Lineage, preset: Preset | None
-) -> tuple[str, ...]:
-    """Why numbers measured this way cannot be held against the printed ones."""
-    reasons = []
-    if lineage != table.lineage:
-        reasons.append(f"{lineage} data")
-    if preset:
-        reasons.append(preset.label)
-    else:
-        if ours.steps != published.steps:
-            reasons.append(f"{ours.steps:,} of {published.steps:,} steps")
-    if ours.score != published.score:
-        reasons.append(f"score: {_COUNTED[ours.score].format(k=ours.last_k)}")
-    return tuple(reasons)
+    changed = protocol.model_copy(update=changes)
+    if changed.gather and changed.gather.warmup >= changed.length:
+        raise SpecError(
+            f"of {changed.duration} of protocol {protocol.id} none is left after {changed.gather.warmup:,} "
+            "of warmup; take more, or a preset whose 'gather' has a shorter warmup"
+        )
+    return changed.model_copy(update={"evaluate_every": min(changed.evaluate_every, changed.length)})
 
 
 def _sized(dataset: Dataset, preset: Preset | None) -> Dataset:
@@ -292,16 +301,44 @@ class _Context:
     """What all cells of a table share; `columns` are those that a column may depend on."""
 
     specs: Specs
+    table: Table
     columns: Mapping[str, Written]
     lineage: Lineage
-    protocol: Protocol
-    incomparable: tuple[str, ...]
     preset: Preset | None
+    steps: int | None
+    score: ScoreRule | None
+    protocols: dict[str, Protocol] = field(default_factory=dict)
+
+    def protocol(self, name: str) -> Protocol:
+        """A protocol as it is run here; kept, since a protocol has many cells."""
+        if name not in self.protocols:
+            self.protocols[name] = _as_run(self.specs.protocol(name), self.preset, self.steps, self.score)
+        return self.protocols[name]
+
+    def incomparable(self, protocol: Protocol, dataset: Dataset) -> tuple[str, ...]:
+        """Why numbers measured this way cannot be held against the printed ones."""
+        reasons, published = [], self.specs.protocol(protocol.id)
+        if self.lineage != self.table.lineage:
+            reasons.append(f"{self.lineage} data")
+        if self.preset:
+            reasons.append(self.preset.label)
+        elif protocol.length != published.length:
+            reasons.append(f"{protocol.length:,} of {published.duration}")
+        if protocol.score != published.score:
+            reasons.append(f"score: {_COUNTED[protocol.score].format(k=protocol.last_k)}")
+        if dataset.environment and not dataset.environment.comparable:
+            reasons.append(f"environment {dataset.environment.id}")
+        return tuple(reasons)
 
     def cell(
-        self, dataset: Dataset, written: Written, seeds: Sequence[int], trail: tuple[str, ...] = ()
+        self, dataset: Dataset, written: Written, seeds: Sequence[int] | None, trail: tuple[str, ...] = ()
     ) -> Cell:
-        """The cell; `trail` has the ids of the columns that depend on it, directly or not."""
+        """The cell, with runs of these seeds or, if None, of its protocol's.
+
+        `trail` has the ids of the columns that depend on it, directly or not.
+        """
+        dataset = _sized(dataset, self.preset)
+        protocol = self.protocol(protocol_of(self.table, written.column, dataset.id))
         column, environment = written.column, dataset.environment
         entries = settings(self.specs, written, dataset.id)
         trail = (*trail, column.id)
@@ -309,7 +346,7 @@ class _Context:
         for name, entry in entries.items():
             if isinstance(entry.value, Dependency):
                 metric, below = source(self.specs, self.columns, entry, trail)
-                sources[name] = Source(metric, self.cell(dataset, below, self.protocol.seeds, trail))
+                sources[name] = Source(metric, self.cell(dataset, below, None, trail))
         values = {
             name: _dependency(sources[name]) if name in sources else entry.value
             for name, entry in entries.items()
@@ -325,7 +362,7 @@ class _Context:
             "hyperparameters": values if self.specs.has_algorithm(column.algorithm) else None,
             "dataset": dataset.identity(self.lineage),
             "environment": environment and environment.identity,
-            "protocol": self.protocol.model_dump(include={"steps", "evaluate_every", "episodes"}),
+            "protocol": protocol.configuration,
         }
         if data.transforms:
             configuration["data"] = [self._transform(step, mixed) for step in data.transforms]
@@ -348,15 +385,13 @@ class _Context:
                 }
             )
         )
-        incomparable = self.incomparable
-        if environment and not environment.comparable:
-            incomparable = (*incomparable, f"environment {environment.id}")
         return Cell(
             dataset,
             column,
-            run_records(configuration, seeds, described),
+            protocol,
+            run_records(configuration, protocol.seeds if seeds is None else seeds, described),
             self._unavailable(dataset, column, sources, mixed),
-            incomparable,
+            self.incomparable(protocol, dataset),
             sources,
             data.transforms,
             mixed,

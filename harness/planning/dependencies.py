@@ -206,7 +206,7 @@ class _Means:
 
 
 def _last_step(source: Source) -> int:
-    return int(source.cell.runs[0].configuration["protocol"]["steps"])
+    return source.cell.protocol.length
 
 
 def _reported(store: Store, source: Source) -> dict[int, float]:

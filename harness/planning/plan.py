@@ -287,7 +287,7 @@ def _estimates(
         here.insert(0, _Device(torch.cuda.get_device_name(), "gpu"))
     rates = _rates(store) if store else {}
     runs = [PlannedRun(run, cell) for run, cell in todo.values()]
-    steps = {run.key: _steps_left(run, states) for run, _ in todo.values()}
+    steps = {run.key: _steps_left(run, cell, states) for run, cell in todo.values()}
     algorithms = dict.fromkeys(str(run.record.configuration["algorithm"]) for run in runs)
     usual = {kind: populations(runs, capacity) for kind, capacity in CAPACITIES.items()}
     devices = list(dict.fromkeys([*here, *rates]))
@@ -360,11 +360,11 @@ def _measured(grouped: Sequence[Population], steps: Mapping[str, int], kind: Kin
     return total
 
 
-def _steps_left(run: RunRecord, states: Mapping[str, RunState]) -> int:
-    """Steps that are left of a run, from its last checkpoint on."""
+def _steps_left(run: RunRecord, cell: Cell, states: Mapping[str, RunState]) -> int:
+    """Steps or interactions that are left of a run, from its last checkpoint on."""
     state = states.get(run.key)
     done = (state.checkpoint_step or 0) if state else 0
-    return max(0, int(run.configuration["protocol"]["steps"]) - done)
+    return max(0, cell.protocol.length - done)
 
 
 def _size(dataset: Dataset, lineage: Lineage) -> int:

@@ -63,8 +63,7 @@ def validate_algorithms(
     problems = [line for name in names for line in _defaults(specs, name)]
     for columns, among, datasets in scopes:
         for written in columns.values():
-            if specs.has_algorithm(written.column.algorithm) and written.column.algorithm in algorithm_ids():
-                problems += _column(specs, written, among, datasets)
+            problems += _column(specs, written, among, datasets)
     return list(dict.fromkeys(problems))
 
 
@@ -107,6 +106,8 @@ def _column(
 ) -> Iterator[str]:
     """Problems of the values that a column has on some dataset; `among` are those it may depend on."""
     algorithm = written.column.algorithm
+    if not specs.has_algorithm(algorithm) or algorithm not in algorithm_ids():
+        return
     for dataset in datasets:
         try:
             entries = settings(specs, written, dataset)

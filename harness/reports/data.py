@@ -47,6 +47,7 @@ def _records(comparison: Comparison) -> Iterator[dict[str, object]]:
                 "row": row.id,
                 "column": cell.column,
                 "label": labels[cell.column],
+                "protocol": cell.protocol and cell.protocol.id,
                 "verdict": verdict.text,
                 "mean": cell.mean,
                 "std": cell.std,
@@ -104,7 +105,7 @@ def json_text(comparison: Comparison) -> str:
 def _document(comparison: Comparison) -> dict[str, Any]:
     return {
         "table": comparison.table.model_dump(mode="json", exclude={"groups", "columns"}),
-        "protocol": comparison.protocol.model_dump(mode="json"),
+        "protocols": [protocol.model_dump(mode="json") for protocol in comparison.protocols],
         "lineage": comparison.lineage,
         "preset": comparison.preset,
         "label": comparison.label,
@@ -134,7 +135,10 @@ def _row(row: ComparedRow) -> dict[str, Any]:
 
 
 def _cell(cell: ComparedCell) -> dict[str, Any]:
-    return asdict(cell) | {"verdict": asdict(cell.verdict) | {"text": cell.verdict.text}}
+    return asdict(cell) | {
+        "protocol": cell.protocol and cell.protocol.id,
+        "verdict": asdict(cell.verdict) | {"text": cell.verdict.text},
+    }
 
 
 def finite(value: Any) -> Any:

@@ -21,14 +21,16 @@ from harness.errors import SpecError
 from harness.reports import escaping
 from harness.reports.audit import markdown_findings
 from harness.reports.counting import count
+from harness.reports.protocols import held_for, protocol_text
 from harness.reports.sources import Part, algorithms_folder, read_algorithm
 from harness.reports.templating import Raw, environment
 from harness.specs import Specs
 from harness.specs.catalogue import shipped_folder
+from harness.specs.columns import protocols_of
 
 if TYPE_CHECKING:
     from harness.specs import models
-    from harness.specs.models import Column, Paper, Protocol, Table
+    from harness.specs.models import Column, Paper, Table
 
 _MADE = "<!-- Made by `make docs`"  # every page begins with it
 # a note that says one of these is about what the paper or the authors' code left open or did differently
@@ -286,7 +288,8 @@ def _paper(specs: Specs, tables: Sequence[Table], implemented: Collection[str]) 
 
 def _sheet(specs: Specs, table: Table, implemented: Collection[str], above: Sequence[Table]) -> _Sheet:
     findings = audit(table, specs)
-    missing = [column for column in table.columns if column.algorithm not in implemented]
+    trained = [column for column in table.columns if column.algorithm]
+    missing = [column for column in trained if column.algorithm not in implemented]
     datasets = {name: specs.dataset(name) for name in table.datasets}
     notes: dict[str, list[str]] = {}
     for name, dataset in datasets.items():
@@ -295,7 +298,7 @@ def _sheet(specs: Specs, table: Table, implemented: Collection[str], above: Sequ
     return _Sheet(
         name=_name(table),
         table=table,
-        protocol=_protocol(specs.protocol(table.protocol), table),
+        protocol=_protocol(specs, table),
         like=next((_linked(_name(t), f"#{t.id}") for t in above if _rows(t) == _rows(table)), None),
         rows=tuple(
             {
@@ -309,14 +312,12 @@ def _sheet(specs: Specs, table: Table, implemented: Collection[str], above: Sequ
             {
                 "label": column.label,
                 "id": column.id,
-                "algorithm": _linked(column.algorithm, f"../algorithms/{column.algorithm}.md")
-                if column not in missing
-                else Raw(f"{_code(column.algorithm)}: none"),
+                "algorithm": _implementation(column, implemented),
                 "settings": _column_notes(column),
             }
             for column in table.columns
         ),
-        trainable=f"{len(table.columns) - len(missing)} of {len(table.columns)}",
+        trainable=f"{len(trained) - len(missing)} of {len(trained)}",
         missing=Raw(", ".join(escaping.markdown(column.label) for column in missing)),
         environment_notes=tuple(f"{', '.join(names)}: {note}" for note, names in notes.items()),
         alarms=sum(finding.severity != "info" for finding in findings),
@@ -325,21 +326,29 @@ def _sheet(specs: Specs, table: Table, implemented: Collection[str], above: Sequ
     )
 
 
+def _implementation(column: Column, implemented: Collection[str]) -> Raw:
+    """What gives a column its numbers."""
+    if column.mean_of:
+        return Raw(f"mean of {', '.join(map(_code, column.mean_of))}")
+    if column.algorithm is None:
+        return Raw("printed only")
+    if column.algorithm in implemented:
+        return _linked(column.algorithm, f"../algorithms/{column.algorithm}.md")
+    return Raw(f"{_code(column.algorithm)}: none")
+
+
 def _rows(table: Table) -> list[tuple[str, tuple[str, ...]]]:
     return [(group.label, group.datasets) for group in table.groups]
 
 
-def _protocol(protocol: Protocol, table: Table) -> str:
-    counted = {
-        "last": "the last evaluation counts",
-        "mean_last": f"the mean of the last {protocol.last_k} evaluations counts",
-        "best": "the best evaluation counts",
-    }[protocol.score]
-    return (
-        f"{count(protocol.steps, 'step')}, evaluated every {protocol.evaluate_every:,} by "
-        f"{count(protocol.episodes, 'episode')}; {counted}. Seeds {', '.join(map(str, protocol.seeds))}. "
-        f"Data: {table.lineage}."
-    )
+def _protocol(specs: Specs, table: Table) -> str:
+    """Each protocol with the cells that it holds for."""
+    texts = [
+        f"{where and f'{where}: '}{protocol_text(specs.protocol(name))}."
+        for name, cells in protocols_of(table).items()
+        for where in (held_for(table, cells),)
+    ]
+    return " ".join([*texts, f"Data: {table.lineage}."])
 
 
 def _environments(datasets: Iterable[models.Dataset]) -> Raw:

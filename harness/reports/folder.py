@@ -115,15 +115,14 @@ def _write_figures(drawn: tuple[Illustration, ...], folder: Path) -> list[Pictur
 
 def _command(resolved: ResolvedTable, specs: Specs) -> Callable[[str, str], str]:
     """The command line that reproduces a cell, with the options that this table was resolved with."""
-    table, preset = specs.table(resolved.table.id), resolved.preset
-    options = ["--preset", preset.id] if preset else []
+    options = ["--preset", resolved.preset.id] if resolved.preset else []
     if resolved.other_lineage:
         options += ["--data", resolved.other_lineage]
-    if resolved.protocol.steps != ((preset and preset.steps) or specs.protocol(table.protocol).steps):
-        options += ["--steps", str(resolved.protocol.steps)]
+    if resolved.steps is not None:
+        options += ["--steps", str(resolved.steps)]
 
     def command(dataset: str, column: str) -> str:
         cell = ["--datasets", dataset, "--algorithms", column]
-        return shlex.join(["harness", "reproduce", table.id, *options, *cell])
+        return shlex.join(["harness", "reproduce", resolved.table.id, *options, *cell])
 
     return command

@@ -36,19 +36,15 @@ def warning(cells: Sequence[ReportedCell]) -> str:
     return wording.incomparable(why_incomparable([cell for cell in cells if cell.values]))
 
 
-def caption(resolved: ResolvedTable, cells: Sequence[ReportedCell], name: str, step: int | None) -> str:
+def caption(cells: Sequence[ReportedCell], name: str) -> str:
     """What the values shown are."""
-    seeds = len(resolved.protocol.seeds)
-    fewer = any(0 < len(cell.values) < cell.wanted for cell in cells)
-    return (
-        f"{name} after {count(_step(resolved, step), 'update')}: mean \N{PLUS-MINUS SIGN} standard deviation "
-        f"(ddof 1) over {count(seeds, 'seed')}"
-        + (f", or over k of them where (k/{seeds}) stands" if fewer else "")
+    filled = [cell for cell in cells if cell.values]
+    after = " or ".join(count(step, "update") for step in dict.fromkeys(cell.step for cell in filled))
+    seeds = " or ".join(count(wanted, "seed") for wanted in dict.fromkeys(cell.wanted for cell in filled))
+    fewer = any(len(cell.values) < cell.wanted for cell in filled)
+    return f"{name} after {after}: mean \N{PLUS-MINUS SIGN} standard deviation (ddof 1) over {seeds}" + (
+        ", or over k of n where (k/n) stands" if fewer else ""
     )
-
-
-def _step(resolved: ResolvedTable, step: int | None) -> int:
-    return resolved.protocol.steps if step is None else step
 
 
 def _text(cell: ReportedCell) -> str:
@@ -59,30 +55,25 @@ def _text(cell: ReportedCell) -> str:
     return text if len(cell.values) == cell.wanted else f"{text} ({len(cell.values)}/{cell.wanted})"
 
 
-def markdown(
-    resolved: ResolvedTable, cells: Sequence[ReportedCell], name: str, step: int | None = None
-) -> str:
+def markdown(resolved: ResolvedTable, cells: Sequence[ReportedCell], name: str) -> str:
     """The grid as a GitHub-flavoured Markdown table, below what must be said of it."""
     header, rows = grid(resolved, cells)
     escaped = [[escaping.markdown(text) for text in line] for line in (header, *rows)]
     escaped.insert(1, [":---", *["---:"] * (len(header) - 1)])
     above = [f"**{escaping.markdown(warning(cells))}**"] if warning(cells) else []
-    above.append(f"{escaping.markdown(caption(resolved, cells, name, step))}.")
+    above.append(f"{escaping.markdown(caption(cells, name))}.")
     lines = "".join(f"| {' | '.join(line)} |\n" for line in escaped)
     return "\n\n".join((*above, lines))
 
 
-def document(
-    resolved: ResolvedTable, cells: Sequence[ReportedCell], name: str, step: int | None
-) -> dict[str, Any]:
+def document(resolved: ResolvedTable, cells: Sequence[ReportedCell], name: str) -> dict[str, Any]:
     """Everything, as JSON values; what is not finite as null."""
     return {
         "table": resolved.table.id,
         "preset": resolved.preset.id if resolved.preset else None,
         "lineage": resolved.lineage,
         "warning": warning(cells),
-        "caption": caption(resolved, cells, name, step),
+        "caption": caption(cells, name),
         "metric": name,
-        "step": _step(resolved, step),
         "cells": [finite(asdict(cell) | {"mean": cell.mean, "std": cell.std}) for cell in cells],
     }

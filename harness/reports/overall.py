@@ -193,7 +193,7 @@ def document(comparison: Comparison, found: Overall) -> dict[str, Any]:
         "lineage": comparison.lineage,
         "incomparable": list(comparison.incomparable),
         "warning": wording.warning(comparison),
-        "protocol": comparison.protocol.model_dump(mode="json"),
+        "protocols": [protocol.model_dump(mode="json") for protocol in comparison.protocols],
         "datasets": list(selection.datasets),
         "seeds": list(selection.seeds),
         "left_out": [asdict(one) for one in selection.left_out],

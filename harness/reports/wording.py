@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.analysis.audit import HEADINGS
-from harness.analysis.scores import SCORE_RULES
 from harness.analysis.verdicts import LEGEND, VerdictKind
 from harness.reports.counting import count
+from harness.reports.protocols import held_for, protocol_text
 from harness.results.records import shortened
 
 if TYPE_CHECKING:
     from harness.analysis.comparison import ComparedCell, ComparedRow, Comparison
-    from harness.specs import models
 
 _IMPORTED = "\N{DAGGER}"
 _MOST_CELLS = 6  # cells that a note lists by name before it only counts them
@@ -142,7 +141,7 @@ def notes(comparison: Comparison) -> tuple[Note, ...]:
         Note("Legend", legend),
         Note("Tests", _tests(comparison)),
         Note("Intervals", _intervals(comparison)),
-        Note("Protocol", _protocol(comparison)),
+        *_protocols(comparison),
         Note(
             "Scores",
             "100 (R - minimum) / (maximum - minimum) of the raw return R; "
@@ -250,17 +249,11 @@ def _intervals(comparison: Comparison) -> str:
     return "; ".join(described) or "none: no cell has two scores"
 
 
-def _protocol(comparison: Comparison) -> str:
-    protocol = comparison.protocol
-    seeds = ", ".join(str(seed) for seed in protocol.seeds)
-    return (
-        f"{protocol.id}: {protocol.steps} steps, evaluated every {protocol.evaluate_every} on "
-        f"{count(protocol.episodes, 'episode')}, seeds {seeds}, score: {_score_rule(protocol)}"
-    )
-
-
-def _score_rule(protocol: models.Protocol) -> str:
-    return SCORE_RULES[protocol.score].format(k=protocol.last_k)
+def _protocols(comparison: Comparison) -> Iterator[Note]:
+    """Each protocol and, where there are several, the cells that it holds for."""
+    for protocol, cells in comparison.protocols.items():
+        where = held_for(comparison.table, [(cell.row, cell.column) for cell in cells])
+        yield Note("Protocol", f"{protocol.id}{where and f' ({where})'}: {protocol_text(protocol)}")
 
 
 def _data(comparison: Comparison) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard, TypeVar, get_args
 
 import harness
 from harness.errors import SpecError, UnknownNameError
@@ -95,8 +95,8 @@ class Specs:
 
         return self._load("presets", name, Preset)
 
-    def has_algorithm(self, name: str) -> bool:
-        """Whether an algorithm has a spec; a table's column without one has no implementation."""
+    def has_algorithm(self, name: str | None) -> TypeGuard[str]:
+        """Whether an algorithm is named and has a spec; a column's without one has no implementation."""
         return name in self._paths["algorithms"]
 
     def published(self, table: Table) -> dict[tuple[str, str], PublishedCell] | None:

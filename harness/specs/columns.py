@@ -53,6 +53,24 @@ def extra_columns_of(preset: Preset) -> dict[str, Written]:
     }
 
 
+def protocol_of(table: Table, column: Column, dataset_id: str) -> str:
+    """Id of a cell's protocol: the column's, else its group's, else the table's; later globs win."""
+    own = column.protocol if isinstance(column.protocol, Mapping) else {"*": column.protocol}
+    matching = [name for pattern, name in own.items() if name and fnmatchcase(dataset_id, pattern)]
+    groups = [group.protocol for group in table.groups if dataset_id in group.datasets and group.protocol]
+    return [table.protocol, *groups, *matching][-1]
+
+
+def protocols_of(table: Table) -> dict[str, list[tuple[str, str]]]:
+    """Ids of a table's protocols, each with its cells (dataset id, column id) that are trained."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for dataset in table.datasets:
+        for column in table.columns:
+            if column.algorithm:
+                found.setdefault(protocol_of(table, column, dataset), []).append((dataset, column.id))
+    return found
+
+
 def own_settings(written: Written, dataset_id: str) -> dict[str, Entry]:
     """What the column itself says on a dataset, without its algorithm's defaults."""
     column = written.column
@@ -166,6 +184,10 @@ def source(
     if name not in columns:
         here = entry._replace(location=(*entry.location, "column"))
         raise SpecError(here.problem(specs, str(UnknownNameError("column", name, columns))))
+    if columns[name].column.algorithm is None:
+        raise SpecError(
+            entry.problem(specs, f"column {name} has no algorithm, so it trains nothing to read from")
+        )
     if name in trail:
         chain = " -> ".join((*trail[trail.index(name) :], name))
         raise SpecError(entry.problem(specs, f"columns depend on each other: {chain}"))

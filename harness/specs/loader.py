@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails
 from harness.errors import SpecError
 from harness.specs import quick
 from harness.specs.models import LocatedError
-from harness.specs.text import Location, Parsed, Place, message_line, read_text, shown
+from harness.specs.text import Location, Parsed, Place, message_line, read_text, short, shown
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -56,8 +56,11 @@ class Document:
         """One line, ``path:line:column: dotted.key: message``, for the value (or the key) at a location."""
         while location not in self.values:
             location = location[:-1]
-        place = self.keys.get(location, self.values[location]) if key else self.values[location]
-        return message_line(place, location, message)
+        return message_line(self.place(location, key=key), location, message)
+
+    def place(self, location: Location, *, key: bool = False) -> Place:
+        """Where the value at a location, or its key, stands."""
+        return self.keys.get(location, self.values[location]) if key else self.values[location]
 
     def validate(self, model: type[M]) -> M:
         """The file as an instance of ``model``.
@@ -158,12 +161,12 @@ def _problems(
                 yield place, missing, "the key is missing here"
             case "value_error" if isinstance(found := details["ctx"]["error"], LocatedError):
                 inner = _known_part(document, (*location, *found.location))
-                yield (document.keys if found.key else document.values)[inner], inner, str(found)
+                yield document.place(inner, key=found.key), inner, str(found)
             case "extra_forbidden":
                 yield document.keys[location], location, _unknown_key(model, location)
             case _ if len(location) < len(details["loc"]):
                 # a location that goes on below the value names the options of a union: one line for all
-                yield place, location, f"{_SCALAR}, got {_short(details['input'])}"
+                yield place, location, f"{_SCALAR}, got {short(details['input'])}"
             case _:
                 yield place, location, _wrong_value(details)
 
@@ -201,18 +204,4 @@ def _wrong_value(details: ErrorDetails) -> str:
     if details["type"] == "value_error":
         return str(details["ctx"]["error"])
     what = _PLAIN_TERMS.get(details["type"], details["msg"].replace("Input should", "should"))
-    return f"{what}, got {_short(details['input'])}"
-
-
-def _short(value: object) -> str:
-    match value:
-        case None:
-            return "nothing"
-        case dict():
-            return "a mapping"
-        case tuple():
-            return "a list"
-        case bool():
-            return str(value).lower()
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return f"{what}, got {short(details['input'])}"

@@ -16,10 +16,13 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     model_validator,
 )
 
 from harness.errors import UnknownNameError
+from harness.specs.text import short
 
 Lineage = Literal["d4rl", "minari", "generated"]
 ScoreRule = Literal["last", "mean_last", "best"]
@@ -64,6 +67,20 @@ class LocatedError(ValueError):
     def __init__(self, location: tuple[str | int, ...], message: str, *, key: bool = False) -> None:
         super().__init__(message)
         self.location, self.key = location, key
+
+
+def _one_of(expected: str, model: type[Model]) -> WrapValidator:
+    """Reads a mapping as the one model of a union, so that one sentence says what the union may be."""
+
+    def read(value: object, others: ValidatorFunctionWrapHandler) -> object:
+        mapping = isinstance(value, dict)
+        try:
+            return model.model_validate(value, strict=True) if mapping else others(value)
+        except ValidationError:
+            got = "another mapping" if mapping else short(value)
+            raise ValueError(f"{expected}, got {got}") from None
+
+    return WrapValidator(read)
 
 
 class Paper(Model):
@@ -379,23 +396,114 @@ class Algorithm(Model):
 # -- protocols and presets ---------------------------------------------------------------------------------
 
 
+class BestTrajectories(Model):
+    """The trajectories of highest return of a dataset."""
+
+    best_trajectories: int = Field(gt=0)
+
+
+class ExplorationNoise(Model):
+    """Gaussian noise added to a policy's actions."""
+
+    noise: float = Field(ge=0, description="standard deviation, where actions lie in [-1, 1]")
+
+
+class Gather(Model):
+    """How an online run gathers transitions, and what it learns from."""
+
+    every: int = Field(default=1, gt=0, description="interactions at a time, then as many updates")
+    warmup: int = Field(default=0, ge=0, description="interactions before the first update")
+    keep: Annotated[
+        Literal["all", "none"] | BestTrajectories,
+        _one_of("should be all, none or {best_trajectories: NUMBER}", BestTrajectories),
+    ] = Field(default="all", description="what of the dataset is learned from beside what is gathered")
+    mix: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] | None = Field(
+        default=None, description="rows of the dataset and gathered rows in each batch; None: as they come"
+    )
+    explore: Annotated[
+        Literal["deterministic", "sample"] | ExplorationNoise,
+        _one_of("should be deterministic, sample or {noise: NUMBER}", ExplorationNoise),
+    ] = Field(default="sample", description="how the policy acts; sample: as the algorithm explores")
+
+
 class Protocol(Model):
-    """How long to train, when to evaluate, and which score counts."""
+    """How long to train, when to evaluate, and which score counts.
+
+    An offline protocol counts updates (``steps``), an online one interactions with the environment: after the
+    first ``gather.warmup`` of them, each is followed by one update.
+    """
 
     id: Id
     description: str
-    steps: int = Field(gt=0, description="updates of the critic")
-    evaluate_every: int = Field(gt=0)
+    steps: int | None = Field(default=None, gt=0, description="updates of the critic")
+    interactions: int | None = Field(default=None, gt=0, description="steps in the environment; online only")
+    gather: Gather | None = Field(default=None, description="online only")
+    evaluate_every: int = Field(gt=0, description="steps or interactions")
     episodes: int = Field(gt=0, description="episodes of one evaluation")
     seeds: Seeds
     score: ScoreRule = "last"
     last_k: int = Field(default=10, gt=0, description="evaluations that 'mean_last' averages")
 
     @model_validator(mode="after")
-    def _evaluates(self) -> Protocol:
-        if self.evaluate_every > self.steps:
-            raise ValueError(f"evaluate_every {self.evaluate_every} is beyond the {self.steps} steps")
+    def _consistent(self) -> Protocol:
+        if self.steps is not None and self.interactions is not None:
+            raise LocatedError(
+                ("interactions",), "either 'steps' (offline) or 'interactions' (online), not both", key=True
+            )
+        if self.steps is None and self.interactions is None:
+            message = "one of 'steps' (offline) and 'interactions' (online) is missing here"
+            raise LocatedError(("steps",), message, key=True)
+        if self.gather is not None and not self.online:
+            raise LocatedError(("gather",), "only an online run, one with 'interactions', gathers", key=True)
+        if self.online and self.gather is None:
+            raise LocatedError(
+                ("interactions",),
+                "an online run says how it gathers: 'gather' is missing, {} for one update per interaction",
+                key=True,
+            )
+        if self.gather is not None and self.gather.warmup >= self.length:
+            raise LocatedError(
+                ("gather", "warmup"), f"warmup {self.gather.warmup} must be below {self.duration}"
+            )
+        if self.evaluate_every > self.length:
+            raise LocatedError(
+                ("evaluate_every",), f"evaluate_every {self.evaluate_every} is beyond {self.duration}"
+            )
         return self
+
+    @property
+    def online(self) -> bool:
+        """Whether a run gathers transitions while it trains."""
+        return self.interactions is not None
+
+    @property
+    def length(self) -> int:
+        """Steps of an offline run, interactions of an online one."""
+        length = self.interactions if self.steps is None else self.steps
+        assert length is not None  # noqa: S101 - one of both is there
+        return length
+
+    @property
+    def unit(self) -> str:
+        """What `length` counts: ``steps`` or ``interactions``."""
+        return "interactions" if self.online else "steps"
+
+    @property
+    def duration(self) -> str:
+        """The length with its unit, for readers."""
+        return f"{self.length:,} {self.unit}"
+
+    def evaluations(self) -> range | tuple[int, ...]:
+        """When a run is evaluated: every ``evaluate_every`` and at the end; an online one at 0, too."""
+        first = 0 if self.online else self.evaluate_every
+        regular = range(first, self.length + 1, self.evaluate_every)
+        return regular if regular[-1] == self.length else (*regular, self.length)
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """What of the protocol decides how a run trains: part of every run's key."""
+        fields = {self.unit, "gather", "evaluate_every", "episodes"}
+        return self.model_dump(include=fields, exclude_none=True)
 
 
 class Dependency(Model):
@@ -408,19 +516,11 @@ class Dependency(Model):
     metric: str = Field(min_length=1)
 
 
-def _setting(value: object) -> object:
-    if not isinstance(value, dict):
-        return value
-    try:
-        return Dependency.model_validate(value, strict=True)
-    except ValidationError:
-        raise ValueError(
-            "should be text, a number, true or false, or {column: ID, metric: NAME}, got another mapping"
-        ) from None
-
-
 #: What a column may set a hyperparameter to.
-Setting = Annotated[Value | Dependency, BeforeValidator(_setting)]
+Setting = Annotated[
+    Value | Dependency,
+    _one_of("should be text, a number, true or false, or {column: ID, metric: NAME}", Dependency),
+]
 Settings = dict[str, Setting]
 
 
@@ -438,11 +538,18 @@ class ColumnOverrides(Model):
 
 
 class Column(Model):
-    """One algorithm with its settings, as one column of a table."""
+    """One column of a table: an algorithm with its settings, a mean of other columns, or printed numbers."""
 
     id: Id
     label: str
-    algorithm: Id
+    algorithm: Id | None = None
+    mean_of: Annotated[tuple[Id, ...], Field(min_length=2)] | None = Field(
+        default=None, description="columns of the same table; this one shows their mean and is not trained"
+    )
+    printed_only: bool = Field(default=False, description="true: what the paper printed; nothing runs")
+    protocol: Id | dict[str, Id] | None = Field(
+        default=None, description="instead of the group's or table's, everywhere or by dataset id or glob"
+    )
     hyperparameters: Settings = Field(default={}, description="override the algorithm's defaults")
     data: Transforms | None = Field(default=None, description="in the place of the algorithm's")
     per_dataset: dict[str, ColumnOverrides] = Field(default={}, description="dataset id or glob -> overrides")
@@ -450,6 +557,26 @@ class Column(Model):
         default=None, description="the column that the per cents printed beside this one's numbers refer to"
     )
     note: str | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Column:
+        given = [key for key in ("algorithm", "mean_of", "printed_only") if getattr(self, key)]
+        if not given:
+            raise ValueError("one of 'algorithm', 'mean_of' and 'printed_only: true' is missing here")
+        if len(given) > 1:
+            raise LocatedError((given[1],), f"a column that has {given[0]!r} has no {given[1]!r}", key=True)
+        for key in ("protocol", "hyperparameters", "data", "per_dataset"):
+            if getattr(self, key) and self.algorithm is None:
+                message = f"a column with {given[0]!r} runs nothing, so it has no {key!r}"
+                raise LocatedError((key,), message, key=True)
+        return self
+
+
+class AtMost(Model):
+    """How much of a table is kept, whatever it has: what can be trained before what cannot."""
+
+    datasets: int | None = Field(default=None, gt=0)
+    columns: int | None = Field(default=None, gt=0)
 
 
 class Preset(Model):
@@ -463,8 +590,11 @@ class Preset(Model):
     datasets: tuple[str, ...] | None = Field(default=None, description="ids kept, in this order")
     columns: tuple[Id, ...] | None = Field(default=None, description="column ids kept, in this order")
     extra_columns: tuple[Column, ...] = ()
+    at_most: AtMost | None = Field(default=None, description="instead of naming datasets or columns")
     seeds: Seeds | None = None
-    steps: int | None = Field(default=None, gt=0)
+    steps: int | None = Field(default=None, gt=0, description="of offline protocols")
+    interactions: int | None = Field(default=None, gt=0, description="of online protocols")
+    gather: Gather | None = Field(default=None, description="of online protocols; what is not said stays")
     evaluate_every: int | None = Field(default=None, gt=0)
     episodes: int | None = Field(default=None, gt=0)
     database: str | None = Field(default=None, description="its own results file")
@@ -474,12 +604,14 @@ class Preset(Model):
 
 
 class Group(Model):
-    """Consecutive rows of a table and the label of their average."""
+    """Consecutive rows of a table and the labels of what sums them up."""
 
     id: Id
     label: str
     datasets: tuple[Id, ...] = Field(min_length=1)
+    protocol: Id | None = Field(default=None, description="of these rows; None: the table's")
     average: str | None = Field(default=None, description="label of the average row; None: no such row")
+    sum: str | None = Field(default=None, description="label of the row of sums; None: no such row")
 
 
 class Published(Model):
@@ -527,7 +659,7 @@ class Table(Model):
     title: str
     paper: Paper
     lineage: Lineage = Field(description="of the data behind the printed numbers")
-    protocol: Id
+    protocol: Id = Field(description="where neither the group nor the column has one of its own")
     groups: tuple[Group, ...] = Field(min_length=1)
     total: str | None = Field(default=None, description="label of the average over all rows")
     columns: tuple[Column, ...] = Field(min_length=1)

@@ -86,3 +86,18 @@ def message_line(place: Place, location: Location, message: str) -> str:
     text = f"{place}: {dotted}: {message}" if dotted else f"{place}: {message}"
     # a key may hold anything; what would break the line, or the terminal, is shown as its code
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def short(value: object) -> str:
+    """A wrong value, for a message."""
+    match value:
+        case None:
+            return "nothing"
+        case dict():
+            return "a mapping"
+        case tuple():
+            return "a list"
+        case bool():
+            return str(value).lower()
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

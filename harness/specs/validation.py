@@ -82,6 +82,8 @@ def _table(specs: Specs, table: Table) -> Iterator[str]:
     document = specs.document("tables", table.id)
     yield from _named(specs, document, ("protocol",), "protocols", table.protocol)
     for i, group in enumerate(table.groups):
+        if group.protocol:
+            yield from _named(specs, document, ("groups", i, "protocol"), "protocols", group.protocol)
         for j, dataset in enumerate(group.datasets):
             yield from _named(specs, document, ("groups", i, "datasets", j), "datasets", dataset)
     columns = columns_of(table)
@@ -117,6 +119,13 @@ def _shown(document: Document, table: Table, listing: Mapping[tuple[str, str], o
         if column.change_from is not None and column.change_from not in columns:
             message = str(UnknownNameError("column", column.change_from, columns))
             yield document.problem(("columns", i, "change_from"), message)
+        for j, name in enumerate(column.mean_of or ()):
+            if name not in columns:
+                message = str(UnknownNameError("column", name, columns))
+                yield document.problem(("columns", i, "mean_of", j), message)
+            elif table.columns[columns.index(name)].mean_of:
+                message = f"column {name} is itself a mean of columns; name those"
+                yield document.problem(("columns", i, "mean_of", j), message)
     rows = [*table.datasets, *(group.id for group in table.groups), "total"]
     for i, footnote in enumerate(table.footnotes):
         for key, kind, known in (("rows", "row", rows), ("columns", "column", columns)):
@@ -151,6 +160,12 @@ def _column(
     column, kind, spec, location = written
     document = specs.document(kind, spec)
     yield from _globs(document, (*location, "per_dataset"), column.per_dataset, datasets)
+    if isinstance(column.protocol, str):
+        yield from _named(specs, document, (*location, "protocol"), "protocols", column.protocol)
+    elif column.protocol:
+        yield from _globs(document, (*location, "protocol"), column.protocol, datasets)
+        for pattern, name in column.protocol.items():
+            yield from _named(specs, document, (*location, "protocol", pattern), "protocols", name)
     yield from _dependencies(specs, written, columns, datasets)
     if not specs.has_algorithm(column.algorithm):
         return

@@ -175,17 +175,17 @@ class Trainer:
         """Train to the end, or until `stop` says so; then a checkpoint is there to go on from."""
         self._started = self._saved = time.monotonic()
         protocol = self._task.protocol
-        while self._step < protocol.steps and any(self._alive.values()):
-            end = min(_next(self._step, BLOCK), _next(self._step, protocol.evaluate_every), protocol.steps)
+        while self._step < protocol.length and any(self._alive.values()):
+            end = min(_next(self._step, BLOCK), _next(self._step, protocol.evaluate_every), protocol.length)
             while self._step < end:
                 if stop():
                     return self._interrupt()
                 self._step = self._engine.advance(self._step, end)
-            if end < protocol.steps:
+            if end < protocol.length:
                 self._engine.prepare(end + 1)  # while the device is still busy
             self._recorder.progressed(end)
             self._fail_diverged()
-            if end % protocol.evaluate_every == 0 or end == protocol.steps:
+            if end % protocol.evaluate_every == 0 or end == protocol.length:
                 self._evaluate()
             self._collect(0.0)
             if time.monotonic() - self._saved > self._options.checkpoint_seconds:

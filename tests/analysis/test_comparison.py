@@ -117,10 +117,12 @@ class World:
         return {identifier: self.fingerprints[identifier] for identifier in identifiers}
 
     def compare(self, **options):
+        protocol = PROTOCOL.model_copy(update=self.rule)
         cells = tuple(
             Cell(
                 dataset=dataset(row),
                 column=column,
+                protocol=protocol,
                 runs=tuple(RunRecord(f"{row}-{column.id}-{seed}", "", {}, seed) for seed in range(4)),
                 unavailable=None if column.id in self.implemented else "no implementation",
                 incomparable=self.incomparable,
@@ -128,8 +130,7 @@ class World:
             for row in TABLE.datasets
             for column in TABLE.columns
         )
-        protocol = PROTOCOL.model_copy(update=self.rule)
-        resolved = ResolvedTable(TABLE, protocol, "d4rl", self.preset, cells)
+        resolved = ResolvedTable(TABLE, "d4rl", self.preset, cells)
         return compare(resolved, self, self, **options)
 
     def cell(self, row="d1", column="a"):
@@ -393,7 +394,7 @@ def test_against_the_real_store(world, tmp_path):
     column = TABLE.columns[0]
     groups = (models.Group(id="easy", label="Easy", datasets=("d1",)),)
     table = TABLE.model_copy(update={"groups": groups, "columns": (column,), "total": None})
-    cell = Cell(dataset("d1"), column, runs, None, ())
+    cell = Cell(dataset("d1"), column, PROTOCOL, runs, None, ())
     keys = [run.key for run in runs]
     with Store.open(tmp_path / "results.db", create=True) as store:
         store.register(runs)
@@ -404,7 +405,7 @@ def test_against_the_real_store(world, tmp_path):
         )
         store.fail(keys[3], 100, "diverged")
         store.finish(keys[:3], 1.0, 1.0)
-        found = compare(ResolvedTable(table, PROTOCOL, "d4rl", None, (cell,)), world, store)
+        found = compare(ResolvedTable(table, "d4rl", None, (cell,)), world, store)
     assert [item.score for item in found.cells[0].scores] == pytest.approx([70.0, 70.1, 70.2])
     assert found.cells[0].notes == ("1 failed",)
     assert (found.environments, found.commits) == (1, ("c" * 40,))
@@ -435,7 +436,7 @@ def test_a_paper_sized_table_is_fast():
             for run in runs:
                 states[run.key] = SimpleNamespace(status="finished", origin="trained", environment_id=1)
                 returns[run.key] = [SimpleNamespace(step=100, mean_return=rng.normal(700, 30))]
-            cells.append(Cell(dataset(row), column, runs, None, ()))
+            cells.append(Cell(dataset(row), column, PROTOCOL, runs, None, ()))
     store = SimpleNamespace(
         runs=lambda keys: states, evaluations=lambda keys, since: returns, environments=lambda ids: {1: {}}
     )
@@ -446,7 +447,7 @@ def test_a_paper_sized_table_is_fast():
         protocol=lambda _: PROTOCOL,
         ids=lambda _: [],
     )
-    resolved = ResolvedTable(table, PROTOCOL, "d4rl", None, tuple(cells))
+    resolved = ResolvedTable(table, "d4rl", None, tuple(cells))
     start = time.process_time()
     comparison = compare(resolved, specs, store)
     assert time.process_time() - start < 5  # generous: a shared machine must not fail it

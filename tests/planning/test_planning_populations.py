@@ -11,6 +11,7 @@ from harness.planning.populations import PlannedRun, populations
 from harness.specs import Column, Specs
 
 SPECS = Specs()
+PROTOCOL = SPECS.protocol("d4rl-1m")
 DATASETS = ("maze2d-umaze-v1", "maze2d-medium-v1", "hopper-random-v2", "walker2d-random-v2")
 CHOICES = {
     "batch_size": (4, 8),
@@ -35,20 +36,20 @@ def cells(draw):
         if name in values:
             values[name] = draw(st.sampled_from(CHOICES[name]))
     dataset = SPECS.dataset(draw(st.sampled_from(DATASETS)))
-    steps = draw(st.sampled_from((100, 200)))
+    protocol = PROTOCOL.model_copy(update={"steps": draw(st.sampled_from((100, 200)))})
     seeds = draw(st.integers(1, 3))
     sources = {}
     if algorithm == "td3_bc" and draw(st.booleans()):
-        sources = {"alpha": Source("alpha", Cell(dataset, column("aspc"), (), None, ()))}
+        sources = {"alpha": Source("alpha", Cell(dataset, column("aspc"), protocol, (), None, ()))}
         values["alpha"] = {"mean_of": "alpha", "configuration": "0" * 64, "seeds": [0]}
     configuration = {
         "algorithm": algorithm,
         "hyperparameters": values,
         "dataset": dataset.identity("generated"),
-        "protocol": {"steps": steps},
+        "protocol": protocol.configuration,
     }
     runs = tuple(run_record(configuration, seed) for seed in range(seeds))
-    return Cell(dataset, column(algorithm), runs, None, (), sources)
+    return Cell(dataset, column(algorithm), protocol, runs, None, (), sources)
 
 
 def column(algorithm):
@@ -89,6 +90,8 @@ def test_what_members_may_differ_in_does_not_split_a_population():
         for alpha in (1.0, 2.0):
             changed = configuration | {"hyperparameters": configuration["hyperparameters"] | {"alpha": alpha}}
             record = run_record(changed | {"dataset": {"id": name}}, 0)
-            runs.append(PlannedRun(record, Cell(SPECS.dataset(name), column("td3_bc"), (record,), None, ())))
+            runs.append(
+                PlannedRun(record, Cell(SPECS.dataset(name), column("td3_bc"), PROTOCOL, (record,), None, ()))
+            )
     [population] = populations(runs, 8)
     assert len(population.runs) == 4

@@ -78,6 +78,7 @@ def example(*, incomparable=(), label=None, text=""):
         Cell(
             dataset=dataset(row),
             column=column,
+            protocol=protocol,
             runs=tuple(RunRecord(key(row, column.id, seed), "", {}, seed) for seed in protocol.seeds),
             unavailable=f"no implementation{text}" if column.id == "iql" else None,
             incomparable=incomparable,
@@ -110,7 +111,7 @@ def example(*, incomparable=(), label=None, text=""):
     )
     preset = models.Preset(id="smoke", description="", label=label) if label else None
     lineage = "generated" if incomparable else "d4rl"
-    return compare(ResolvedTable(table, protocol, lineage, preset, cells), specs, store)
+    return compare(ResolvedTable(table, lineage, preset, cells), specs, store)
 
 
 @pytest.fixture(name="example", scope="session")

@@ -68,10 +68,10 @@ def compared(folder, keep=lambda dataset, column, seed: True, table=TABLE):
         for cell in resolved.cells:
             key = (cell.dataset.id, cell.column.id)
             printed = published[key]
-            for seed in resolved.protocol.seeds:
+            for seed in cell.protocol.seeds:
                 score = random.normal(printed.mean, printed.std or 1.0)
                 if keep(*key, seed):
-                    writer.writerow([*key, seed, resolved.protocol.steps, round(score, 2)])
+                    writer.writerow([*key, seed, cell.protocol.length, round(score, 2)])
     with Store.open(folder / "results.db", create=True) as store:
         transfer.import_scores(store, import_rows(resolved, transfer.read_scores_csv(path), path), path)
         return compare(resolved, specs, store)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,11 +39,10 @@ def whole(tmp_path_factory):
         for column in resolved.table.columns
     ]
     table = resolved.table.model_copy(update={"columns": tuple(columns)})
-    resolved = type(resolved)(table, resolved.protocol, resolved.lineage, resolved.preset, resolved.cells)
+    resolved = replace(resolved, table=table)
     rng = np.random.default_rng(0)
-    steps = (
-        np.linspace(resolved.protocol.steps / POINTS, resolved.protocol.steps, POINTS).astype(int).tolist()
-    )
+    [protocol] = resolved.protocols
+    steps = np.linspace(protocol.length / POINTS, protocol.length, POINTS).astype(int).tolist()
     root = tmp_path_factory.mktemp("report")
     with Store.open(root / "results.db", create=True) as store:
         keys = [run.key for cell in resolved.cells for run in cell.runs]

@@ -165,12 +165,10 @@ def test_two_seeds_have_no_interval_but_their_range(example):
 def test_one_is_singular(example):
     comparison = example(**INCOMPARABLE)
     [group, *_] = comparison.groups
-    row = replace(group.rows[0], cells=group.rows[0].cells[:1])
-    one = replace(
-        comparison,
-        groups=(replace(group, rows=(row,)),),
-        protocol=comparison.protocol.model_copy(update={"episodes": 1}),
-    )
+    cell = group.rows[0].cells[0]
+    cell = replace(cell, protocol=cell.protocol.model_copy(update={"episodes": 1}))
+    row = replace(group.rows[0], cells=(cell,))
+    one = replace(comparison, groups=(replace(group, rows=(row,)),))
     assert "N/C: 1 of 1 cell cannot" in wording.warning(one)
     text = " ".join(note.text for note in wording.notes(one))
     for words in ("(1 cell)", "over the 0 cells tested", "on 1 episode, "):

@@ -48,14 +48,16 @@ BAD_VALUES = [
     ("steps: 100", "steps: true", "p.yaml:3:8: steps: should be a whole number", "got true"),
     ("steps: 100", "steps: '100'", "p.yaml:3:8: steps: should be a whole number", "got '100'"),
     ("steps: 100", "steps:   0", "p.yaml:3:10: steps: should be greater than 0", "got 0"),
-    ("steps: 100", "steps:", "p.yaml:3:1: steps: should be a whole number", "got nothing"),
+    ("episodes: 1", "episodes:", "p.yaml:5:1: episodes: should be a whole number", "got nothing"),
+    ("steps: 100", "steps:", "p.yaml:3:1: steps: one of 'steps' (offline) and 'interactions' (online)", ""),
     (
         "id: short",
         "id: short\nscor: last",
         "p.yaml:2:1: scor: unknown key; did you mean 'score'?",
         "last_k, include",
     ),
-    ("steps: 100\n", "", "p.yaml:1:1: steps: the key is missing", ""),
+    ("episodes: 1\n", "", "p.yaml:1:1: episodes: the key is missing", ""),
+    ("steps: 100\n", "", "p.yaml:1:1: one of 'steps' (offline) and 'interactions' (online)", ""),
     ("id: short", "id: Short!", "p.yaml:1:5: id: an id is lower-case letters", ""),
     ("seeds: [0, 1]", "seeds: [0, x]", "p.yaml:6:12: seeds.1: should be a whole number", ""),
     ("seeds: [0, 1]", "seeds:\n  - 0\n  - x", "p.yaml:8:5: seeds.1: should be a whole number", ""),
@@ -69,7 +71,22 @@ BAD_VALUES = [
         "p.yaml:6:8: score: should be 'last', 'mean_last' or 'best'",
         "",
     ),
-    ("steps: 100", "steps: 5", "p.yaml:1:1: evaluate_every 10 is beyond the 5 steps", ""),
+    ("steps: 100", "steps: 5", "p.yaml:4:17: evaluate_every: evaluate_every 10 is beyond 5 steps", ""),
+    ("steps: 100", "steps: 100\ngather: {}", "p.yaml:4:1: gather: only an online run", ""),
+    ("steps: 100", "steps: 1\ninteractions: 2", "p.yaml:4:1: interactions: either 'steps'", "not both"),
+    ("steps: 100", "interactions: 100", "p.yaml:3:1: interactions: an online run says how it gathers", ""),
+    *(
+        ("steps: 100", f"interactions: 100\ngather: {{{gather}}}", f"p.yaml:4:{place}: gather.{start}", part)
+        for gather, place, start, part in (
+            ("warmup: 100", 18, "warmup: warmup 100 must be below 100 interactions", ""),
+            ("every: 0", 17, "every: should be greater than 0", "got 0"),
+            ("keep: some", 16, "keep: should be all, none or {best_trajectories: NUMBER}", "got 'some'"),
+            ("keep: {best: 1}", 16, "keep: should be all, none or {best_trajectories: NUMBER}", "mapping"),
+            ("explore: {noise: -1}", 19, "explore: should be deterministic, sample or", "mapping"),
+            ("mix: [128]", 15, "mix.1: the key is missing here", ""),
+            ("mix: 3", 15, "mix: should be a list, got 3", ""),
+        )
+    ),
 ]
 
 BAD_FILES = [

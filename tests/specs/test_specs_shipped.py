@@ -249,7 +249,8 @@ def test_lite_is_what_two_cores_can_carry(specs):
         *(f"{name}-medium-expert-v2" for name in ("halfcheetah", "hopper", "walker2d")),
         "maze2d-umaze-v1",
     }
-    assert (lite.protocol.steps, lite.protocol.seeds, lite.lineage) == (100_000, (0, 1), "generated")
+    [protocol] = lite.protocols
+    assert (protocol.steps, protocol.seeds, lite.lineage) == (100_000, (0, 1), "generated")
     for cell in lite.cells:
         assert {"generated data", "lite protocol"} <= set(cell.incomparable)
 
