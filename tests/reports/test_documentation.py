@@ -250,7 +250,7 @@ def test_a_paper_has_its_tables_in_order_with_their_audit(specs, sources):
     assert page.count("**Without implementation**, so only the printed numbers are shown: Lost\\*.") == 2
     assert "- error: Child\\_1, Avg: 99.0 is printed, the printed cells give 15" in page
     assert "- A &lt;note&gt;" in page
-    assert "1,000,000 steps, evaluated every 5,000 by 10 episodes; the last evaluation counts." in page
+    assert "1,000,000 steps, evaluated every 5,000 on 10 episodes, seeds 0, 1, 2, 3, score: last" in page
 
 
 def test_only_pages_made_here_are_replaced_or_deleted(specs, sources, tmp_path):
