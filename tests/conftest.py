@@ -7,6 +7,7 @@ import pytest
 from hypothesis import settings
 
 from harness.planning.cells import resolve
+from harness.planning.choice import Choice
 from harness.results.records import EvaluationRecord
 from harness.results.store import Store
 from harness.specs import Specs
@@ -27,7 +28,7 @@ def trained():
 
     def write(path, *, specs=None, shift=None, only=None, fingerprint=None, content="c" * 64, **options):
         specs = specs or Specs()
-        resolved = resolve(specs, "aspc-table1", **({"preset": "smoke"} | options))
+        resolved = resolve(specs, "aspc-table1", Choice(**{"preset": "smoke"} | options))
         [protocol] = resolved.protocols
         steps = protocol.length
         with Store.open(path, create=True) as store:

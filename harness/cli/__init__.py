@@ -34,6 +34,7 @@ from harness.cli import (
     table,
     validate,
 )
+from harness.cli.app import App
 from harness.cli.output import error_out, out
 from harness.errors import HarnessError
 from harness.specs import Specs
@@ -43,11 +44,9 @@ _EXIT_CODES = (
     "4 environment, data or schema; 5 some runs failed; 130 interrupted with everything saved."
 )
 
-app = typer.Typer(
+app = App(
     name="harness",
     add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=f"""\b

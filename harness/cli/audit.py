@@ -6,12 +6,13 @@ from typing import Annotated, Literal
 
 import typer
 
+from harness.cli.app import App
 from harness.cli.options import Json, examples, specs_of
 from harness.cli.output import json_out, note, out
 from harness.reports.counting import count
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: App) -> None:
     """Add the verb."""
     app.command(
         "audit",

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from harness.cli.options import DataHome, Device, Json, Lineage, examples, specs_of
+from harness.cli.app import App
+from harness.cli.options import DataHome, Device, Json, Lineage, examples, parts, specs_of
 from harness.cli.output import error_out, json_out, note, out, size, table_out
 from harness.errors import DataError
 from harness.reports.counting import count
+from harness.specs.matching import matching
 
 if TYPE_CHECKING:
-    from harness.specs import Dataset
+    from harness.specs import Dataset, Specs
 
 Names = Annotated[list[str], typer.Argument(metavar="DATASET", help="Ids or globs of datasets.")]
 AnyLineage = Annotated[
@@ -22,10 +25,10 @@ AnyLineage = Annotated[
 ]
 _HASH = 12  # characters of a hash that are shown; --json has them all
 
-group = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+group = App()
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: App) -> None:
     """Add the verbs as ``data``."""
     app.add_typer(
         group,
@@ -48,10 +51,10 @@ def ls(
     as_json: Json = False,
 ) -> None:
     """Say which datasets are on this machine."""
-    from harness.datasets.inventory import choose, inventory
+    from harness.datasets.inventory import inventory
 
     specs = specs_of(ctx)
-    items = list(inventory(specs, choose(specs, names or ()), lineage, data_home))
+    items = list(inventory(specs, _named(specs, names or ()), lineage, data_home))
     if as_json:
         json_out(items)
         return
@@ -271,10 +274,10 @@ def verify(ctx: typer.Context, names: Names, lineage: AnyLineage = None, data_ho
     Reads them, and checks sizes, checksums and content.
     """
     from harness import datasets
-    from harness.datasets.inventory import choose, inventory
+    from harness.datasets.inventory import inventory
 
     specs = specs_of(ctx)
-    items = list(inventory(specs, choose(specs, names), lineage, data_home))
+    items = list(inventory(specs, _named(specs, names), lineage, data_home))
     failed = 0
     for item in items:
         if not item.present:
@@ -298,18 +301,20 @@ def verify(ctx: typer.Context, names: Names, lineage: AnyLineage = None, data_ho
 @group.command("path", epilog=examples("harness data path maze2d-umaze-v1 --lineage generated"))
 def path(ctx: typer.Context, names: Names, lineage: AnyLineage = None, data_home: DataHome = None) -> None:
     """Print where datasets lie, or would lie."""
-    from harness.datasets.inventory import choose, inventory
+    from harness.datasets.inventory import inventory
 
     specs = specs_of(ctx)
-    for item in inventory(specs, choose(specs, names), lineage, data_home):
+    for item in inventory(specs, _named(specs, names), lineage, data_home):
         out(str(item.path))
 
 
-def _chosen(ctx: typer.Context, names: list[str]) -> list[Dataset]:
-    from harness.datasets.inventory import choose
+def _named(specs: Specs, names: Iterable[str]) -> list[str]:
+    return matching("dataset", parts(names), specs.ids("datasets"))
 
+
+def _chosen(ctx: typer.Context, names: list[str]) -> list[Dataset]:
     specs = specs_of(ctx)
-    return [specs.dataset(name) for name in choose(specs, names)]
+    return [specs.dataset(name) for name in _named(specs, names)]
 
 
 def _one(ctx: typer.Context, name: str) -> Dataset:

@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.app import App
 from harness.cli.options import (
     Database,
-    DataLineage,
-    PresetId,
-    Steps,
+    choosing,
     database,
     examples,
     open_store,
@@ -20,12 +19,13 @@ from harness.cli.options import (
 )
 from harness.cli.output import note, out
 from harness.errors import DataError
+from harness.planning.choice import Choice
 from harness.reports.counting import count
 
-group = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+group = App()
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: App) -> None:
     """Add the verbs as ``db``."""
     app.add_typer(
         group,
@@ -97,15 +97,14 @@ def merge(
         "harness db import scores.csv --table aspc-table1 --preset smoke --db smoke.db",
     ),
 )
+@choosing(without=("datasets", "algorithms"))
 def import_scores(
     ctx: typer.Context,
     path: Annotated[
         Path, typer.Argument(metavar="FILE", help="CSV with columns dataset, algorithm, seed, step, score.")
     ],
     table: Annotated[str, typer.Option("--table", metavar="TABLE", help="The table whose cells these are.")],
-    preset: PresetId = None,
-    steps: Steps = None,
-    lineage: DataLineage = None,
+    choice: Choice,
     db: Database = None,
 ) -> None:
     """Add normalised scores measured elsewhere.
@@ -116,9 +115,9 @@ def import_scores(
     from harness.planning.imports import import_rows
     from harness.results import transfer
 
-    resolved = resolved_table(ctx, table, preset, steps=steps, lineage=lineage)
+    resolved = resolved_table(ctx, table, choice)
     rows = import_rows(resolved, transfer.read_scores_csv(path), path)
-    with open_store(ctx, db, preset, create=True) as store:
+    with open_store(ctx, db, choice.preset, create=True) as store:
         report = transfer.import_scores(store, rows, path)
     note(f"{store.location}: {count(report.added, 'score')} added, {report.unchanged} were there already")
 

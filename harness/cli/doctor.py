@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.app import App
 from harness.cli.options import Database, DataHome, Json, database, examples, specs_of
 from harness.cli.output import json_out, out
 from harness.errors import DataError
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: App) -> None:
     """Add the verb."""
     app.command("doctor", epilog=examples("harness doctor", "harness doctor --calibrate"))(doctor)
 

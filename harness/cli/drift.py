@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from harness.cli.app import App
 from harness.cli.options import (
-    Algorithms,
     Database,
-    DataLineage,
-    Datasets,
     Json,
-    PresetId,
-    Score,
-    Steps,
     TableId,
+    choosing,
     commands,
     examples,
     open_store,
@@ -26,6 +23,7 @@ from harness.cli.options import (
 )
 from harness.cli.output import json_out, note, write
 from harness.errors import HarnessError, IncompleteError, UnknownNameError
+from harness.planning.choice import Choice
 from harness.reports.counting import count
 
 if TYPE_CHECKING:
@@ -36,7 +34,7 @@ _FOLDER = Path("baselines")
 _STDOUT = Path("-")
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: App) -> None:
     """Add the verbs."""
     app.command(
         "drift",
@@ -55,8 +53,10 @@ def add_to(app: typer.Typer) -> None:
     )(accept)
 
 
+@choosing("score")
 def drift(
     ctx: typer.Context,
+    choice: Choice,
     table: Annotated[
         str | None, typer.Argument(metavar="TABLE", help="Id of a table; `harness ls` lists them.")
     ] = None,
@@ -92,12 +92,6 @@ def drift(
         typer.Option("--markdown", metavar="FILE|-", help="Write Markdown here, too; '-' prints only it."),
     ] = None,
     as_json: Json = False,
-    preset: PresetId = None,
-    datasets: Datasets = None,
-    algorithms: Algorithms = None,
-    steps: Steps = None,
-    lineage: DataLineage = None,
-    score: Score = None,
     db: Database = None,
 ) -> None:
     """Compare our results with a baseline of our own.
@@ -115,21 +109,12 @@ def drift(
     from harness.reports import drift as reports
 
     settings = DriftSettings(gate, alpha, margin)
-    if preset:
-        specs_of(ctx).preset(preset)  # unknown everywhere is not the same as made for another table
+    if choice.preset:
+        specs_of(ctx).preset(choice.preset)  # unknown everywhere is not the same as made for another table
     drifts = []
     for name in specs_of(ctx).ids("tables") if table is None else [table]:
         try:
-            resolved = resolved_table(
-                ctx,
-                name,
-                preset,
-                datasets=datasets,
-                algorithms=algorithms,
-                steps=steps,
-                lineage=lineage,
-                score=score,
-            )
+            resolved = resolved_table(ctx, name, choice)
         except UnknownNameError as error:
             if not every:
                 raise
@@ -203,9 +188,11 @@ def _drift(
         return drift(resolved, now, before, settings, command)
 
 
+@choosing()
 def accept(
     ctx: typer.Context,
     table: TableId,
+    choice: Choice,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the log of scores.")],
     baseline: Annotated[
         str | None,
@@ -220,11 +207,6 @@ def accept(
         Path | None,
         typer.Option("--log", metavar="FILE", help="The log; default: score-log.md beside the baseline."),
     ] = None,
-    preset: PresetId = None,
-    datasets: Datasets = None,
-    algorithms: Algorithms = None,
-    steps: Steps = None,
-    lineage: DataLineage = None,
     db: Database = None,
 ) -> None:
     """Make the table's finished runs the baseline.
@@ -237,12 +219,10 @@ def accept(
 
     if baseline and "://" in baseline:
         raise HarnessError(f"a baseline is written as a file, and {baseline!r} is a URL; give a path")
-    whole = resolved_table(ctx, table, preset, steps=steps, lineage=lineage)
+    whole = resolved_table(ctx, table, replace(choice, datasets=(), algorithms=()))
     path = Path(_baseline(baseline, whole))
-    chosen = resolved_table(
-        ctx, table, preset, datasets=datasets, algorithms=algorithms, steps=steps, lineage=lineage
-    )
-    with open_store(ctx, db, preset) as store:
+    chosen = resolved_table(ctx, table, choice)
+    with open_store(ctx, db, choice.preset) as store:
         done = make(chosen, whole, store, reason, path, log or path.with_name(LOG_NAME), commands(ctx, table))
     note(
         f"{path}: {count(done.accepted, 'cell')} accepted, {count(done.kept, 'cell')} kept; "

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from harness.cli.options import Json, TableId, examples, specs_of
-from harness.cli.output import json_out, note, out, table_out
+from harness.cli.app import App
+from harness.cli.options import Json, TableId, examples, parts, specs_of
+from harness.cli.output import json_out, out, table_out
 from harness.reports.counting import count
+from harness.specs.matching import matching
 
 if TYPE_CHECKING:
     from harness.specs import Column, Dependency, Specs, Table
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 Kind = Literal["tables", "datasets", "algorithms", "presets", "protocols"]
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: App) -> None:
     """Add the verbs."""
     app.command(
         "ls", epilog=examples("harness ls", "harness ls datasets 'hopper-*'", "harness ls presets --json")
@@ -32,7 +33,9 @@ def add_to(app: typer.Typer) -> None:
 def ls(
     ctx: typer.Context,
     kind: Annotated[Kind, typer.Argument(metavar="KIND", help="What to list.")] = "tables",
-    pattern: Annotated[str, typer.Argument(metavar="PATTERN", help="Glob over the ids.")] = "*",
+    patterns: Annotated[
+        list[str] | None, typer.Argument(metavar="ID", help="Ids or globs; without, all.")
+    ] = None,
     long: Annotated[bool, typer.Option("--long", "-l", help="Read the files and say more.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -41,7 +44,7 @@ def ls(
     KIND is one of tables, datasets, algorithms, presets and protocols.
     """
     specs = specs_of(ctx)
-    names = [name for name in specs.ids(kind) if fnmatchcase(name, pattern)]
+    names = matching(kind.removesuffix("s"), parts(patterns or ()), specs.ids(kind))
     entries: list[dict[str, Any]] = [
         {"id": name, **(_details(specs, kind, name) if long else {})} for name in names
     ]
@@ -53,8 +56,6 @@ def ls(
     else:
         for name in names:
             out(name)
-    if not names and not as_json:
-        note(f"no {kind} match {pattern!r}")
 
 
 def _text(value: object) -> object:

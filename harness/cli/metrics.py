@@ -7,24 +7,22 @@ from typing import Annotated, Literal
 
 import typer
 
+from harness.cli.app import App
 from harness.cli.options import (
-    Algorithms,
     Database,
-    DataLineage,
-    Datasets,
     Json,
-    PresetId,
-    Steps,
     TableId,
+    choosing,
     commands,
     examples,
     open_store,
     resolved_table,
 )
 from harness.cli.output import json_out, note, out, table_out, write
+from harness.planning.choice import Choice
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: App) -> None:
     """Add the verb."""
     app.command(
         "metrics",
@@ -36,9 +34,11 @@ def add_to(app: typer.Typer) -> None:
     )(metrics)
 
 
+@choosing()
 def metrics(
     ctx: typer.Context,
     table: TableId,
+    choice: Choice,
     name: Annotated[
         str | None, typer.Argument(metavar="METRIC", help="Such as alpha; without, the names there are.")
     ] = None,
@@ -53,11 +53,6 @@ def metrics(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write Markdown here instead of to stdout."),
     ] = None,
-    preset: PresetId = None,
-    datasets: Datasets = None,
-    algorithms: Algorithms = None,
-    steps: Steps = None,
-    lineage: DataLineage = None,
     db: Database = None,
     as_json: Json = False,
 ) -> None:
@@ -68,11 +63,9 @@ def metrics(
     from harness.analysis.metrics import metric_names, reported
     from harness.reports import metrics as report
 
-    resolved = resolved_table(
-        ctx, table, preset, datasets=datasets, algorithms=algorithms, steps=steps, lineage=lineage
-    )
+    resolved = resolved_table(ctx, table, choice)
     command = commands(ctx, table)
-    with open_store(ctx, db, preset) as store:
+    with open_store(ctx, db, choice.preset) as store:
         if name is None:
             names = metric_names(resolved, store)
             if as_json:

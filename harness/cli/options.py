@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
+
+from harness.planning.choice import Choice
 
 if TYPE_CHECKING:
     from typer.core import TyperGroup
@@ -25,29 +29,6 @@ TableId = Annotated[str, typer.Argument(metavar="TABLE", help="Id of a table; `h
 OptionalTableId = Annotated[
     str | None, typer.Argument(metavar="TABLE", help="Id of a table; without, all runs of the database.")
 ]
-PresetId = Annotated[
-    str | None,
-    typer.Option(
-        "--preset", metavar="ID", help="Another, mostly smaller way to run the table; `harness ls presets`."
-    ),
-]
-Datasets = Annotated[
-    str | None, typer.Option("--datasets", metavar="GLOB", help="Only these rows, as 'hopper-*'.")
-]
-Algorithms = Annotated[
-    str | None, typer.Option("--algorithms", metavar="GLOB", help="Only these columns, by their ids.")
-]
-Seeds = Annotated[
-    str | None, typer.Option("--seeds", metavar="SEEDS", help="Only these seeds, as '0-3' or '0,2,5'.")
-]
-Steps = Annotated[
-    int | None,
-    typer.Option("--steps", metavar="N", min=1, help="Train for N steps instead of the protocol's."),
-]
-DataLineage = Annotated[
-    Lineage | None,
-    typer.Option("--data", "--lineage", help="Where the data come from; default: as the table says."),
-]
 DataHome = Annotated[
     Path | None,
     typer.Option(
@@ -61,14 +42,6 @@ Database = Annotated[
         metavar="URL",
         envvar="HARNESS_DB",
         help="Results database, a path or an SQLAlchemy URL; default: the preset's, else results.db.",
-    ),
-]
-Score = Annotated[
-    ScoreRule | None,
-    typer.Option(
-        "--score",
-        help="Which evaluations of a run count; default: as the protocol says, and any other is not "
-        "comparable with the paper.",
     ),
 ]
 CellIntervals = Annotated[
@@ -96,58 +69,115 @@ def specs_of(ctx: typer.Context) -> Specs:
     return specs
 
 
-def parse_seeds(text: str | None) -> tuple[int, ...] | None:
-    """Seeds from '1', '0-3', '0,2,5' or a mixture; None from None.
+def parts(texts: Iterable[str]) -> tuple[str, ...]:
+    """What a repeatable option was given, with or without commas: ('a,b', 'c') is a, b and c."""
+    return tuple(part.strip() for text in texts for part in text.split(","))
+
+
+def parse_seeds(texts: Iterable[str]) -> tuple[int, ...]:
+    """Seeds from '1', '0-3', '0,2,5' or a mixture; each once.
 
     Raises:
-        BadParameter: the text is none of these.
+        BadParameter: a text is none of these.
     """
-    if text is None:
-        return None
     seeds: list[int] = []
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*([0-9]{1,9})(?:-([0-9]{1,9}))?\s*", part)
+    for part in parts(texts):
+        match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", part)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if not first <= last < first + 10_000:
             raise typer.BadParameter(
-                f"{text!r} names no seeds; write one (1), a range (0-3) or a list (0,2,5)",
+                f"{part!r} names no seeds; write one (1), a range (0-3) or a list (0,2,5)",
                 param_hint="--seeds",
             )
         seeds += range(first, last + 1)
     return tuple(dict.fromkeys(seeds))
 
 
-def resolved_table(
-    ctx: typer.Context,
-    table: str,
-    preset: str | None = None,
-    *,
-    datasets: str | None = None,
-    algorithms: str | None = None,
-    seeds: str | None = None,
-    steps: int | None = None,
-    lineage: Lineage | None = None,
-    score: ScoreRule | None = None,
-) -> ResolvedTable:
+# the options that fill a `Choice`, by its fields
+_CHOOSING: dict[str, Any] = {
+    "preset": Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            metavar="ID",
+            help="Another, mostly smaller way to run the table; `harness ls presets`.",
+        ),
+    ],
+    "datasets": Annotated[
+        list[str] | None,
+        typer.Option("--datasets", metavar="GLOBS", help="Only these rows, as 'hopper-*,pen-*'; repeatable."),
+    ],
+    "algorithms": Annotated[
+        list[str] | None,
+        typer.Option("--algorithms", metavar="GLOBS", help="Only these columns, by their ids; repeatable."),
+    ],
+    "seeds": Annotated[
+        list[str] | None,
+        typer.Option("--seeds", metavar="SEEDS", help="Only these seeds, as '0-3' or '0,2,5'; repeatable."),
+    ],
+    "steps": Annotated[
+        int | None,
+        typer.Option("--steps", metavar="N", min=1, help="Train for N steps instead of the protocol's."),
+    ],
+    "lineage": Annotated[
+        Lineage | None,
+        typer.Option("--data", "--lineage", help="Where the data come from; default: as the table says."),
+    ],
+    "score": Annotated[
+        ScoreRule | None,
+        typer.Option(
+            "--score",
+            help="Which evaluations of a run count; default: as the protocol says, and any other is not "
+            "comparable with the paper.",
+        ),
+    ],
+}
+_READ: dict[str, Callable[[list[str]], Any]] = {"datasets": parts, "algorithms": parts, "seeds": parse_seeds}
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
+# parameters that say which runs are meant, and where they are; a verb has some of them
+_CARRIED = (*_CHOOSING, "data_home", "db", "baseline")
+
+
+def choosing(
+    *also: str, without: Collection[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorates a verb: its parameter ``choice``, a `Choice`, becomes the options that fill it.
+
+    Args:
+        also: those of ``seeds`` and ``score``, which only some verbs take, that this one takes.
+        without: fields of `Choice` that the other verbs take and this one does not.
+    """
+    names = [name for name in _CHOOSING if name in also or name not in ("seeds", "score", *without)]
+    options = [inspect.Parameter(name, _KEYWORD, default=None, annotation=_CHOOSING[name]) for name in names]
+
+    def decorate(verb: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(verb)
+        def command(**given: Any) -> None:
+            chosen = {name: value for name in names if (value := given.pop(name)) is not None}
+            for name in chosen.keys() & _READ.keys():
+                chosen[name] = _READ[name](chosen[name])
+            verb(**given, choice=Choice(**chosen))
+
+        signature = inspect.signature(verb, eval_str=True)
+        expanded: list[inspect.Parameter] = []
+        for parameter in signature.parameters.values():
+            expanded += options if parameter.name == "choice" else [parameter.replace(kind=_KEYWORD)]
+        command.__signature__ = signature.replace(parameters=expanded)  # type: ignore[attr-defined]
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in expanded}
+        return command
+
+    return decorate
+
+
+def resolved_table(ctx: typer.Context, table: str, choice: Choice) -> ResolvedTable:
     """The table with the options applied.
 
     Raises:
         HarnessError: a name is unknown or a spec is wrong.
     """
-    chosen = parse_seeds(seeds)
     from harness.planning.cells import resolve
 
-    return resolve(
-        specs_of(ctx),
-        table,
-        preset=preset,
-        lineage=lineage,
-        datasets=datasets,
-        columns=algorithms,
-        seeds=chosen,
-        steps=steps,
-        score=score,
-    )
+    return resolve(specs_of(ctx), table, choice)
 
 
 def database(ctx: typer.Context, db: str | None, preset: str | None = None) -> str:
@@ -176,21 +206,6 @@ def open_store(
     return Store.open(database(ctx, db, preset), create=create, command=command)
 
 
-# parameters that say which runs are meant, and where they are; a verb has some of them
-_CHOICES = (
-    "preset",
-    "datasets",
-    "algorithms",
-    "seeds",
-    "steps",
-    "lineage",
-    "score",
-    "data_home",
-    "db",
-    "baseline",
-)
-
-
 def commands(ctx: typer.Context, table: str, *, whole: bool = False) -> Callable[[str], str]:
     """From a verb to its command line for a table, to be suggested.
 
@@ -210,9 +225,10 @@ def commands(ctx: typer.Context, table: str, *, whole: bool = False) -> Callable
         options = {option.name: option.opts[0] for option in verbs[verb].params}
         chosen = [
             text
-            for name in (() if whole else _CHOICES)
-            if name in options and ctx.params.get(name) is not None
-            for text in (options[name], str(ctx.params[name]))
+            for name in (() if whole else _CARRIED)
+            if name in options and (given := ctx.params.get(name)) is not None
+            for value in (given if isinstance(given, list | tuple) else [given])
+            for text in (options[name], str(value))
         ]
         return shlex.join(["harness", *specs, verb, table, *chosen])
 

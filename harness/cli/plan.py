@@ -9,19 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.app import App
 from harness.cli.options import (
-    Algorithms,
     Compiled,
     Database,
     DataHome,
-    DataLineage,
-    Datasets,
     Json,
     MatrixPrecision,
-    PresetId,
-    Seeds,
-    Steps,
     TableId,
+    choosing,
     commands,
     database,
     examples,
@@ -29,6 +25,7 @@ from harness.cli.options import (
     specs_of,
 )
 from harness.cli.output import json_out, out, size, table_out
+from harness.planning.choice import Choice
 from harness.reports.counting import count, duration
 
 if TYPE_CHECKING:
@@ -38,7 +35,7 @@ if TYPE_CHECKING:
     from harness.specs import Lineage, Specs
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: App) -> None:
     """Add the verb."""
     app.command(
         "plan",
@@ -51,15 +48,11 @@ def add_to(app: typer.Typer) -> None:
     )(plan)
 
 
+@choosing("seeds")
 def plan(
     ctx: typer.Context,
     table: TableId,
-    preset: PresetId = None,
-    datasets: Datasets = None,
-    algorithms: Algorithms = None,
-    seeds: Seeds = None,
-    steps: Steps = None,
-    lineage: DataLineage = None,
+    choice: Choice,
     data_home: DataHome = None,
     db: Database = None,
     measure: Annotated[
@@ -77,16 +70,7 @@ def plan(
     For each cell the runs done, failed and missing; for all of them the populations, and estimates of time
     and disk. Times come from finished runs of the database, device by device, or are measured now.
     """
-    resolved = resolved_table(
-        ctx,
-        table,
-        preset,
-        datasets=datasets,
-        algorithms=algorithms,
-        seeds=seeds,
-        steps=steps,
-        lineage=lineage,
-    )
+    resolved = resolved_table(ctx, table, choice)
     if (precision or compiled) and not measure:
         raise typer.BadParameter(
             "these say how to measure; give --measure", param_hint="--precision, --compile"
@@ -96,7 +80,7 @@ def plan(
         from harness.execution import measure as measuring
 
         timer = measuring.timer(precision, compiled=compiled)
-    made = make(resolved, specs_of(ctx), database(ctx, db, preset), data_home, timer)
+    made = make(resolved, specs_of(ctx), database(ctx, db, choice.preset), data_home, timer)
     if as_json:
         json_out(asdict(made) | {"to_train": made.to_train, "remarks": made.remarks})
     else:

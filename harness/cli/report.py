@@ -7,16 +7,12 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.app import App
 from harness.cli.options import (
-    Algorithms,
     CellIntervals,
     Database,
-    DataLineage,
-    Datasets,
-    PresetId,
-    Score,
-    Steps,
     TableId,
+    choosing,
     commands,
     examples,
     open_store,
@@ -24,9 +20,10 @@ from harness.cli.options import (
     specs_of,
 )
 from harness.cli.output import note, out
+from harness.planning.choice import Choice
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: App) -> None:
     """Add the verb."""
     app.command(
         "report",
@@ -38,9 +35,11 @@ def add_to(app: typer.Typer) -> None:
     )(report)
 
 
+@choosing("score")
 def report(
     ctx: typer.Context,
     table: TableId,
+    choice: Choice,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -50,12 +49,6 @@ def report(
             help="Where to; default: reports/TABLE/PRESET, without a preset reports/TABLE/full.",
         ),
     ] = None,
-    preset: PresetId = None,
-    datasets: Datasets = None,
-    algorithms: Algorithms = None,
-    steps: Steps = None,
-    lineage: DataLineage = None,
-    score: Score = None,
     ci: CellIntervals = "percentile",
     db: Database = None,
 ) -> None:
@@ -67,18 +60,9 @@ def report(
     from harness.analysis.intervals import IntervalSettings
     from harness.reports.folder import default_folder, write_report
 
-    resolved = resolved_table(
-        ctx,
-        table,
-        preset,
-        datasets=datasets,
-        algorithms=algorithms,
-        steps=steps,
-        lineage=lineage,
-        score=score,
-    )
-    folder = output or default_folder(table, preset)
-    with open_store(ctx, db, preset) as store:
+    resolved = resolved_table(ctx, table, choice)
+    folder = output or default_folder(table, choice.preset)
+    with open_store(ctx, db, choice.preset) as store:
         comparison = compare(resolved, specs_of(ctx), store, intervals=IntervalSettings(method=ci))
         write_report(comparison, resolved, specs_of(ctx), store, folder)
         if all(cell.mean is None for cell in comparison.cells):

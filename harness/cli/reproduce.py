@@ -6,24 +6,21 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.cli import plan as planning
+from harness.cli.app import App
 from harness.cli.options import (
-    Algorithms,
     Compiled,
     Database,
     DataHome,
-    DataLineage,
-    Datasets,
     Device,
     MatrixPrecision,
-    PresetId,
-    Seeds,
-    Steps,
     TableId,
+    choosing,
     commands,
     database,
     examples,
@@ -32,6 +29,7 @@ from harness.cli.options import (
 )
 from harness.cli.output import note, write
 from harness.errors import FailedRunsError, IncompleteError
+from harness.planning.choice import Choice
 from harness.reports.counting import count
 
 if TYPE_CHECKING:
@@ -39,7 +37,7 @@ if TYPE_CHECKING:
     from harness.planning.status import Status
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: App) -> None:
     """Add the verb."""
     app.command(
         "reproduce",
@@ -51,18 +49,14 @@ def add_to(app: typer.Typer) -> None:
     )(reproduce)
 
 
+@choosing("seeds")
 def reproduce(
     ctx: typer.Context,
     table: TableId,
-    preset: PresetId = None,
-    datasets: Datasets = None,
-    algorithms: Algorithms = None,
-    seeds: Seeds = None,
-    steps: Steps = None,
+    choice: Choice,
     device: Device = "auto",
     precision: MatrixPrecision = None,
     compiled: Compiled = False,
-    lineage: DataLineage = None,
     data_home: DataHome = None,
     db: Database = None,
     checkpoint_seconds: Annotated[
@@ -85,17 +79,8 @@ def reproduce(
     Prints a verdict for every cell. Every score is kept when it is measured. Ctrl-C writes a checkpoint and
     ends; the same command goes on from there. Finished runs are never trained twice.
     """
-    resolved = resolved_table(
-        ctx,
-        table,
-        preset,
-        datasets=datasets,
-        algorithms=algorithms,
-        seeds=seeds,
-        steps=steps,
-        lineage=lineage,
-    )
-    url = database(ctx, db, preset)
+    resolved = resolved_table(ctx, table, choice)
+    url = database(ctx, db, choice.preset)
     if dry_run:
         planning.print_plan(planning.make(resolved, specs_of(ctx), url, data_home), commands(ctx, table))
         return
@@ -109,7 +94,7 @@ def reproduce(
     from harness.results.schema import Location
     from harness.results.store import Store
 
-    chosen = settings(
+    how = settings(
         device,
         checkpoint_folder(Location.parse(url), data_home),
         precision=precision,
@@ -128,14 +113,12 @@ def reproduce(
                 lambda: reporter.message("stopping: writing a checkpoint… (again: stop at once)")
             ) as stop,
         ):
-            outcome = train_missing(resolved, specs_of(ctx), store, chosen, reporter, stop)
+            outcome = train_missing(resolved, specs_of(ctx), store, how, reporter, stop)
         if outcome.interrupted:
             note(f"interrupted, everything is saved; go on with: {shlex.join(['harness', *sys.argv[1:]])}")
             raise typer.Exit(130)
         # the seeds choose what to train; the table shows all that it wants
-        whole = resolved_table(
-            ctx, table, preset, datasets=datasets, algorithms=algorithms, steps=steps, lineage=lineage
-        )
+        whole = resolved_table(ctx, table, replace(choice, seeds=()))
         comparison = compare(whole, specs_of(ctx), store)
         state = status(store, resolved)
     _print(comparison)
@@ -146,7 +129,7 @@ def reproduce(
     note("where to go from here:")
     note(f"  {same('diff')}")
     note(f"  {same('table')} -f latex")
-    if preset:
+    if choice.preset:
         note(f"  {commands(ctx, table, whole=True)('plan')}      (what the whole table would take)")
     _judge(same, comparison, state)
 

@@ -8,31 +8,30 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from harness.cli.app import App
 from harness.cli.options import (
-    Algorithms,
     Database,
-    DataLineage,
-    Datasets,
     Json,
-    PresetId,
-    Score,
-    Steps,
     TableId,
+    choosing,
     commands,
     examples,
     open_store,
+    parts,
     resolved_table,
     specs_of,
 )
 from harness.cli.output import json_out, note, write
+from harness.planning.choice import Choice
 
 if TYPE_CHECKING:
     from harness.analysis.aggregates import Metric
 
+_METRICS = ("iqm", "mean", "median", "og")
 _PAIR_REPETITIONS = 2000
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: App) -> None:
     """Add the verb."""
     app.command(
         "stats",
@@ -46,12 +45,19 @@ def add_to(app: typer.Typer) -> None:
     )(stats)
 
 
+@choosing("score")
 def stats(
     ctx: typer.Context,
     table: TableId,
+    choice: Choice,
     metrics: Annotated[
-        str, typer.Option("--metrics", metavar="LIST", help="Of mean, median, iqm and og (optimality gap).")
-    ] = "iqm,mean,median,og",
+        list[str] | None,
+        typer.Option(
+            "--metrics",
+            metavar="LIST",
+            help="Of iqm, mean, median and og (optimality gap), in any order; default: all four; repeatable.",
+        ),
+    ] = None,
     pairs: Annotated[
         bool, typer.Option("--pairs", help="Also the probability of improvement of every pair.")
     ] = False,
@@ -82,12 +88,6 @@ def stats(
         Path | None,
         typer.Option("--export", metavar="FILE", help="Also write the score matrices, for numpy.load."),
     ] = None,
-    preset: PresetId = None,
-    datasets: Datasets = None,
-    algorithms: Algorithms = None,
-    steps: Steps = None,
-    lineage: DataLineage = None,
-    score: Score = None,
     db: Database = None,
     as_json: Json = False,
 ) -> None:
@@ -102,17 +102,8 @@ def stats(
 
     chosen = _metrics(metrics)
     settings = BootstrapSettings(ci, repetitions=repetitions or BootstrapSettings.repetitions, seed=seed)
-    resolved = resolved_table(
-        ctx,
-        table,
-        preset,
-        datasets=datasets,
-        algorithms=algorithms,
-        steps=steps,
-        lineage=lineage,
-        score=score,
-    )
-    with open_store(ctx, db, preset) as store:
+    resolved = resolved_table(ctx, table, choice)
+    with open_store(ctx, db, choice.preset) as store:
         comparison = compare(resolved, specs_of(ctx), store)
     found = overall(
         comparison,
@@ -136,10 +127,10 @@ def stats(
         Console(width=None if sys.stdout.isatty() else 160).print(report.console(comparison, found))
 
 
-def _metrics(text: str) -> tuple[Metric, ...]:
+def _metrics(texts: list[str] | None) -> tuple[Metric, ...]:
     from harness.analysis.aggregates import METRICS
 
-    names = dict.fromkeys(name.strip() for name in text.split(","))
+    names = dict.fromkeys(_METRICS if texts is None else parts(texts))
     if unknown := [name for name in names if name not in METRICS]:
         raise typer.BadParameter(
             f"{', '.join(map(repr, unknown))}: choose from {', '.join(METRICS)}", param_hint="--metrics"

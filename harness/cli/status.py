@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.app import App
 from harness.cli.options import (
-    Algorithms,
     Database,
     DataHome,
-    DataLineage,
-    Datasets,
     Json,
     OptionalTableId,
-    PresetId,
-    Seeds,
-    Steps,
     TableId,
+    choosing,
     examples,
     open_store,
     resolved_table,
 )
 from harness.cli.output import json_out, note, out, table_out
+from harness.planning.choice import Choice
 from harness.reports.counting import count
 
 if TYPE_CHECKING:
     from harness.planning.status import Failure, Work
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: App) -> None:
     """Add the verbs."""
     app.command(
         "status",
@@ -48,15 +46,11 @@ def add_to(app: typer.Typer) -> None:
     )(retry)
 
 
+@choosing("seeds")
 def status(
     ctx: typer.Context,
+    choice: Choice,
     table: OptionalTableId = None,
-    preset: PresetId = None,
-    datasets: Datasets = None,
-    algorithms: Algorithms = None,
-    seeds: Seeds = None,
-    steps: Steps = None,
-    lineage: DataLineage = None,
     db: Database = None,
     as_json: Json = False,
 ) -> None:
@@ -66,23 +60,10 @@ def status(
     """
     from harness.planning.status import status as read
 
-    resolved = (
-        resolved_table(
-            ctx,
-            table,
-            preset,
-            datasets=datasets,
-            algorithms=algorithms,
-            seeds=seeds,
-            steps=steps,
-            lineage=lineage,
-        )
-        if table is not None
-        else None
-    )
-    if resolved is None and any(given is not None for given in (datasets, algorithms, seeds, steps, lineage)):
+    if table is None and replace(choice, preset=None) != Choice():
         raise typer.BadParameter("the options that choose runs need a TABLE")
-    with open_store(ctx, db, preset) as store:
+    resolved = None if table is None else resolved_table(ctx, table, choice)
+    with open_store(ctx, db, choice.preset) as store:
         state = read(store, resolved)
     if as_json:
         json_out(state)
@@ -114,15 +95,11 @@ def _runs_out(table: str | None, more: str, runs: Sequence[tuple[Work | Failure,
     table_out((*names, more), [(*(getattr(run, name) for name in names), text) for run, text in runs])
 
 
+@choosing("seeds")
 def retry(
     ctx: typer.Context,
     table: TableId,
-    preset: PresetId = None,
-    datasets: Datasets = None,
-    algorithms: Algorithms = None,
-    seeds: Seeds = None,
-    steps: Steps = None,
-    lineage: DataLineage = None,
+    choice: Choice,
     data_home: DataHome = None,
     db: Database = None,
     restart: Annotated[
@@ -138,17 +115,8 @@ def retry(
     from harness.execution.restart import restart as begin_anew
     from harness.planning.status import trainable_keys
 
-    resolved = resolved_table(
-        ctx,
-        table,
-        preset,
-        datasets=datasets,
-        algorithms=algorithms,
-        seeds=seeds,
-        steps=steps,
-        lineage=lineage,
-    )
-    with open_store(ctx, db, preset) as store:
+    resolved = resolved_table(ctx, table, choice)
+    with open_store(ctx, db, choice.preset) as store:
         keys = trainable_keys(resolved, store)
         if restart:
             number = begin_anew(store, keys, checkpoint_folder(store.location, data_home))

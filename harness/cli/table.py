@@ -8,16 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from harness.cli.app import App
 from harness.cli.options import (
-    Algorithms,
     CellIntervals,
     Database,
-    DataLineage,
-    Datasets,
-    PresetId,
-    Score,
-    Steps,
     TableId,
+    choosing,
     commands,
     examples,
     open_store,
@@ -25,6 +21,7 @@ from harness.cli.options import (
     specs_of,
 )
 from harness.cli.output import note, write
+from harness.planning.choice import Choice
 
 if TYPE_CHECKING:
     from harness.analysis.comparison import Comparison
@@ -35,7 +32,7 @@ Output = Annotated[
 ]
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: App) -> None:
     """Add the verbs."""
     app.command(
         "table",
@@ -54,9 +51,11 @@ def add_to(app: typer.Typer) -> None:
     )(diff)
 
 
+@choosing("score")
 def table(
     ctx: typer.Context,
     table: TableId,
+    choice: Choice,
     form: Annotated[
         Literal["markdown", "latex", "html", "csv", "json"],
         typer.Option("--format", "-f", help="What to print."),
@@ -80,12 +79,6 @@ def table(
             "--digits", metavar="N", min=0, max=6, help="Markdown, LaTeX: decimals of scores; default: 1."
         ),
     ] = None,
-    preset: PresetId = None,
-    datasets: Datasets = None,
-    algorithms: Algorithms = None,
-    steps: Steps = None,
-    lineage: DataLineage = None,
-    score: Score = None,
     ci: CellIntervals = "percentile",
     db: Database = None,
 ) -> None:
@@ -95,17 +88,8 @@ def table(
     """
     from harness.reports import render
 
-    resolved = resolved_table(
-        ctx,
-        table,
-        preset,
-        datasets=datasets,
-        algorithms=algorithms,
-        steps=steps,
-        lineage=lineage,
-        score=score,
-    )
-    comparison = _compare(ctx, resolved, db, preset, ci)
+    resolved = resolved_table(ctx, table, choice)
+    comparison = _compare(ctx, resolved, choice.preset, db, ci)
     write(
         output,
         render(
@@ -119,19 +103,15 @@ def table(
     )
 
 
+@choosing("score")
 def diff(
     ctx: typer.Context,
     table: TableId,
+    choice: Choice,
     form: Annotated[
         Literal["console", "markdown", "csv", "json"], typer.Option("--format", "-f", help="What to print.")
     ] = "console",
     output: Output = None,
-    preset: PresetId = None,
-    datasets: Datasets = None,
-    algorithms: Algorithms = None,
-    steps: Steps = None,
-    lineage: DataLineage = None,
-    score: Score = None,
     ci: CellIntervals = "percentile",
     db: Database = None,
 ) -> None:
@@ -139,17 +119,8 @@ def diff(
 
     A line each: our number, the paper's, the difference, the verdict and the adjusted p-value.
     """
-    resolved = resolved_table(
-        ctx,
-        table,
-        preset,
-        datasets=datasets,
-        algorithms=algorithms,
-        steps=steps,
-        lineage=lineage,
-        score=score,
-    )
-    comparison = _compare(ctx, resolved, db, preset, ci)
+    resolved = resolved_table(ctx, table, choice)
+    comparison = _compare(ctx, resolved, choice.preset, db, ci)
     if form == "console" and output is None:
         from rich.console import Console
 
@@ -166,8 +137,8 @@ def diff(
 def _compare(
     ctx: typer.Context,
     resolved: ResolvedTable,
-    db: str | None,
     preset: str | None,
+    db: str | None,
     ci: Literal["percentile", "bca", "t"],
 ) -> Comparison:
     from harness.analysis.comparison import compare

@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import examples, specs_of
+from harness.cli.app import App
+from harness.cli.options import examples, parts, specs_of
 from harness.cli.output import note, out
 from harness.reports.counting import count
+from harness.specs.matching import matching
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: App) -> None:
     """Add the verb."""
     app.command(
         "validate",
@@ -36,7 +38,7 @@ def validate(
     from harness.specs.validation import validate as validate_specs
 
     specs = specs_of(ctx)
-    chosen = tables or None
+    chosen = matching("table", parts(tables), specs.ids("tables")) if tables else None
     problems = list(dict.fromkeys([*validate_specs(specs, chosen), *validate_algorithms(specs, chosen)]))
     for problem in problems:
         out(problem)

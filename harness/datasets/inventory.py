@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from harness import datasets, files
 from harness.datasets import d4rl, hdf5
-from harness.errors import DataError, UnknownNameError
+from harness.errors import DataError
 from harness.specs import D4RLSource, Dataset, GeneratedSource, Lineage, Specs
 
 
@@ -33,25 +31,6 @@ class Item:
     path: Path
     size: int | None
     sha256: str | None
-
-
-def choose(specs: Specs, patterns: Sequence[str]) -> list[str]:
-    """Dataset ids that match any of the ids and globs, sorted; all of them if there are no patterns.
-
-    An id's version may be left out: ``hopper-medium`` is ``hopper-medium-v2``.
-
-    Raises:
-        UnknownNameError: a pattern that matches nothing.
-    """
-    known = specs.ids("datasets")
-    for pattern in patterns:
-        if not any(_matches(name, pattern) for name in known):
-            raise UnknownNameError("dataset", pattern, known)
-    return [name for name in known if not patterns or any(_matches(name, p) for p in patterns)]
-
-
-def _matches(name: str, pattern: str) -> bool:
-    return fnmatchcase(name, pattern) or pattern == re.sub(r"-v\d+$", "", name)
 
 
 def sized(dataset: Dataset, transitions: int | None) -> Dataset:

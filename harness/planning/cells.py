@@ -8,10 +8,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import Any
 
 from harness.errors import SpecError, UnknownNameError
+from harness.planning.choice import Choice
 from harness.results.records import RunRecord, canonical
 from harness.specs import Column, Dataset, Dependency, Lineage, Preset, Protocol, Specs, Table
 from harness.specs.columns import (
@@ -23,8 +23,10 @@ from harness.specs.columns import (
     source,
     transforms,
 )
+from harness.specs.matching import matches, matching
 from harness.specs.models import ScoreRule, Transform, Transforms
 
+_NOTHING_CHOSEN = Choice()
 _COUNTED: dict[ScoreRule, str] = {
     "last": "last evaluation",
     "mean_last": "mean of the last {k} evaluations",
@@ -156,54 +158,34 @@ def run_records(
     )
 
 
-def resolve(
-    specs: Specs,
-    table_id: str,
-    *,
-    preset: str | None = None,
-    lineage: Lineage | None = None,
-    datasets: str | None = None,
-    columns: str | None = None,
-    seeds: Sequence[int] | None = None,
-    steps: int | None = None,
-    score: ScoreRule | None = None,
-) -> ResolvedTable:
-    """Make every choice that a table, a preset and the user's options leave open.
+def resolve(specs: Specs, table_id: str, choice: Choice = _NOTHING_CHOSEN) -> ResolvedTable:
+    """Make every choice that a table, a preset and the user leave open.
 
     Args:
         specs: where the YAML files are.
         table_id: the table.
-        preset: id of a preset, applied before the other options.
-        lineage: of the data to train on; default: the preset's, else the table's.
-        datasets: glob over dataset ids.
-        columns: glob over column ids.
-        seeds: train only these; the table still wants all of its own.
-        steps: shorten training: steps of offline protocols, interactions of online ones.
-        score: which evaluations count; default: as the protocol says. It changes no run, only what is read
-            from its evaluations.
+        choice: the user's.
 
     Raises:
         UnknownNameError: a name or glob that matches nothing.
         SpecError: a spec file is wrong.
     """
     table = specs.table(table_id)
-    chosen = specs.preset(preset) if preset else None
-    lineage = lineage or (chosen.lineage if chosen else None) or table.lineage
-    all_columns = columns_of(table, chosen)
-    shown = _restrict(table, chosen, datasets, columns)
-    context = _Context(specs, table, all_columns, lineage, chosen, steps, score)
+    preset = specs.preset(choice.preset) if choice.preset else None
+    lineage = choice.lineage or (preset.lineage if preset else None) or table.lineage
+    all_columns = columns_of(table, preset)
+    shown = _restrict(table, preset, choice)
+    context = _Context(specs, table, all_columns, lineage, preset, choice)
     cells = tuple(
-        context.cell(specs.dataset(dataset_id), all_columns[column.id], seeds)
+        context.cell(specs.dataset(dataset_id), all_columns[column.id], choice.seeds)
         for dataset_id in shown.datasets
         for column in shown.columns
         if column.algorithm
     )
-    return ResolvedTable(shown, lineage, chosen, cells, steps)
+    return ResolvedTable(shown, lineage, preset, cells, choice.steps)
 
 
-def _as_run(
-    protocol: Protocol, preset: Preset | None, steps: int | None, score: ScoreRule | None
-) -> Protocol:
+def _as_run(protocol: Protocol, preset: Preset | None, choice: Choice) -> Protocol:
     """The protocol with what a preset and the options change."""
     changes: dict[str, Any] = {}
     if preset:
@@ -212,10 +194,10 @@ def _as_run(
         if protocol.gather and preset.gather:
             said = {name: getattr(preset.gather, name) for name in preset.gather.model_fields_set}
             changes["gather"] = protocol.gather.model_copy(update=said)
-    if steps is not None:
-        changes[protocol.unit] = steps
-    if score is not None:
-        changes["score"] = score
+    if choice.steps is not None:
+        changes[protocol.unit] = choice.steps
+    if choice.score is not None:
+        changes["score"] = choice.score
     changed = protocol.model_copy(update=changes)
     if changed.gather and changed.gather.warmup >= changed.length:
         raise SpecError(
@@ -234,7 +216,7 @@ def _sized(dataset: Dataset, preset: Preset | None) -> Dataset:
     )
 
 
-def _restrict(table: Table, preset: Preset | None, datasets: str | None, columns: str | None) -> Table:
+def _restrict(table: Table, preset: Preset | None, choice: Choice) -> Table:
     """The table with only the chosen rows and columns; averages over fewer rows than printed are dropped."""
     all_columns = list(table.columns)
     if preset and preset.columns is not None:
@@ -247,9 +229,9 @@ def _restrict(table: Table, preset: Preset | None, datasets: str | None, columns
                     f"preset {preset.id} adds a column {column.id!r}, which {table.id} has already"
                 )
         all_columns = [*preset.extra_columns, *all_columns]
-    kept = _glob(
+    kept = _chosen(
         "column",
-        columns,
+        choice.algorithms,
         [column.id for column in all_columns],
         [column.id for column in table.columns],
         preset,
@@ -257,7 +239,7 @@ def _restrict(table: Table, preset: Preset | None, datasets: str | None, columns
     rows = list(table.datasets)
     if preset and preset.datasets is not None:
         rows = [_known("dataset", name, rows, table, preset) for name in preset.datasets]
-    rows = _glob("dataset", datasets, rows, table.datasets, preset)
+    rows = _chosen("dataset", choice.datasets, rows, table.datasets, preset)
     groups = []
     for group in table.groups:
         left = tuple(name for name in group.datasets if name in rows)
@@ -281,19 +263,17 @@ def _known(kind: str, name: str, known: Collection[str], table: Table, preset: P
     return name
 
 
-def _glob(
-    kind: str, pattern: str | None, names: Sequence[str], before: Sequence[str], preset: Preset | None
+def _chosen(
+    kind: str, patterns: Sequence[str], names: Sequence[str], before: Sequence[str], preset: Preset | None
 ) -> list[str]:
     """The names that match; `before` are those of the table, some of which the preset may leave out."""
-    if pattern is None:
-        return list(names)
-    kept = [name for name in names if fnmatchcase(name, pattern)]
-    if not kept:
-        whose = "this table"
-        if preset and any(fnmatchcase(name, pattern) for name in before):
-            whose += f" (preset {preset.id} leaves out those that match)"
-        raise UnknownNameError(f"{kind} of {whose}", pattern, names)
-    return kept
+    try:
+        return matching(f"{kind} of this table", patterns, names)
+    except UnknownNameError as error:
+        if preset and any(matches(name, error.name) for name in before):
+            whose = f"this table (preset {preset.id} leaves out those that match)"
+            raise UnknownNameError(f"{kind} of {whose}", error.name, names) from None
+        raise
 
 
 @dataclass(frozen=True)
@@ -305,14 +285,13 @@ class _Context:
     columns: Mapping[str, Written]
     lineage: Lineage
     preset: Preset | None
-    steps: int | None
-    score: ScoreRule | None
+    choice: Choice
     protocols: dict[str, Protocol] = field(default_factory=dict)
 
     def protocol(self, name: str) -> Protocol:
         """A protocol as it is run here; kept, since a protocol has many cells."""
         if name not in self.protocols:
-            self.protocols[name] = _as_run(self.specs.protocol(name), self.preset, self.steps, self.score)
+            self.protocols[name] = _as_run(self.specs.protocol(name), self.preset, self.choice)
         return self.protocols[name]
 
     def incomparable(self, protocol: Protocol, dataset: Dataset) -> tuple[str, ...]:
@@ -331,9 +310,9 @@ class _Context:
         return tuple(reasons)
 
     def cell(
-        self, dataset: Dataset, written: Written, seeds: Sequence[int] | None, trail: tuple[str, ...] = ()
+        self, dataset: Dataset, written: Written, seeds: Sequence[int], trail: tuple[str, ...] = ()
     ) -> Cell:
-        """The cell, with runs of these seeds or, if None, of its protocol's.
+        """The cell, with runs of these seeds or, if there are none, of its protocol's.
 
         `trail` has the ids of the columns that depend on it, directly or not.
         """
@@ -346,7 +325,7 @@ class _Context:
         for name, entry in entries.items():
             if isinstance(entry.value, Dependency):
                 metric, below = source(self.specs, self.columns, entry, trail)
-                sources[name] = Source(metric, self.cell(dataset, below, None, trail))
+                sources[name] = Source(metric, self.cell(dataset, below, (), trail))
         values = {
             name: _dependency(sources[name]) if name in sources else entry.value
             for name, entry in entries.items()
@@ -389,7 +368,7 @@ class _Context:
             dataset,
             column,
             protocol,
-            run_records(configuration, protocol.seeds if seeds is None else seeds, described),
+            run_records(configuration, seeds or protocol.seeds, described),
             self._unavailable(dataset, column, sources, mixed),
             self.incomparable(protocol, dataset),
             sources,

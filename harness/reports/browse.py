@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from harness.analysis.comparison import compare
 from harness.errors import DataError, HarnessError, SpecError, UnknownNameError
 from harness.planning.cells import resolve
+from harness.planning.choice import Choice
 from harness.results import transfer
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def _cells(store: Store, specs: Specs) -> Iterator[tuple[object, ...]]:
     for table in specs.ids("tables"):
         for preset in (None, *specs.ids("presets")):
             try:
-                resolved = resolve(specs, table, preset=preset)
+                resolved = resolve(specs, table, Choice(preset=preset))
             except (SpecError, UnknownNameError):
                 if preset is None:
                     raise

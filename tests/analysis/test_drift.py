@@ -10,6 +10,7 @@ from harness.analysis.drift import DriftSettings, Outcome, drift, overall
 from harness.analysis.verdicts import VerdictKind
 from harness.errors import SchemaError
 from harness.planning.cells import resolve
+from harness.planning.choice import Choice
 from harness.planning.imports import import_rows
 from harness.results.store import Store
 from harness.results.transfer import import_scores, read_scores_csv
@@ -31,7 +32,7 @@ def table(tmp_path, trained):
 
         def drift(self, now, baseline, *settings, **options):
             options.setdefault("seeds", SEEDS)
-            resolved = resolve(Specs(), "aspc-table1", **({"preset": "smoke"} | options))
+            resolved = resolve(Specs(), "aspc-table1", Choice(**{"preset": "smoke"} | options))
             with Store.open(now) as ours, Store.open(baseline) as theirs:
                 return drift(resolved, ours, theirs, *settings)
 
@@ -145,7 +146,7 @@ def test_no_common_cells(table):
         return row.startswith("maze2d")
 
     then = table.write("then.db", only=maze)
-    found = table.drift(then, then, datasets="hopper-*")
+    found = table.drift(then, then, datasets=("hopper-*",))
     assert found.outcome is Outcome.INCOMPLETE
     assert "no cell in common" in found.problem
     assert "dataset.id" in found.problem
@@ -212,7 +213,7 @@ def test_imported_scores_are_not_held_against_trained_ones(table):
     path = table.path / "scores.csv"
     lines = [f"hopper-random-v2,bc,{seed},2000,50.{seed}" for seed in SEEDS]
     path.write_text("\n".join(["dataset,algorithm,seed,step,score", *lines]) + "\n")
-    resolved = resolve(Specs(), "aspc-table1", preset="smoke")
+    resolved = resolve(Specs(), "aspc-table1", Choice(preset="smoke"))
     with Store.open(now, create=True) as store:
         import_scores(store, import_rows(resolved, read_scores_csv(path), path), path)
     found = table.drift(now, then)

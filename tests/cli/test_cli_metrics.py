@@ -6,6 +6,7 @@ import statistics
 import pytest
 
 from harness.planning.cells import resolve
+from harness.planning.choice import Choice
 from harness.results.store import Store
 from harness.specs import Specs
 
@@ -19,7 +20,7 @@ CAPTION = "alpha after 2,000 updates: mean ± standard deviation (ddof 1) over 2
 @pytest.fixture
 def measured(elsewhere):
     """ASPC's runs of the miniature have reported α twice, and one of them something else."""
-    resolved = resolve(Specs(), "aspc-table1", preset="smoke", columns="aspc")
+    resolved = resolve(Specs(), "aspc-table1", Choice(preset="smoke", algorithms=("aspc",)))
     with Store.open("some.db", create=True) as store:
         for cell in resolved.cells:
             keys = [run.key for run in cell.runs]

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from harness.planning.cells import resolve
+from harness.planning.choice import Choice
 from harness.results.store import Store
 from harness.specs import Specs
 
@@ -87,9 +88,11 @@ def test_trains_prints_and_trains_nothing_twice(program, cli, tiny, elsewhere):
     assert more["estimates"][0]["unknown"] == []
 
     specs = Specs([tiny])
-    keys = [run.key for run in resolve(specs, "aspc-table1", preset="tiny", seeds=[0, 1, 2]).cells[0].runs]
+    keys = [
+        run.key for run in resolve(specs, "aspc-table1", Choice(preset="tiny", seeds=(0, 1, 2))).cells[0].runs
+    ]
     with Store.open("tiny.db") as store:
-        records = resolve(specs, "aspc-table1", preset="tiny", seeds=[2]).cells[0].runs
+        records = resolve(specs, "aspc-table1", Choice(preset="tiny", seeds=(2,))).cells[0].runs
         store.register(records)
         store.claim(keys[2:])
         store.fail(keys[2], 7, "FloatingPointError: diverged")
@@ -101,7 +104,7 @@ def test_trains_prints_and_trains_nothing_twice(program, cli, tiny, elsewhere):
 
 def test_failed_runs_are_exit_code_5_and_the_way_on_works_as_printed(cli, tiny):
     specs = Specs([tiny])
-    resolved = resolve(specs, "aspc-table1", preset="tiny")
+    resolved = resolve(specs, "aspc-table1", Choice(preset="tiny"))
     runs = [run for cell in resolved.cells for run in cell.runs]
     with Store.open("other.db", create=True) as store:
         store.register(runs)
@@ -120,7 +123,7 @@ def test_the_error_says_why_a_run_failed_and_in_which_column(cli, tiny):
         preset.read_text().replace("columns: [td3_bc]", "columns: []")
         + "extra_columns: [{id: mine, label: Mine, algorithm: td3_bc}]\n"
     )
-    [cell] = resolve(Specs([tiny]), "aspc-table1", preset="tiny").cells
+    [cell] = resolve(Specs([tiny]), "aspc-table1", Choice(preset="tiny")).cells
     with Store.open("tiny.db", create=True) as store:
         store.register(cell.runs)
         for key in store.claim([run.key for run in cell.runs]):
@@ -134,7 +137,7 @@ def test_the_error_says_why_a_run_failed_and_in_which_column(cli, tiny):
 
 
 def test_runs_that_somebody_else_trains_are_incomplete(cli, tiny):
-    records = resolve(Specs([tiny]), "aspc-table1", preset="tiny").cells[0].runs
+    records = resolve(Specs([tiny]), "aspc-table1", Choice(preset="tiny")).cells[0].runs
     cli("data", "build", "maze2d-umaze-v1", "--transitions", "1500")
     with Store.open("tiny.db", create=True) as store:
         store.register(records)

@@ -10,6 +10,7 @@ import shutil
 import pytest
 
 from harness.planning.cells import resolve
+from harness.planning.choice import Choice
 from harness.results.store import Store
 from harness.specs import Specs
 from harness.specs.catalogue import shipped_folder
@@ -116,7 +117,9 @@ def test_the_database_is_the_option_then_the_variable_then_the_presets(cli, scor
 
 def failed_run(db, step=300):
     """One failed run in a database, and one interrupted; the failed one's key."""
-    [cell] = resolve(Specs(), "aspc-table1", datasets="hopper-medium-v2", columns="aspc").cells
+    [cell] = resolve(
+        Specs(), "aspc-table1", Choice(datasets=("hopper-medium-v2",), algorithms=("aspc",))
+    ).cells
     keys = [run.key for run in cell.runs[:2]]
     with Store.open(db, create=True) as store:
         store.register(cell.runs)
@@ -154,7 +157,9 @@ TRACEBACK = (
 
 
 def test_a_failure_says_why_and_in_which_column(cli, elsewhere):
-    cells = resolve(Specs(), "aspc-table2", datasets="hopper-medium-v2", columns="naive").cells
+    cells = resolve(
+        Specs(), "aspc-table2", Choice(datasets=("hopper-medium-v2",), algorithms=("naive",))
+    ).cells
     [key, *_] = keys = [run.key for cell in cells for run in cell.runs]
     with Store.open("results.db", create=True) as store:
         store.register(run for cell in cells for run in cell.runs)
@@ -183,7 +188,7 @@ def test_suggested_commands_work_as_printed(cli, elsewhere):
         (specs / "tiny.yaml").read_text().replace("id: smoke", "id: tiny").replace("smoke.db", "tiny.db")
     )
     own = Specs([elsewhere / "my specs"])
-    cells = resolve(own, "aspc-table1", preset="tiny", datasets="maze2d-*").cells
+    cells = resolve(own, "aspc-table1", Choice(preset="tiny", datasets=("maze2d-*",))).cells
     with Store.open("tiny.db", create=True) as store:
         store.register(run for cell in cells for run in cell.runs)
         [key] = store.claim([cells[0].runs[0].key])

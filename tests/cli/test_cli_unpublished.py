@@ -8,6 +8,7 @@ import random
 import pytest
 
 from harness.planning.cells import resolve
+from harness.planning.choice import Choice
 from harness.results.records import BEGINNING, EvaluationRecord, value_metric
 from harness.results.store import Store
 from harness.specs import Specs
@@ -20,7 +21,7 @@ def made_up(elsewhere):
     """A database of made-up finished runs of a table under the preset `reduced`."""
 
     def write(table):
-        resolved = resolve(Specs(), table, preset="reduced")
+        resolved = resolve(Specs(), table, Choice(preset="reduced"))
         environment = {"git_commit": "a" * 40, "device": "cpu", "cpu": "Some CPU"}
         with Store.open("made-up.db", create=True) as store:
             for cell in resolved.cells:
@@ -91,7 +92,9 @@ def test_what_a_column_read_is_shown_with_its_cells(cli, made_up):
 def test_seeds_that_read_different_values_are_told_apart(cli, made_up):
     made_up("aspc-table2")
     [cell] = resolve(
-        Specs(), "aspc-table2", preset="reduced", columns="converged", datasets="maze2d-umaze-*"
+        Specs(),
+        "aspc-table2",
+        Choice(preset="reduced", algorithms=("converged",), datasets=("maze2d-umaze-*",)),
     ).cells
     one, *rest = cell.runs
     with Store.open("made-up.db") as store, store.writing() as connection:
@@ -133,7 +136,9 @@ def test_what_is_trained_for_others_is_said(cli):
 
 
 def test_a_failed_source_is_seen_in_plan_and_status_and_mended_by_retry(cli, made_up):
-    resolved = resolve(Specs(), "aspc-table2", preset="reduced", columns="aspc", datasets="maze2d-*")
+    resolved = resolve(
+        Specs(), "aspc-table2", Choice(preset="reduced", algorithms=("aspc",), datasets=("maze2d-*",))
+    )
     [first, _] = resolved.cells[0].runs
     with Store.open("made-up.db", create=True) as store:
         store.register([first])

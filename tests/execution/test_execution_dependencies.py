@@ -17,6 +17,7 @@ from harness.analysis.comparison import compare
 from harness.execution import local
 from harness.execution.progress import Reporter
 from harness.planning.cells import resolve
+from harness.planning.choice import Choice
 from harness.results.records import BEGINNING, value_metric
 from harness.results.store import Store
 from harness.results.transfer import export
@@ -85,7 +86,7 @@ def train(specs, tmp_path, data):
     def run(store, stop=lambda: False, **choices):
         said = io.StringIO()
         settings = local.settings("cpu", tmp_path / "checkpoints", home=data, checkpoint_seconds=0)
-        resolved = resolve(specs, "own", preset="tiny", **choices)
+        resolved = resolve(specs, "own", Choice(preset="tiny", **choices))
         with Reporter(Console(file=said, width=500), quiet=True) as reporter:
             outcome = local.train_missing(resolved, specs, store, settings, reporter, stop)
         return outcome, said.getvalue()
@@ -113,14 +114,14 @@ def trained(monkeypatch):
 
 
 def runs(specs, column):
-    resolved = resolve(specs, "own", preset="tiny")
+    resolved = resolve(specs, "own", Choice(preset="tiny"))
     return {
         cell.dataset.id: [r.key for r in cell.runs] for cell in resolved.cells if cell.column.id == column
     }
 
 
 def register(store, specs):
-    resolved = resolve(specs, "own", preset="tiny")
+    resolved = resolve(specs, "own", Choice(preset="tiny"))
     store.register(run.record for run in local.missing_runs(resolved, store))
 
 
@@ -160,7 +161,7 @@ def test_the_dependants_train_with_what_their_sources_arrived_at(train, store, s
     populations = {state.population for key, state in store.runs().items() if key not in sources}
     assert len(populations) == 2  # both datasets train together, schedule by schedule
 
-    compared = compare(resolve(specs, "own", preset="tiny"), specs, store)
+    compared = compare(resolve(specs, "own", Choice(preset="tiny")), specs, store)
     [cell] = [c for c in compared.cells if (c.row, c.column) == ("maze2d-umaze-v1", "converged")]
     assert f"alpha {alphas['maze2d-umaze-v1']:.6g}, from aspc" in cell.notes
 
@@ -184,9 +185,9 @@ def test_interrupted_anywhere_it_ends_alike(train, store, specs, trained, tmp_pa
 
 
 def test_only_what_is_read_is_trained_beside_what_is_asked_for(train, store, specs):
-    outcome, _ = train(store, columns="converged", datasets="*-umaze-*", seeds=[1])
+    outcome, _ = train(store, algorithms=("converged",), datasets=("*-umaze-*",), seeds=(1,))
     assert outcome.finished == 2 + 1
-    assert train(store, columns="converged", datasets="*-umaze-*")[0].finished == 1
+    assert train(store, algorithms=("converged",), datasets=("*-umaze-*",))[0].finished == 1
     values = {
         metric.value
         for key in runs(specs, "converged")["maze2d-umaze-v1"]
@@ -213,7 +214,7 @@ def test_a_failed_source_leaves_its_readers_with_a_message(train, store, specs, 
 def test_a_source_too_short_to_have_the_metric_leaves_its_readers_with_a_message(train, store):
     """ASPC's actor, and α, are not updated in the first step."""
     for finished in (2, 0):
-        outcome, said = train(store, datasets="*-umaze-*", columns="converged", steps=1)
+        outcome, said = train(store, datasets=("*-umaze-*",), algorithms=("converged",), steps=1)
         assert (outcome.finished, outcome.failed) == (finished, 0)
         assert "it reads alpha from aspc, which reported no finite alpha at step 1 (seeds 0, 1)" in said
 

@@ -14,6 +14,7 @@ from harness.errors import DataError, HarnessError
 from harness.execution import local
 from harness.execution.progress import Reporter
 from harness.planning.cells import resolve
+from harness.planning.choice import Choice
 from harness.results.store import Store
 from harness.specs import Specs
 from harness.training import checkpoints
@@ -45,7 +46,7 @@ def resolved(tmp_path):
     folder = tmp_path / "specs" / "presets"
     folder.mkdir(parents=True)
     (folder / "tiny.yaml").write_text(PRESET)
-    return resolve(specs_in(tmp_path), "aspc-table1", preset="tiny")
+    return resolve(specs_in(tmp_path), "aspc-table1", Choice(preset="tiny"))
 
 
 @pytest.fixture

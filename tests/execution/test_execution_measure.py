@@ -11,6 +11,7 @@ from algorithms import algorithm_class
 from harness.errors import HarnessError
 from harness.execution import measure
 from harness.planning.cells import resolve
+from harness.planning.choice import Choice
 from harness.planning.populations import PlannedRun, populations
 from harness.specs import Specs
 
@@ -18,14 +19,18 @@ from harness.specs import Specs
 @pytest.fixture
 def population():
     """Both seeds of a column that reads its α from another, on maze2d."""
-    resolved = resolve(Specs(), "aspc-table2", preset="reduced", columns="converged", datasets="maze2d-*")
+    resolved = resolve(
+        Specs(), "aspc-table2", Choice(preset="reduced", algorithms=("converged",), datasets=("maze2d-*",))
+    )
     [made] = populations([PlannedRun(run, cell) for cell in resolved.cells for run in cell.runs], 8)
     return made
 
 
 def test_each_phase_weighs_as_much_as_it_occurs(monkeypatch):
     """ASPC's policy learns at every second step and α at every twentieth; only updates move this clock."""
-    resolved = resolve(Specs(), "aspc-table1", preset="reduced", columns="aspc", datasets="maze2d-*")
+    resolved = resolve(
+        Specs(), "aspc-table1", Choice(preset="reduced", algorithms=("aspc",), datasets=("maze2d-*",))
+    )
     [planned] = populations([PlannedRun(run, cell) for cell in resolved.cells for run in cell.runs], 8)
     seconds = {"critic": 1.0, "critic and actor": 10.0, "critic, actor and alpha": 100.0}
     clock = SimpleNamespace(passed=0.0, perf_counter=lambda: clock.passed)

@@ -6,6 +6,7 @@ import pytest
 
 from harness.execution.packing import Packing
 from harness.planning.cells import resolve
+from harness.planning.choice import Choice
 from harness.planning.plan import plan
 from harness.planning.populations import PlannedRun, populations
 from harness.specs import Specs
@@ -18,7 +19,9 @@ DATA = {"maze2d-umaze-v1": 1_000_000, "maze2d-medium-v1": 2_000_000}
 def resolved():
     """TD3+BC on two mazes, four seeds each: equal sizes, so one population would train them all."""
     return resolve(
-        SPECS, "aspc-table1", lineage="generated", datasets="maze2d-*m*-v1", columns="td3_bc", seeds=range(4)
+        SPECS,
+        "aspc-table1",
+        Choice(lineage="generated", datasets=("maze2d-*m*-v1",), algorithms=("td3_bc",), seeds=range(4)),
     )
 
 

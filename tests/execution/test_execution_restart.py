@@ -7,6 +7,7 @@ import pytest
 from harness.errors import HarnessError
 from harness.execution.restart import checkpoint_folder, restart
 from harness.planning.cells import resolve
+from harness.planning.choice import Choice
 from harness.results.schema import Location
 from harness.results.store import Store
 from harness.specs import Specs
@@ -21,7 +22,9 @@ def store(tmp_path):
 @pytest.fixture
 def keys(store):
     """Four interrupted runs of one population, whose checkpoint is there."""
-    [cell] = resolve(Specs(), "aspc-table1", datasets="hopper-medium-v2", columns="aspc").cells
+    [cell] = resolve(
+        Specs(), "aspc-table1", Choice(datasets=("hopper-medium-v2",), algorithms=("aspc",))
+    ).cells
     keys = [run.key for run in cell.runs]
     store.register(cell.runs)
     store.claim(keys)

@@ -4,6 +4,7 @@ import pytest
 
 from harness.errors import SpecError, UnknownNameError
 from harness.planning.cells import resolve
+from harness.planning.choice import Choice
 from harness.specs import Specs
 
 PRESET = "id: {id}\ndescription: x\nlabel: x\nsteps: 100\n"
@@ -25,28 +26,28 @@ def test_a_preset_may_not_add_a_column_that_the_table_has(with_preset):
     """Cells are found by column id: one of the two would show the other's numbers."""
     specs = with_preset("extra_columns: [{id: td3_bc, label: Other, algorithm: bc}]\n")
     with pytest.raises(SpecError, match="'td3_bc', which aspc-table1 has already"):
-        resolve(specs, "aspc-table1", preset="own")
+        resolve(specs, "aspc-table1", Choice(preset="own"))
 
 
 def test_a_preset_may_replace_a_column_that_it_leaves_out(with_preset):
     specs = with_preset("columns: [aspc]\nextra_columns: [{id: td3_bc, label: Other, algorithm: bc}]\n")
-    table = resolve(specs, "aspc-table1", preset="own").table
+    table = resolve(specs, "aspc-table1", Choice(preset="own")).table
     assert [column.label for column in table.columns] == ["Other", "ASPC"]
 
 
 def test_a_preset_for_another_table_says_so(with_preset):
     specs = with_preset("datasets: [hopper-rondom-v2]\n")
     with pytest.raises(UnknownNameError, match=r"aspc-table1 .preset own asks for it.*hopper-random-v2"):
-        resolve(specs, "aspc-table1", preset="own")
+        resolve(specs, "aspc-table1", Choice(preset="own"))
 
 
 def test_a_glob_of_what_a_preset_leaves_out_says_so(with_preset):
     specs = with_preset("datasets: [hopper-random-v2]\ncolumns: [aspc]\n")
-    for choice, kind in (({"datasets": "antmaze*"}, "dataset"), ({"columns": "td3*"}, "column")):
+    for choice, kind in (({"datasets": ("antmaze*",)}, "dataset"), ({"algorithms": ("td3*",)}, "column")):
         with pytest.raises(UnknownNameError, match=rf"no {kind} of this table .preset own leaves out those"):
-            resolve(specs, "aspc-table1", preset="own", **choice)
+            resolve(specs, "aspc-table1", Choice(preset="own", **choice))
         with pytest.raises(UnknownNameError, match=rf"no {kind} of this table named 'x\*'"):
-            resolve(specs, "aspc-table1", preset="own", **dict.fromkeys(choice, "x*"))
+            resolve(specs, "aspc-table1", Choice(preset="own", **dict.fromkeys(choice, ("x*",))))
 
 
 @pytest.mark.parametrize(
@@ -58,12 +59,14 @@ def test_a_glob_of_what_a_preset_leaves_out_says_so(with_preset):
     ],
 )
 def test_what_was_done_otherwise_than_in_the_paper_is_never_comparable(choices, reason):
-    cells = resolve(Specs(), "aspc-table1", datasets="hopper-random-v2", **choices).cells
+    cells = resolve(Specs(), "aspc-table1", Choice(datasets=("hopper-random-v2",), **choices)).cells
     assert all(reason in cell.incomparable for cell in cells)
 
 
 def test_choosing_seeds_and_rows_changes_no_number_and_no_key():
     whole = {run.key for cell in resolve(Specs(), "aspc-table1").cells for run in cell.runs}
-    part = resolve(Specs(), "aspc-table1", datasets="hopper-*", columns="td3_bc", seeds=(1, 2)).cells
+    part = resolve(
+        Specs(), "aspc-table1", Choice(datasets=("hopper-*",), algorithms=("td3_bc",), seeds=(1, 2))
+    ).cells
     assert {run.key for cell in part for run in cell.runs} < whole
     assert all(not cell.incomparable for cell in part)

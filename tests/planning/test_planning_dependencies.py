@@ -8,6 +8,7 @@ import pytest
 
 from harness.errors import SpecError
 from harness.planning.cells import resolve
+from harness.planning.choice import Choice
 from harness.planning.dependencies import (
     all_keys,
     needed,
@@ -107,14 +108,16 @@ def test_the_key_holds_the_dependency_and_no_value(own):
 def test_the_key_hangs_on_the_source_and_not_on_what_was_chosen(own):
     specs = own()
     whole = cell(resolve(specs, "own"), "read").runs
-    part = resolve(specs, "own", columns="read", seeds=[0], datasets="*-umaze-*").cells[0].runs
+    part = (
+        resolve(specs, "own", Choice(algorithms=("read",), seeds=(0,), datasets=("*-umaze-*",))).cells[0].runs
+    )
     assert [run.key for run in part] == [run.key for run in whole if run.seed == 0]
     others = [
         resolve(own("algorithm: aspc}", f"algorithm: aspc, hyperparameters: {{{change}}}}}"), "own")
         for change in ("ema: 0.9", "initial_alpha: 1")
     ]
     others.append(resolve(own("metric: alpha", "metric: actor_loss"), "own"))
-    others.append(resolve(own(), "own", steps=60))
+    others.append(resolve(own(), "own", Choice(steps=60)))
     keys = {run.key for other in others for run in cell(other, "read").runs} | {run.key for run in whole}
     assert len(keys) == 2 * 5
     same = resolve(own("label: Source", "label: Renamed, note: n"), "own")
@@ -122,7 +125,7 @@ def test_the_key_hangs_on_the_source_and_not_on_what_was_chosen(own):
 
 
 def test_a_preset_that_leaves_the_source_out_resolves_it_alike(own):
-    [found, _] = resolve(own(), "own", preset="less").cells
+    [found, _] = resolve(own(), "own", Choice(preset="less")).cells
     source = found.sources["alpha"].cell
     assert (source.column.id, source.runs[0].configuration["protocol"]["steps"]) == ("source", 60)
 
@@ -132,7 +135,7 @@ def test_a_preset_that_leaves_the_source_out_resolves_it_alike(own):
 
 def test_sources_are_trained_whether_they_are_shown_or_not(own, store):
     specs = own()
-    resolved = resolve(specs, "own", columns="read", seeds=[0], datasets="*-umaze-*")
+    resolved = resolve(specs, "own", Choice(algorithms=("read",), seeds=(0,), datasets=("*-umaze-*",)))
     assert [(c.column.id, run.seed) for run, c in needed(resolved, {}).values()] == [
         ("source", 1),
         ("source", 0),
@@ -164,13 +167,13 @@ def test_a_failed_source_stops_its_readers_and_nobody_else(own, store):
     assert made.to_train == 12 - 1 - 1 - 2
     assert [c.waiting for c in made.cells if (c.dataset, c.column) == ("maze2d-umaze-v1", "read")] == [2]
     assert status(store, resolved).waiting[0] == one
-    part = resolve(specs, "own", columns="read")
+    part = resolve(specs, "own", Choice(algorithms=("read",)))
     assert store.retry(trainable_keys(part, store)) == 1
     assert plan(part, specs, store).waiting == ()
 
 
 def test_what_waits_says_who_trains_it(own, store):
-    resolved = resolve(own(), "own", datasets="*-umaze-*")
+    resolved = resolve(own(), "own", Choice(datasets=("*-umaze-*",)))
     source = cell(resolved, "source").runs
     store.register(source)
     store.claim([source[0].key])
@@ -187,7 +190,7 @@ def test_what_waits_says_who_trains_it(own, store):
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
 def test_a_source_that_finished_without_the_metric_is_said(own, store, value):
     specs = own()
-    resolved = resolve(specs, "own", datasets="*-umaze-*")
+    resolved = resolve(specs, "own", Choice(datasets=("*-umaze-*",)))
     source = cell(resolved, "source").runs
     finish(store, source[:1], [2.0])
     key = source[1].key

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from harness.planning.cells import resolve
+from harness.planning.choice import Choice
 from harness.planning.imports import import_rows
 from harness.planning.plan import CAPACITIES, plan
 from harness.planning.status import status, trainable_keys
@@ -100,7 +101,7 @@ def seconds(made, device):
 
 def test_time_follows_from_finished_runs_of_the_same_device(resolved, store, tmp_path):
     aspc = cell_of(resolved, "aspc")
-    only = resolve(SPECS, "two-of-three", datasets="hopper-medium-v2", columns="aspc")
+    only = resolve(SPECS, "two-of-three", Choice(datasets=("hopper-medium-v2",), algorithms=("aspc",)))
     finish(store, aspc.runs[:1], 500.0, CPU)
     finish(store, aspc.runs[1:2], 50.0, GPU)
     made = plan(only, SPECS, store, home=tmp_path)
@@ -114,7 +115,9 @@ def test_time_follows_from_finished_runs_of_the_same_device(resolved, store, tmp
     store.claim([aspc.runs[2].key])
     store.record_checkpoint([aspc.runs[2].key], "c.pt", 250_000)
     assert seconds(plan(only, SPECS, store, home=tmp_path), cpu_model()) == pytest.approx(1.75 * 500.0)
-    half = resolve(SPECS, "two-of-three", datasets="hopper-medium-v2", columns="aspc", steps=500_000)
+    half = resolve(
+        SPECS, "two-of-three", Choice(datasets=("hopper-medium-v2",), algorithms=("aspc",), steps=500_000)
+    )
     assert seconds(plan(half, SPECS, store, home=tmp_path), cpu_model()) == pytest.approx(4 * 250.0)
 
 
@@ -145,7 +148,9 @@ def test_what_is_measured_now_counts_every_population_and_times_each_shape_once(
 
 
 def test_a_seed_that_no_table_shows_is_named(tmp_path):
-    odd = resolve(SPECS, "two-of-three", datasets="hopper-medium-v2", columns="aspc", seeds=[1, 7])
+    odd = resolve(
+        SPECS, "two-of-three", Choice(datasets=("hopper-medium-v2",), algorithms=("aspc",), seeds=(1, 7))
+    )
     assert plan(odd, SPECS, None, home=tmp_path).extra_seeds == (7,)
 
 

@@ -11,6 +11,7 @@ import pytest
 from harness.analysis.comparison import compare
 from harness.errors import DataError
 from harness.planning.cells import resolve
+from harness.planning.choice import Choice
 from harness.reports import folder as report
 from harness.reports.history import histories
 from harness.results.records import EvaluationRecord
@@ -28,7 +29,9 @@ def specs():
 
 @pytest.fixture(scope="module")
 def resolved(specs):
-    return resolve(specs, "aspc-table1", datasets="hopper-medium-v2", columns="[ta]*", steps=1000)
+    return resolve(
+        specs, "aspc-table1", Choice(datasets=("hopper-medium-v2",), algorithms=("[ta]*",), steps=1000)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +104,11 @@ def test_the_command_asks_for_the_same_cell(write, tmp_path, resolved, specs):
     given = dict(zip(options[::2], options[1::2], strict=True))
     assert verb == "reproduce"
     again = resolve(
-        specs, table, datasets=given["--datasets"], columns=given["--algorithms"], steps=int(given["--steps"])
+        specs,
+        table,
+        Choice(
+            datasets=(given["--datasets"],), algorithms=(given["--algorithms"],), steps=int(given["--steps"])
+        ),
     )
     assert [cell.runs for cell in again.cells] == [
         cell.runs for cell in resolved.cells if cell.column.id == "aspc"
@@ -118,7 +125,7 @@ def test_the_command_asks_for_the_same_cell(write, tmp_path, resolved, specs):
     ],
 )
 def test_the_command_repeats_the_options(specs, options, more):
-    command = report._command(resolve(specs, "aspc-table1", **options), specs)
+    command = report._command(resolve(specs, "aspc-table1", Choice(**options)), specs)
     expected = ["harness", "reproduce", "aspc-table1", *more, "--datasets", "d", "--algorithms", "a"]
     assert shlex.split(command("d", "a")) == expected
 
@@ -126,7 +133,12 @@ def test_the_command_repeats_the_options(specs, options, more):
 def test_an_earlier_report_is_replaced(write, tmp_path, specs):
     folder = write(tmp_path / "r")
     (folder / "figures" / "old.svg").write_text("old")
-    write(folder, resolve(specs, "aspc-table1", datasets="hopper-medium-v2", columns="aspc", steps=1000))
+    write(
+        folder,
+        resolve(
+            specs, "aspc-table1", Choice(datasets=("hopper-medium-v2",), algorithms=("aspc",), steps=1000)
+        ),
+    )
     assert "figures/old.svg" not in contents(folder)
     with (folder / "table.csv").open(encoding="utf-8") as file:
         assert {row["column"] for row in csv.DictReader(file)} == {"aspc"}

@@ -17,6 +17,7 @@ import pytest
 from harness.analysis.comparison import compare
 from harness.analysis.metrics import reported
 from harness.planning.cells import resolve
+from harness.planning.choice import Choice
 from harness.reports import metrics, render
 from harness.reports.folder import write_report
 from harness.results.store import Store
@@ -67,7 +68,7 @@ def test_every_run_is_asked_for_by_a_shipped_report(store):
     wanted = {
         run.key
         for table, preset in REPORTS
-        for cell in resolve(Specs(), table, preset=preset).cells
+        for cell in resolve(Specs(), table, Choice(preset=preset)).cells
         for run in cell.runs
     }
     assert set(store.runs()) <= wanted
@@ -78,7 +79,7 @@ def test_a_report_shows_what_the_database_holds(which, store, shipped, tmp_path)
     """To renew it: ``harness report TABLE --preset PRESET``."""
     table, preset = which
     specs = Specs()
-    resolved = resolve(specs, table, preset=preset)
+    resolved = resolve(specs, table, Choice(preset=preset))
     made = tmp_path / "report"
     write_report(compare(resolved, specs, store), resolved, specs, store, made)
     there = shipped / REPORTS[which]
@@ -102,7 +103,7 @@ def content(path):
 
 def test_a_data_card_ships_for_every_dataset_trained_on(shipped):
     """As `harness data show` prints it; it says how the very data were made that the runs' keys name."""
-    cells = resolve(Specs(), "aspc-table1", preset="lite").cells
+    cells = resolve(Specs(), "aspc-table1", Choice(preset="lite")).cells
     trained = {cell.dataset.id: cell.runs[0] for cell in cells}
     page = (shipped / PAGE).read_text(encoding="utf-8")
     cards = shipped / "reports" / "aspc-table1" / "data"
@@ -115,7 +116,7 @@ def test_a_data_card_ships_for_every_dataset_trained_on(shipped):
 
 
 def test_the_page_shows_where_alpha_ended(store, shipped):
-    resolved = resolve(Specs(), "aspc-table1", preset="lite", columns="aspc")
+    resolved = resolve(Specs(), "aspc-table1", Choice(preset="lite", algorithms=("aspc",)))
     lines = metrics.markdown(resolved, reported(resolved, store, "alpha"), "alpha").splitlines(keepends=True)
     rows = [line for line in lines if line.startswith("|")]
     assert len(rows) > 2
@@ -124,7 +125,7 @@ def test_the_page_shows_where_alpha_ended(store, shipped):
 
 def test_the_page_says_which_algorithm_was_ahead(store, shipped):
     specs = Specs()
-    resolved = resolve(specs, "aspc-table1", preset="lite")
+    resolved = resolve(specs, "aspc-table1", Choice(preset="lite"))
     printed = {(cell.row, cell.column): cell.published.mean for cell in compare(resolved, specs, store).cells}
     scores = {(cell.dataset.id, cell.column.id): _scores(store, cell) for cell in resolved.cells}
     rows = []
@@ -148,7 +149,7 @@ def _scores(store, cell):
 def test_the_page_shows_every_score_beside_the_papers(store, shipped):
     """To renew it: ``harness table aspc-table1 --preset lite -f markdown --with-published``."""
     specs = Specs()
-    comparison = compare(resolve(specs, "aspc-table1", preset="lite"), specs, store)
+    comparison = compare(resolve(specs, "aspc-table1", Choice(preset="lite")), specs, store)
     lines = render(comparison, "markdown", with_published=True).splitlines()
     rows = [line for line in lines if re.match(r"\| [a-z0-9]+-", line)]
     assert len(rows) == 7

@@ -9,6 +9,7 @@ import pytest
 
 from harness.datasets.policies import card
 from harness.planning.cells import resolve
+from harness.planning.choice import Choice
 from harness.specs import Specs
 from harness.specs.catalogue import shipped_folder
 from harness.specs.columns import columns_of, settings
@@ -242,7 +243,7 @@ def test_protocol_and_preset(specs, table):
 
 
 def test_lite_is_what_two_cores_can_carry(specs):
-    lite = resolve(specs, "aspc-table1", preset="lite")
+    lite = resolve(specs, "aspc-table1", Choice(preset="lite"))
     assert {cell.column.id for cell in lite.cells} == {"td3_bc", "aspc"}
     assert {cell.dataset.id for cell in lite.cells} == {
         *(f"{name}-medium-v2" for name in ("halfcheetah", "hopper", "walker2d")),
@@ -309,13 +310,16 @@ def test_equal_configurations_of_the_tables_are_trained_once(specs):
     """ASPC as in Table 1 is a column of all of them."""
     keys = set()
     for name in ("aspc-table1", "aspc-table2", "aspc-table13", *FIGURES):
-        [cell] = resolve(specs, name, datasets="hopper-medium-v2", columns="aspc").cells
+        [cell] = resolve(specs, name, Choice(datasets=("hopper-medium-v2",), algorithms=("aspc",))).cells
         keys.add(cell.runs[0].key)
     assert len(keys) == 1
 
 
 def test_table_2_reads_alpha_from_our_own_runs(specs):
-    cells = {cell.column.id: cell for cell in resolve(specs, "aspc-table2", datasets="pen-human-v1").cells}
+    cells = {
+        cell.column.id: cell
+        for cell in resolve(specs, "aspc-table2", Choice(datasets=("pen-human-v1",))).cells
+    }
     assert cells["converged"].sources.keys() == {"alpha"}
     assert cells["linear"].sources.keys() == {"final_alpha"}
     for column in ("converged", "linear"):
