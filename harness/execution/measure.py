@@ -23,9 +23,7 @@ from harness.training.replay import BLOCK
 
 _ROWS = 2_000
 _CYCLE = 1_000  # steps over which the phases of the update cycle are counted
-_PROTOCOL = Protocol(
-    id="timing", description="", steps=_CYCLE, evaluate_every=_CYCLE, episodes=1, seeds=(0,)
-)
+_PROTOCOL = Protocol(id="timing", description="", steps=_CYCLE, evaluate_every=_CYCLE, episodes=1, seeds=(0,))
 _REPEATS = 3  # of a phase on a CPU
 _DRAWS = 3
 _BLOCKS = 3  # on a GPU

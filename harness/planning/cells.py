@@ -7,20 +7,32 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from harness.errors import SpecError, UnknownNameError
 from harness.planning.choice import Choice
 from harness.results.records import RunRecord, canonical
-from harness.specs import Column, Dataset, Dependency, Lineage, Preset, Protocol, Specs, Table
+from harness.specs import (
+    Column,
+    Dataset,
+    Dependency,
+    Lineage,
+    Preset,
+    Protocol,
+    Specs,
+    StateDependency,
+    Table,
+)
 from harness.specs.columns import (
+    Scope,
     Written,
     columns_of,
     own_settings,
     protocol_of,
     settings,
     source,
+    states_read,
     transforms,
 )
 from harness.specs.matching import matches, matching
@@ -43,6 +55,19 @@ class Source:
 
 
 @dataclass(frozen=True)
+class StateSource:
+    """Where a run's beginning or an input comes from: the state that the same seed's run of a cell ends with.
+
+    Attributes:
+        cell: has a run for each seed of the reader, in the same order.
+        state: 'all', or the names of its parts that are read.
+    """
+
+    cell: Cell
+    state: Literal["all"] | tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Cell:
     """One dataset under one column.
 
@@ -57,6 +82,9 @@ class Cell:
             cells have a run for every seed of the protocol, whichever seeds were chosen.
         transforms: of the data, in order.
         mixed: the datasets that the transforms mix in, by id.
+        states: 'start', where training begins, or an input's name -> the run of the same seed that it is the
+            state of.
+        table: id of the table that the column belongs to.
     """
 
     dataset: Dataset
@@ -68,11 +96,25 @@ class Cell:
     sources: Mapping[str, Source] = field(default_factory=dict)
     transforms: Transforms = ()
     mixed: Mapping[str, Dataset] = field(default_factory=dict)
+    states: Mapping[str, StateSource] = field(default_factory=dict)
+    table: str = ""
+
+    @property
+    def lineage(self) -> Lineage:
+        """Of the data that its runs train on."""
+        lineage: Lineage = self.runs[0].configuration["dataset"]["lineage"]
+        return lineage
+
+    @property
+    def below(self) -> tuple[Cell, ...]:
+        """The cells that its runs read values and states from."""
+        read: list[Source | StateSource] = [*self.sources.values(), *self.states.values()]
+        return tuple(each.cell for each in read)
 
     @property
     def rank(self) -> int:
-        """0 without sources, else one more than the highest of them: cells are trained in this order."""
-        return 1 + max((source.cell.rank for source in self.sources.values()), default=-1)
+        """0 where it reads nothing, else one more than the highest below: cells are trained in this order."""
+        return 1 + max((cell.rank for cell in self.below), default=-1)
 
 
 @dataclass(frozen=True)
@@ -106,7 +148,7 @@ class ResolvedTable:
 
     @property
     def with_sources(self) -> tuple[Cell, ...]:
-        """The cells, each after those that it reads values from, whether the table shows these or not."""
+        """The cells, each after those that it reads from, whether the table shows these or not."""
         return tuple(_with_sources(self.cells))
 
     @property
@@ -119,7 +161,7 @@ class ResolvedTable:
 
 def _with_sources(cells: Iterable[Cell]) -> Iterator[Cell]:
     for cell in cells:
-        yield from _with_sources(source.cell for source in cell.sources.values())
+        yield from _with_sources(cell.below)
         yield cell
 
 
@@ -172,17 +214,16 @@ def resolve(specs: Specs, table_id: str, choice: Choice = _NOTHING_CHOSEN) -> Re
     """
     table = specs.table(table_id)
     preset = specs.preset(choice.preset) if choice.preset else None
-    lineage = choice.lineage or (preset.lineage if preset else None) or table.lineage
-    all_columns = columns_of(table, preset)
+    scope = Scope(table_id, columns_of(table, preset), preset)
+    context = _Context(specs, table, scope, choice)
     shown = _restrict(table, preset, choice)
-    context = _Context(specs, table, all_columns, lineage, preset, choice)
     cells = tuple(
-        context.cell(specs.dataset(dataset_id), all_columns[column.id], choice.seeds)
+        context.cell(specs.dataset(dataset_id), scope.columns[column.id], choice.seeds)
         for dataset_id in shown.datasets
         for column in shown.columns
         if column.algorithm
     )
-    return ResolvedTable(shown, lineage, preset, cells, choice.steps)
+    return ResolvedTable(shown, context.lineage, preset, cells, choice.steps)
 
 
 def _as_run(protocol: Protocol, preset: Preset | None, choice: Choice) -> Protocol:
@@ -278,20 +319,31 @@ def _chosen(
 
 @dataclass(frozen=True)
 class _Context:
-    """What all cells of a table share; `columns` are those that a column may depend on."""
+    """What all cells of a table share.
+
+    Attributes:
+        table: as its file has it.
+        scope: the columns that one may depend on.
+        choice: the user's.
+        protocols: id -> a protocol as it is run here, of those that were asked for.
+    """
 
     specs: Specs
     table: Table
-    columns: Mapping[str, Written]
-    lineage: Lineage
-    preset: Preset | None
+    scope: Scope
     choice: Choice
     protocols: dict[str, Protocol] = field(default_factory=dict)
+
+    @property
+    def lineage(self) -> Lineage:
+        """Of the data to train on."""
+        preset = self.scope.preset
+        return self.choice.lineage or (preset.lineage if preset else None) or self.table.lineage
 
     def protocol(self, name: str) -> Protocol:
         """A protocol as it is run here; kept, since a protocol has many cells."""
         if name not in self.protocols:
-            self.protocols[name] = _as_run(self.specs.protocol(name), self.preset, self.choice)
+            self.protocols[name] = _as_run(self.specs.protocol(name), self.scope.preset, self.choice)
         return self.protocols[name]
 
     def incomparable(self, protocol: Protocol, dataset: Dataset) -> tuple[str, ...]:
@@ -299,8 +351,8 @@ class _Context:
         reasons, published = [], self.specs.protocol(protocol.id)
         if self.lineage != self.table.lineage:
             reasons.append(f"{self.lineage} data")
-        if self.preset:
-            reasons.append(self.preset.label)
+        if self.scope.preset:
+            reasons.append(self.scope.preset.label)
         elif protocol.length != published.length:
             reasons.append(f"{protocol.length:,} of {published.duration}")
         if protocol.score != published.score:
@@ -310,29 +362,40 @@ class _Context:
         return tuple(reasons)
 
     def cell(
-        self, dataset: Dataset, written: Written, seeds: Sequence[int], trail: tuple[str, ...] = ()
+        self,
+        dataset: Dataset,
+        written: Written,
+        seeds: Sequence[int],
+        trail: tuple[tuple[str, str], ...] = (),
     ) -> Cell:
         """The cell, with runs of these seeds or, if there are none, of its protocol's.
 
-        `trail` has the ids of the columns that depend on it, directly or not.
+        `trail` has the tables and ids of the columns that depend on it, directly or not.
         """
-        dataset = _sized(dataset, self.preset)
+        dataset = _sized(dataset, self.scope.preset)
         protocol = self.protocol(protocol_of(self.table, written.column, dataset.id))
         column, environment = written.column, dataset.environment
         entries = settings(self.specs, written, dataset.id)
-        trail = (*trail, column.id)
+        trail = (*trail, (self.scope.table, column.id))
         sources = {}
         for name, entry in entries.items():
             if isinstance(entry.value, Dependency):
-                metric, below = source(self.specs, self.columns, entry, trail)
-                sources[name] = Source(metric, self.cell(dataset, below, (), trail))
+                _, below = source(self.specs, self.scope, entry, trail)
+                sources[name] = Source(entry.value.metric, self.cell(dataset, below, (), trail))
+        states = {}
+        for name, entry in states_read(written).items():
+            assert isinstance(entry.value, StateDependency)  # noqa: S101 - nothing else is read so
+            scope, below = source(self.specs, self.scope, entry, trail)
+            states[name] = StateSource(
+                self._of(scope).cell(dataset, below, seeds or protocol.seeds, trail), entry.value.state
+            )
         values = {
             name: _dependency(sources[name]) if name in sources else entry.value
             for name, entry in entries.items()
         }
         data = transforms(self.specs, written, dataset.id)
         mixed = {
-            step.mix.dataset: _sized(self.specs.dataset(step.mix.dataset), self.preset)
+            step.mix.dataset: _sized(self.specs.dataset(step.mix.dataset), self.scope.preset)
             for step in data.transforms
             if step.mix
         }
@@ -342,6 +405,7 @@ class _Context:
             "dataset": dataset.identity(self.lineage),
             "environment": environment and environment.identity,
             "protocol": protocol.configuration,
+            **_read_states(states),
         }
         if data.transforms:
             configuration["data"] = [self._transform(step, mixed) for step in data.transforms]
@@ -355,6 +419,7 @@ class _Context:
                         name: entry.value.model_dump() if isinstance(entry.value, Dependency) else entry.value
                         for name, entry in own_settings(written, dataset.id).items()
                     },
+                    **column.model_dump(include={"start", "inputs"}, exclude_defaults=True),
                     **{name: configuration[name] for name in ("dataset", "protocol")},
                     **(
                         {"data": configuration["data"]}
@@ -364,17 +429,20 @@ class _Context:
                 }
             )
         )
-        return Cell(
+        found = Cell(
             dataset,
             column,
             protocol,
             run_records(configuration, seeds or protocol.seeds, described),
-            self._unavailable(dataset, column, sources, mixed),
+            None,
             self.incomparable(protocol, dataset),
             sources,
             data.transforms,
             mixed,
+            states,
+            self.scope.table,
         )
+        return replace(found, unavailable=self._unavailable(found))
 
     def _transform(self, step: Transform, mixed: Mapping[str, Dataset]) -> dict[str, Any]:
         """What stands in a configuration for a transform: another dataset by what makes its data."""
@@ -383,26 +451,46 @@ class _Context:
             named["mix"]["dataset"] = mixed[step.mix.dataset].identity(self.lineage)
         return named
 
-    def _unavailable(
-        self,
-        dataset: Dataset,
-        column: Column,
-        sources: Mapping[str, Source],
-        mixed: Mapping[str, Dataset],
-    ) -> str | None:
-        if not self.specs.has_algorithm(column.algorithm):
+    def _of(self, scope: Scope) -> _Context:
+        """The context of the scope's table: as its own command has it, with this one's preset and lineage."""
+        if scope.table == self.scope.table:
+            return self
+        choice = Choice(preset=self.choice.preset, lineage=self.choice.lineage)
+        return _Context(self.specs, self.specs.table(scope.table), scope, choice)
+
+    def _unavailable(self, cell: Cell) -> str | None:
+        if not self.specs.has_algorithm(cell.column.algorithm):
             return "no implementation"
-        if dataset.source(self.lineage) is None:
+        if cell.dataset.source(self.lineage) is None:
             return f"no {self.lineage} data"
-        for other in mixed.values():
+        for other in cell.mixed.values():
             if other.source(self.lineage) is None:
                 return f"no {self.lineage} data of {other.id}, which is mixed in"
-        if dataset.environment is None:
+        if cell.dataset.environment is None:
             return "no environment"
-        for each in sources.values():
-            if each.cell.unavailable:
-                return f"{each.cell.unavailable} of {each.cell.column.id}, on which it depends"
+        for below in cell.below:
+            name = below.column.id if below.table == cell.table else f"{below.column.id} of {below.table}"
+            if below.table != cell.table and cell.dataset.id not in self.specs.table(below.table).datasets:
+                return f"{below.table} has no row {cell.dataset.id}, and it reads {name}"
+            if below.unavailable:
+                return f"{below.unavailable} of {name}, on which it depends"
         return None
+
+
+def _read_states(states: Mapping[str, StateSource]) -> dict[str, Any]:
+    """What stands in a configuration for states that are read; a run's is that of the same seed."""
+    read = {
+        name: {
+            "configuration": source.cell.runs[0].configuration_key,
+            "state": source.state if source.state == "all" else sorted(set(source.state)),
+        }
+        for name, source in states.items()
+    }
+    inputs = {name: each for name, each in read.items() if name != "start"}
+    return {
+        **({"start": read["start"]} if "start" in read else {}),
+        **({"inputs": inputs} if inputs else {}),
+    }
 
 
 def _dependency(source: Source) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from algorithms import Hyperparameters, Member, Sizes, algorithm_class, algorith
 from harness.errors import HarnessError, SpecError, UnknownNameError
 from harness.planning.cells import ResolvedTable
 from harness.specs import Dependency, Specs
-from harness.specs.columns import Entry, Written, columns_of, extra_columns_of, settings, source
+from harness.specs.columns import Entry, Scope, Written, columns_of, extra_columns_of, settings, source
 from harness.specs.validation import validate
 
 T = TypeVar("T")
@@ -54,16 +54,16 @@ def validate_algorithms(
     shown: dict[str, Written] = {}
     for table in tables:
         shown |= columns_of(table)
-    scopes = [(columns_of(table), columns_of(table), table.datasets) for table in tables]
+    checked = [(columns_of(table), Scope(table.id, columns_of(table)), table.datasets) for table in tables]
     for preset in presets:
         own = extra_columns_of(preset)
-        scopes.append((own, shown | own, preset.datasets or tuple(specs.ids("datasets"))))
-    used = {written.column.algorithm for columns, _, _ in scopes for written in columns.values()}
+        checked.append((own, Scope("", shown | own, preset), preset.datasets or tuple(specs.ids("datasets"))))
+    used = {written.column.algorithm for columns, _, _ in checked for written in columns.values()}
     names = [name for name in specs.ids("algorithms") if everything or name in used]
     problems = [line for name in names for line in _defaults(specs, name)]
-    for columns, among, datasets in scopes:
+    for columns, scope, datasets in checked:
         for written in columns.values():
-            problems += _column(specs, written, among, datasets)
+            problems += _column(specs, written, scope, datasets)
     return list(dict.fromkeys(problems))
 
 
@@ -101,10 +101,8 @@ def _defaults(specs: Specs, name: str) -> Iterator[str]:
         )
 
 
-def _column(
-    specs: Specs, written: Written, among: Mapping[str, Written], datasets: Iterable[str]
-) -> Iterator[str]:
-    """Problems of the values that a column has on some dataset; `among` are those it may depend on."""
+def _column(specs: Specs, written: Written, scope: Scope, datasets: Iterable[str]) -> Iterator[str]:
+    """Problems of the values that a column has on some dataset."""
     algorithm = written.column.algorithm
     if not specs.has_algorithm(algorithm) or algorithm not in algorithm_ids():
         return
@@ -120,7 +118,7 @@ def _column(
                 yield entries[name].problem(specs, f"{name} {problem}")
         for name, entry in entries.items():
             if isinstance(entry.value, Dependency):
-                yield from _dependency(specs, algorithm, name, entry, among, dataset)
+                yield from _dependency(specs, algorithm, name, entry, scope, dataset)
 
 
 def _stand_ins(specs: Specs, algorithm: str, entries: Mapping[str, Entry]) -> dict[str, Any]:
@@ -133,7 +131,7 @@ def _stand_ins(specs: Specs, algorithm: str, entries: Mapping[str, Entry]) -> di
 
 
 def _dependency(
-    specs: Specs, algorithm: str, name: str, entry: Entry, among: Mapping[str, Written], dataset: str
+    specs: Specs, algorithm: str, name: str, entry: Entry, scope: Scope, dataset: str
 ) -> Iterator[str]:
     """Problems of a value that depends on another column."""
     if name in _declared(algorithm).static_names():
@@ -143,7 +141,7 @@ def _dependency(
             f"can depend on another column",
         )
     try:
-        metric, below = source(specs, among, entry, ())
+        _, below = source(specs, scope, entry, ())
         reader = below.column.algorithm
         if not specs.has_algorithm(reader) or reader not in algorithm_ids():
             return
@@ -151,6 +149,8 @@ def _dependency(
     except SpecError:  # reported with the specs themselves
         return
     known = _metrics(reader, tuple(sorted(values.items())))
+    assert isinstance(entry.value, Dependency)  # noqa: S101 - callers look first
+    metric = entry.value.metric
     if known and metric not in known:
         here = entry._replace(location=(*entry.location, "metric"))
         yield here.problem(specs, str(UnknownNameError(f"metric of {reader}", metric, known)))

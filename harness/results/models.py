@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 #: Alembic revision that these models describe.
-SCHEMA_VERSION: Final = "0001"
+SCHEMA_VERSION: Final = "0002"
 
 QUEUED: Final = "queued"
 RUNNING: Final = "running"
@@ -39,6 +39,10 @@ STATUSES: Final = (QUEUED, RUNNING, FINISHED, FAILED, INTERRUPTED)
 
 TRAINED: Final = "trained"
 IMPORTED: Final = "imported"
+
+#: What acting needs, and everything that an update changes.
+POLICY: Final = "policy"
+STATE: Final = "state"
 
 
 class Timestamp(TypeDecorator[datetime]):
@@ -178,3 +182,16 @@ class MetricRow(Base):
     step: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     name: Mapped[str] = mapped_column(String(255), primary_key=True)
     value: Mapped[float | None] = mapped_column(Float(53))
+
+
+class ArtefactRow(Base):
+    """A file that a finished run left in the folder of artefacts; ``name`` has no folder in it."""
+
+    __tablename__ = "artefact"
+    __table_args__ = (CheckConstraint(f"kind IN {(POLICY, STATE)}", name="kind"),)
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16), primary_key=True)
+    name: Mapped[str] = mapped_column(String(255))
+    sha256: Mapped[str] = mapped_column(String(64))
+    size: Mapped[int] = mapped_column(BigInteger)

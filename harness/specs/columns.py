@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
 from harness.errors import SpecError, UnknownNameError
-from harness.specs.models import Algorithm, Column, Dependency, Preset, Table, Transforms, Value
+from harness.specs.models import (
+    Algorithm,
+    Column,
+    Dependency,
+    Preset,
+    StateDependency,
+    Table,
+    Transforms,
+    Value,
+)
 
 if TYPE_CHECKING:
     from harness.specs.catalogue import Kind, Specs
@@ -24,9 +34,9 @@ class Written(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """The value of a hyperparameter, and where it is written."""
+    """The value of a hyperparameter, or a state of other runs, and where it is written."""
 
-    value: Value | Dependency
+    value: Value | Dependency | StateDependency
     kind: Kind
     spec: str
     location: Location
@@ -34,6 +44,31 @@ class Entry(NamedTuple):
     def problem(self, specs: Specs, message: str, *, key: bool = False) -> str:
         """One line, ``path:line:column: dotted.key: message``."""
         return specs.document(self.kind, self.spec).problem(self.location, message, key=key)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What may be depended on without naming a table: the columns of one, or a preset's own and any table's.
+
+    Attributes:
+        table: id of the table; '' of a preset's columns, whose table is not known.
+        columns: by id.
+        preset: whose columns are known in other tables, too.
+    """
+
+    table: str
+    columns: Mapping[str, Written]
+    preset: Preset | None = None
+
+    def of(self, specs: Specs, table: str) -> Scope:
+        """The scope of another table, whose own columns precede the preset's.
+
+        Raises:
+            UnknownNameError: There is none.
+            SpecError: Its file is wrong.
+        """
+        own = extra_columns_of(self.preset) if self.preset else {}
+        return Scope(table, own | columns_of(specs.table(table)), self.preset)
 
 
 def columns_of(table: Table, preset: Preset | None = None) -> dict[str, Written]:
@@ -83,6 +118,18 @@ def own_settings(written: Written, dataset_id: str) -> dict[str, Entry]:
             for name, value in overrides.hyperparameters.items():
                 location = (*written.location, "per_dataset", pattern, name)
                 entries[name] = Entry(value, *written[1:3], location)
+    return entries
+
+
+def states_read(written: Written) -> dict[str, Entry]:
+    """The states of other runs that a column reads: 'start', or the input's name -> the dependency."""
+    column, kind, spec, location = written
+    entries = {
+        name: Entry(dependency, kind, spec, (*location, "inputs", name))
+        for name, dependency in column.inputs.items()
+    }
+    if column.start:
+        entries["start"] = Entry(column.start, kind, spec, (*location, "start"))
     return entries
 
 
@@ -166,29 +213,42 @@ def unknown_hyperparameter(algorithm: str, name: str, known: Mapping[str, object
 
 
 def source(
-    specs: Specs, columns: Mapping[str, Written], entry: Entry, trail: Sequence[str]
-) -> tuple[str, Written]:
-    """The metric and the column that a value depends on.
+    specs: Specs, scope: Scope, entry: Entry, trail: Sequence[tuple[str, str]]
+) -> tuple[Scope, Written]:
+    """The column that a value or a state depends on, and the scope of its own dependencies.
 
     Args:
         specs: for messages that point into a file.
-        columns: those that may be named, by id.
-        entry: the value, a dependency.
-        trail: ids of the columns that led here, the one that the value belongs to last.
+        scope: of the column that the entry belongs to.
+        entry: a dependency.
+        trail: table and id of the columns that led here, the one that the entry belongs to last.
 
     Raises:
-        SpecError: there is no such column, or it depends on the columns that led to it.
+        SpecError: there is no such table or column, or it depends on the columns that led to it.
     """
-    assert isinstance(entry.value, Dependency)  # noqa: S101 - callers look first
-    name = entry.value.column
-    if name not in columns:
+    wanted = entry.value
+    assert isinstance(wanted, Dependency | StateDependency)  # noqa: S101 - callers look first
+    table = wanted.table if isinstance(wanted, StateDependency) else None
+    if table is not None and table != scope.table:
+        here = entry._replace(location=(*entry.location, "table"))
+        try:
+            scope = scope.of(specs, table)
+        except UnknownNameError as error:
+            raise SpecError(here.problem(specs, str(error))) from None
+    if wanted.column not in scope.columns:
         here = entry._replace(location=(*entry.location, "column"))
-        raise SpecError(here.problem(specs, str(UnknownNameError("column", name, columns))))
-    if columns[name].column.algorithm is None:
+        of = f"column of {table}" if table else "column"
+        raise SpecError(here.problem(specs, str(UnknownNameError(of, wanted.column, scope.columns))))
+    if scope.columns[wanted.column].column.algorithm is None:
         raise SpecError(
-            entry.problem(specs, f"column {name} has no algorithm, so it trains nothing to read from")
+            entry.problem(
+                specs, f"column {wanted.column} has no algorithm, so it trains nothing to read from"
+            )
         )
+    name = (scope.table, wanted.column)
     if name in trail:
-        chain = " -> ".join((*trail[trail.index(name) :], name))
+        around = (*trail[trail.index(name) :], name)
+        one_table = len({table for table, _ in around}) == 1
+        chain = " -> ".join(column if one_table else f"{table}: {column}" for table, column in around)
         raise SpecError(entry.problem(specs, f"columns depend on each other: {chain}"))
-    return entry.value.metric, columns[name]
+    return scope, scope.columns[wanted.column]

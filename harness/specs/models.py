@@ -516,6 +516,23 @@ class Dependency(Model):
     metric: str = Field(min_length=1)
 
 
+def _parts(value: object) -> object:
+    names = value if isinstance(value, list | tuple) else ()
+    if value == "all" or (names and all(isinstance(name, str) for name in names)):
+        return value
+    raise ValueError("should be 'all', or a list of names of the algorithm's networks and optimisers")
+
+
+class StateDependency(Model):
+    """The state that another column's run of the same seed ends with, on the same dataset."""
+
+    table: Id | None = Field(default=None, description="whose column it is; None: the reader's own table")
+    column: Id
+    state: Annotated[Literal["all"] | tuple[str, ...], BeforeValidator(_parts)] = Field(
+        default="all", description="all, or names of networks and optimisers as the algorithm's code has them"
+    )
+
+
 #: What a column may set a hyperparameter to.
 Setting = Annotated[
     Value | Dependency,
@@ -553,6 +570,10 @@ class Column(Model):
     hyperparameters: Settings = Field(default={}, description="override the algorithm's defaults")
     data: Transforms | None = Field(default=None, description="in the place of the algorithm's")
     per_dataset: dict[str, ColumnOverrides] = Field(default={}, description="dataset id or glob -> overrides")
+    start: StateDependency | None = Field(default=None, description="where training begins, not at random")
+    inputs: dict[str, StateDependency] = Field(
+        default={}, description="name that the algorithm knows it by -> state of another run, which it reads"
+    )
     change_from: Id | None = Field(
         default=None, description="the column that the per cents printed beside this one's numbers refer to"
     )
@@ -565,10 +586,12 @@ class Column(Model):
             raise ValueError("one of 'algorithm', 'mean_of' and 'printed_only: true' is missing here")
         if len(given) > 1:
             raise LocatedError((given[1],), f"a column that has {given[0]!r} has no {given[1]!r}", key=True)
-        for key in ("protocol", "hyperparameters", "data", "per_dataset"):
+        for key in ("protocol", "hyperparameters", "data", "per_dataset", "start", "inputs"):
             if getattr(self, key) and self.algorithm is None:
                 message = f"a column with {given[0]!r} runs nothing, so it has no {key!r}"
                 raise LocatedError((key,), message, key=True)
+        if "start" in self.inputs:
+            raise LocatedError(("inputs", "start"), "an input cannot be named 'start'", key=True)
         return self
 
 

@@ -9,15 +9,17 @@ from typing import TypeVar
 from harness.errors import SpecError, UnknownNameError
 from harness.specs.catalogue import KINDS, Kind, Specs
 from harness.specs.columns import (
+    Scope,
     Written,
     columns_of,
     extra_columns_of,
     own_settings,
     source,
+    states_read,
     unknown_hyperparameter,
 )
 from harness.specs.loader import Document
-from harness.specs.models import Algorithm, Dependency, Preset, Table
+from harness.specs.models import Algorithm, Dependency, Preset, StateDependency, Table
 from harness.specs.published import PublishedCell
 from harness.specs.text import Location, shown
 
@@ -86,9 +88,9 @@ def _table(specs: Specs, table: Table) -> Iterator[str]:
             yield from _named(specs, document, ("groups", i, "protocol"), "protocols", group.protocol)
         for j, dataset in enumerate(group.datasets):
             yield from _named(specs, document, ("groups", i, "datasets", j), "datasets", dataset)
-    columns = columns_of(table)
-    for written in columns.values():
-        yield from _column(specs, written, columns, table.datasets)
+    scope = Scope(table.id, columns_of(table))
+    for written in scope.columns.values():
+        yield from _column(specs, written, scope, table.datasets)
     try:
         listing = specs.listing(table)
     except SpecError as error:
@@ -153,10 +155,8 @@ def _named(specs: Specs, document: Document, location: Location, kind: Kind, nam
         yield from _whole(specs.protocol, name)
 
 
-def _column(
-    specs: Specs, written: Written, columns: Mapping[str, Written], datasets: Sequence[str]
-) -> Iterator[str]:
-    """Problems of what a column sets; `columns` are those that it may depend on."""
+def _column(specs: Specs, written: Written, scope: Scope, datasets: Sequence[str]) -> Iterator[str]:
+    """Problems of what a column sets and reads."""
     column, kind, spec, location = written
     document = specs.document(kind, spec)
     yield from _globs(document, (*location, "per_dataset"), column.per_dataset, datasets)
@@ -166,7 +166,7 @@ def _column(
         yield from _globs(document, (*location, "protocol"), column.protocol, datasets)
         for pattern, name in column.protocol.items():
             yield from _named(specs, document, (*location, "protocol", pattern), "protocols", name)
-    yield from _dependencies(specs, written, columns, datasets)
+    yield from _dependencies(specs, written, scope, datasets)
     if not specs.has_algorithm(column.algorithm):
         return
     try:
@@ -183,23 +183,23 @@ def _column(
                 yield document.problem((*location, *below, name), message, key=True)
 
 
-def _dependencies(
-    specs: Specs, written: Written, columns: Mapping[str, Written], datasets: Sequence[str]
-) -> Iterator[str]:
-    """Problems of values that depend on other columns."""
+def _dependencies(specs: Specs, written: Written, scope: Scope, datasets: Sequence[str]) -> Iterator[str]:
+    """Problems of values and states that depend on other columns."""
 
-    def follow(one: Written, dataset: str, trail: tuple[str, ...]) -> Iterator[str]:
-        for entry in own_settings(one, dataset).values():
-            if isinstance(entry.value, Dependency):
+    def follow(
+        one: Written, within: Scope, dataset: str, trail: tuple[tuple[str, str], ...]
+    ) -> Iterator[str]:
+        for entry in (*own_settings(one, dataset).values(), *states_read(one).values()):
+            if isinstance(entry.value, Dependency | StateDependency):
                 try:
-                    _, below = source(specs, columns, entry, trail)
+                    around, below = source(specs, within, entry, trail)
                 except SpecError as error:
                     yield str(error)
                 else:
-                    yield from follow(below, dataset, (*trail, below.column.id))
+                    yield from follow(below, around, dataset, (*trail, (around.table, below.column.id)))
 
     for dataset in datasets:
-        yield from follow(written, dataset, (written.column.id,))
+        yield from follow(written, scope, dataset, ((scope.table, written.column.id),))
 
 
 def _algorithm(specs: Specs, algorithm: Algorithm) -> Iterator[str]:
@@ -213,13 +213,14 @@ def _preset(specs: Specs, preset: Preset) -> Iterator[str]:
         yield from _named(specs, document, ("datasets", i), "datasets", dataset)
     own = extra_columns_of(preset)
     known = _columns_of_tables(specs) | own
+    scope = Scope("", known, preset)
     for i, column in enumerate(preset.columns or ()):
         if column not in known:
             yield document.problem(
                 ("columns", i), str(UnknownNameError("column of any table", column, known))
             )
     for written in own.values():
-        yield from _column(specs, written, known, preset.datasets or specs.ids("datasets"))
+        yield from _column(specs, written, scope, preset.datasets or specs.ids("datasets"))
 
 
 def _columns_of_tables(specs: Specs) -> dict[str, Written]:

@@ -72,6 +72,8 @@ class Task:
         data: one dataset per member.
         environments: one per member.
         protocol: how long to train, and when and how to evaluate.
+        starts: a member's training state, or parts of it, to begin with: tensors ``(1, ...)``; empty: none.
+        inputs: what a member reads of other runs: name -> their states, tensors ``(1, ...)``; empty: nothing.
     """
 
     algorithm: str
@@ -79,6 +81,8 @@ class Task:
     data: Sequence[Transitions]
     environments: Sequence[Environment]
     protocol: Protocol
+    starts: Sequence[Mapping[str, torch.Tensor]] = ()
+    inputs: Sequence[Mapping[str, Mapping[str, torch.Tensor]]] = ()
 
 
 @dataclass(frozen=True)
@@ -118,8 +122,18 @@ def build(
     ]
     sizes = Sizes(task.data[0].observations.shape[1], task.data[0].actions.shape[1])
     algorithm = cls(members, sizes, device, dtype)
+    if task.starts:
+        algorithm.load_training_state(algorithm.training_state() | stacked(task.starts))
     draws = Draws([m.key for m in members], replay, shared.batch_size, algorithm.noise)
     return algorithm, replay, draws
+
+
+def stacked(states: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """States of single members as one of all; values without a member axis (step counts) they share."""
+    return {
+        name: torch.cat([state[name] for state in states]) if tensor.dim() else tensor
+        for name, tensor in states[0].items()
+    }
 
 
 class Trainer:
@@ -195,6 +209,18 @@ class Trainer:
             if stop():
                 return self._interrupt()
         return Outcome(tuple(key for key, alive in self._alive.items() if alive), False, self._seconds())
+
+    def policies(self) -> dict[str, dict[str, torch.Tensor]]:
+        """Run key -> the policy as it is now; copies on the CPU, tensors ``(1, ...)``."""
+        state = self._algorithm.policy_state()
+        return {key: member_slice(state, [member]) for member, key in enumerate(self._keys)}
+
+    def states(self) -> dict[str, dict[str, torch.Tensor]]:
+        """Run key -> the training state as it is now; copies on the CPU, tensors ``(1, ...)``."""
+        state = {
+            name: tensor.to("cpu", copy=True) for name, tensor in self._algorithm.training_state().items()
+        }
+        return {key: member_slice(state, [member]) for member, key in enumerate(self._keys)}
 
     def _seconds(self) -> float:
         return self._before + time.monotonic() - self._started

@@ -168,40 +168,40 @@ def test_upgrade_keeps_a_copy_and_all_rows(database, store, record, train, tmp_p
 
     migrations = tmp_path / "100% migrations"
     shutil.copytree(schema.MIGRATIONS, migrations)
-    (migrations / "versions" / "0002_note.py").write_text(
-        "import sqlalchemy as sa\nfrom alembic import op\nrevision = '0002'\ndown_revision = '0001'\n"
+    (migrations / "versions" / "0003_note.py").write_text(
+        "import sqlalchemy as sa\nfrom alembic import op\nrevision = '0003'\ndown_revision = '0002'\n"
         "def upgrade():\n"
         "    with op.batch_alter_table('run', recreate='always') as batch:\n"
         "        batch.add_column(sa.Column('note', sa.Text()))\n"
     )
     monkeypatch.setattr(schema, "MIGRATIONS", migrations)
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", "0002")
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", "0003")
     with pytest.raises(SchemaError, match="run harness db upgrade"):
         Store.open(database)
     done = schema.upgrade(database)
-    backup = database.with_name("results.db.bak-0001")
+    backup = database.with_name("results.db.bak-0002")
     assert str(done) == (
-        f"upgraded from schema version 0001 to 0002; the database as it was is kept as {backup}"
+        f"upgraded from schema version 0002 to 0003; the database as it was is kept as {backup}"
     )
     with Store.open(database) as store:
         assert len(store.evaluations([record().key])[record().key]) == 1
         assert store.check() == []
-    assert schema.current_version(schema.Location.parse(backup)) == "0001"
+    assert schema.current_version(schema.Location.parse(backup)) == "0002"
 
 
 def test_a_failed_upgrade_changes_nothing(database, store, tmp_path, monkeypatch):
     store.close()
     migrations = tmp_path / "migrations"
     shutil.copytree(schema.MIGRATIONS, migrations)
-    (migrations / "versions" / "0002_bad.py").write_text(
-        "from alembic import op\nrevision = '0002'\ndown_revision = '0001'\n"
+    (migrations / "versions" / "0003_bad.py").write_text(
+        "from alembic import op\nrevision = '0003'\ndown_revision = '0002'\n"
         "def upgrade():\n    op.drop_table('metric')\n    raise RuntimeError('power cut')\n"
     )
     monkeypatch.setattr(schema, "MIGRATIONS", migrations)
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", "0002")
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", "0003")
     with pytest.raises(RuntimeError, match="power cut"):
         schema.upgrade(database)
-    assert schema.current_version(schema.Location.parse(database)) == "0001"
+    assert schema.current_version(schema.Location.parse(database)) == "0002"
     with sqlite3.connect(database) as connection:
         connection.execute("SELECT count(*) FROM metric")
 

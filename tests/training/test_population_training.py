@@ -67,7 +67,9 @@ def test_returns_are_of_each_members_policy_at_that_step(make_data, make_task, n
         return total, length
 
     for member, run in enumerate(task.runs):
-        expected = [episode(member, episode_seed(run.key, number)) for number in range(task.protocol.episodes)]
+        expected = [
+            episode(member, episode_seed(run.key, number)) for number in range(task.protocol.episodes)
+        ]
         returns, lengths = book.scores[run.key, 100]
         assert returns == pytest.approx([total for total, _ in expected], rel=1e-4)
         assert lengths == [length for _, length in expected]
