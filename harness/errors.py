@@ -7,6 +7,7 @@ it without a traceback. Anything else that escapes is a defect of this program a
 from __future__ import annotations
 
 import difflib
+import errno
 import re
 import traceback
 from collections.abc import Iterable
@@ -62,6 +63,16 @@ class FailedRunsError(HarnessError):
     """Some runs failed; the others are kept. Exit code 5."""
 
     exit_code = 5
+
+
+def system_error(error: OSError) -> str:
+    """What the operating system refuses, and what to do about it."""
+    what = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full{f': {error.filename}' if error.filename else ''}; free space and run again"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"{what}; allow more of them (ulimit -n) and run again"
+    return f"the system refuses: {what}"
 
 
 _OTHERS = re.compile(r"site-packages|^<frozen|/lib/python3|/harness/(environments|errors)")

@@ -14,10 +14,12 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
+from harness import streams
 from harness.errors import DataError
 
 CONTEXT = multiprocessing.get_context("spawn")  # a fork would take the parent's threads and CUDA along
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # they may reach the whole group; the parent decides
+#: Ask a program to end. They may reach the whole group; the parent decides.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of processor time, and of how many; or "max"
@@ -36,7 +38,7 @@ def usable_cores() -> int:
 def deaf() -> Iterator[None]:
     """Processes started within never get the signals that end a program."""
     resource_tracker.ensure_running()  # when it starts it unblocks the signals again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # which a child inherits
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # which a child inherits
     try:
         yield
     finally:
@@ -73,6 +75,7 @@ def pool(
 
 
 def _begin(begin: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    streams.settle()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     begin(*arguments)
 

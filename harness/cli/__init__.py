@@ -5,7 +5,6 @@ Nothing heavier than typer is imported before a verb runs, so that help pages an
 
 from __future__ import annotations
 
-import errno
 import functools
 import gc
 import os
@@ -18,6 +17,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import harness
+from harness import streams
 from harness.cli import (
     audit,
     data,
@@ -36,13 +36,14 @@ from harness.cli import (
 )
 from harness.cli.app import App
 from harness.cli.output import error_out, out
-from harness.errors import HarnessError
+from harness.errors import DataError, HarnessError, system_error
 from harness.specs import Specs
 
 _EXIT_CODES = (
     "0 fine; 1 drift; 2 usage or spec error; 3 incomplete or nothing measured; "
     "4 environment, data or schema; 5 some runs failed; 130 interrupted with everything saved."
 )
+_DEFECT = 70  # as sysexits.h has it: a defect of this program, which has a traceback and is no drift
 
 app = App(
     name="harness",
@@ -121,33 +122,24 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     # Imports and specs make many objects and little garbage: looking for it took a fifth of `harness table`.
     gc.set_threshold(200_000)
+    streams.settle()
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="harness")
+        try:
+            app(args=None if arguments is None else list(arguments), prog_name="harness")
+        finally:
+            sys.stdout.flush()
     except HarnessError as error:
-        _debug()
-        error_out(str(error))
-        raise SystemExit(error.exit_code) from None
+        _end(str(error), error.exit_code)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        _debug()
-        error_out(
-            f"the disk is full{f': {error.filename}' if error.filename else ''}; free space and run again"
-        )
-        raise SystemExit(4) from None
-    finally:
-        _flush()
+        _end(system_error(error), DataError.exit_code)
+    except Exception:
+        traceback.print_exc()
+        raise SystemExit(_DEFECT) from None
     raise SystemExit(0)
 
 
-def _debug() -> None:
+def _end(message: str, code: int) -> NoReturn:
     if os.environ.get("HARNESS_DEBUG") == "1":
         traceback.print_exc()
-
-
-def _flush() -> None:
-    """Write what is buffered while a reader that has gone away can still be met with silence."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    error_out(message)
+    raise SystemExit(code) from None

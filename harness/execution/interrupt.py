@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks to stop at a good place, the second stops at once."""
+"""Signals that end a program: the first asks to stop at a good place, the second stops at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from harness.processes import SIGNALS
 
 
 class Interrupt:
@@ -27,7 +27,14 @@ class Interrupt:
         return self._stop
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        ignored = (
+            signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        )  # by nohup: the work outlives its terminal
+        self._before = {
+            number: signal.signal(number, self._handle)
+            for number in SIGNALS
+            if not (ignored and number == signal.SIGHUP)
+        }
         return self
 
     def __exit__(

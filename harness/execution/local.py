@@ -294,8 +294,8 @@ def _heartbeat(keys: Sequence[str], store: Store, reporter: Reporter) -> Iterato
                     store.heartbeat(running(keys))
                 except LeaseLostError as error:
                     lost.update(running(error.keys))  # the others this process has just ended itself
-            except HarnessError as error:  # a busy database: the next beat may get through
-                reporter.message(f"warning: {error}")
+            except Exception as error:  # a busy database, no free file: the next beat may get through
+                reporter.message(f"warning: this process's leases were not renewed: {error}")
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()
@@ -378,6 +378,7 @@ class _Execution:
             self._pool.discard()
             self._reporter.message(str(error))
             counts["elsewhere"] += len(self._runs.keys() & error.keys)
+            self._tidy(path)  # which may have been written after another process had finished the runs
         finally:
             if self._bar:
                 self._bar.done()
@@ -530,10 +531,13 @@ class _Execution:
         run = self._runs[key]
         self._reporter.message(f"{_title(run)}: {reason(text)}")
 
+    def checkpointing(self, keys: Sequence[str]) -> None:
+        """Renew the leases: a process that was taken for dead must not write over its heir's checkpoint."""
+        self._store.heartbeat(keys)
+
     def checkpointed(self, keys: Sequence[str], path: Path, step: int) -> None:
         """Commit where the runs can go on from."""
-        held = [key for key, state in self._store.runs(keys).items() if state.status == "running"]
-        self._store.record_checkpoint(held, path.name, step)
+        self._store.record_checkpoint(keys, path.name, step)
 
     def progressed(self, step: int) -> None:
         """Move the bar."""

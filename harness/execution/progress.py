@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from harness.reports.counting import duration
 from harness.reports.escaping import terminal
+from harness.streams import said
 
 _LINE_SECONDS = 10.0
 
@@ -25,7 +26,7 @@ class Reporter:
     """
 
     def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
-        self._console = console or Console(stderr=True, highlight=False)
+        self._console = console or Console(file=said(), highlight=False)
         self._quiet = quiet
         self._live: Progress | None = None
         if self._console.is_terminal and not quiet:

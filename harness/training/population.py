@@ -40,6 +40,9 @@ class Recorder(typing.Protocol):
     def failed(self, key: str, step: int, text: str) -> None:
         """A run failed; the others go on."""
 
+    def checkpointing(self, keys: Sequence[str]) -> None:
+        """A checkpoint is about to be written; raises where the runs are another process's by now."""
+
     def checkpointed(self, keys: Sequence[str], path: Path, step: int) -> None:
         """A checkpoint was written."""
 
@@ -295,6 +298,8 @@ class Trainer:
             self._recorder.evaluated(done)
 
     def _checkpoint(self) -> None:
+        alive = [key for key in self._keys if self._alive[key]]
+        self._recorder.checkpointing(alive)
         pending = tuple(
             PendingEvaluation(task.key, task.step, {n: torch.from_numpy(p) for n, p in task.policy.items()})
             for task in self._pool.pending
@@ -314,7 +319,7 @@ class Trainer:
             self._path,
         )
         self._saved = time.monotonic()
-        self._recorder.checkpointed(self._keys, self._path, self._step)
+        self._recorder.checkpointed(alive, self._path, self._step)
 
 
 def _next(step: int, every: int) -> int:

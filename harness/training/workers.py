@@ -24,9 +24,10 @@ def _serve(connection: Connection, algorithms: Collection[str]) -> None:
     import torch
 
     from algorithms import algorithm_class
-    from harness import environments
+    from harness import environments, streams
     from harness.training.rollout import evaluate
 
+    streams.settle()
     torch.set_num_threads(1)
     for algorithm in algorithms:  # now, while the files are those that the parent has loaded
         algorithm_class(algorithm)

@@ -8,7 +8,7 @@ import pytest
 from harness.execution.interrupt import Interrupt
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_the_first_asks_and_the_second_ends(number):
     before = signal.getsignal(number)
     asked = []
@@ -21,3 +21,13 @@ def test_the_first_asks_and_the_second_ends(number):
             os.kill(os.getpid(), number)
     assert asked == [1]
     assert signal.getsignal(number) is before
+
+
+def test_what_nohup_began_outlives_its_terminal():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupt(lambda: None) as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop()
+    finally:
+        signal.signal(signal.SIGHUP, before)
