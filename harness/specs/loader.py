@@ -17,12 +17,14 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from harness.errors import SpecError
-from harness.specs import quick
 from harness.specs.models import LocatedError
-from harness.specs.text import Location, Parsed, Place, message_line, read_text, short, shown
+from harness.specs.syntax import MAX_VALUES, parse
+from harness.specs.text import Location, Place, message_line, read_text, short, shown
 
 M = TypeVar("M", bound=BaseModel)
 
+#: Files in one spec, each counted wherever it is included.
+MAX_FILES = 64
 _INCLUDE = "include"
 _PLAIN_TERMS = {
     "dict_type": "should be a mapping ('key: value')",
@@ -90,39 +92,44 @@ def read(path: Path) -> Document:
     Raises:
         SpecError: The file or one that it includes is unreadable or no YAML, or they include each other.
     """
-    return _read(path, None, ())
+    return _Reading().read(path, None, ())
 
 
 # -- reading -----------------------------------------------------------------------------------------------
 
 
-def _read(path: Path, referrer: Place | None, trail: tuple[Path, ...]) -> Document:
-    real = path.resolve()
-    if real in trail:
-        chain = " -> ".join(shown(link) for link in (*trail[trail.index(real) :], real))
-        raise SpecError(
-            message_line(referrer or Place(path), (_INCLUDE,), f"files include each other: {chain}")
+@dataclass
+class _Reading:
+    """One file and all that it includes, so that few of them cannot multiply without bound."""
+
+    files: int = 0
+    values: int = 0
+
+    def read(self, path: Path, referrer: Place | None, trail: tuple[Path, ...]) -> Document:
+        """A file with its includes; `trail` has the files that led to it, the last one at `referrer`."""
+        here = referrer or Place(path)
+        real = path.resolve()
+        if real in trail:
+            chain = " -> ".join(shown(link) for link in (*trail[trail.index(real) :], real))
+            raise SpecError(message_line(here, (_INCLUDE,), f"files include each other: {chain}"))
+        parsed = parse(path, read_text(path, referrer))
+        self.files += 1
+        self.values += len(parsed.values)
+        if self.files > MAX_FILES or self.values > MAX_VALUES:
+            limits = f"{MAX_FILES} files or {MAX_VALUES:,} values"
+            raise SpecError(message_line(here, (_INCLUDE,), f"with this more than {limits} are included"))
+        data = dict(parsed.data)
+        below: dict[str, Any] = {}
+        below_values: dict[Location, Place] = {}
+        below_keys: dict[Location, Place] = {}
+        for name, place in _includes(data.pop(_INCLUDE, ()), parsed.values):
+            included = self.read(path.parent / name, place, (*trail, real))
+            below = _merged(below, included.data)
+            below_values.update(included.values)
+            below_keys.update(included.keys)
+        return Document(
+            path, _merged(below, data), {**below_values, **parsed.values}, {**below_keys, **parsed.keys}
         )
-    text = read_text(path, referrer)
-    parsed = quick.parse(path, text) or _slowly_parsed(path, text)
-    data = dict(parsed.data)
-    below: dict[str, Any] = {}
-    below_values: dict[Location, Place] = {}
-    below_keys: dict[Location, Place] = {}
-    for name, place in _includes(data.pop(_INCLUDE, ()), parsed.values):
-        included = _read(path.parent / name, place, (*trail, real))
-        below = _merged(below, included.data)
-        below_values.update(included.values)
-        below_keys.update(included.keys)
-    return Document(
-        path, _merged(below, data), {**below_values, **parsed.values}, {**below_keys, **parsed.keys}
-    )
-
-
-def _slowly_parsed(path: Path, text: str) -> Parsed:
-    from harness.specs import syntax  # takes long to import, and most files need none of it
-
-    return syntax.parse(path, text)
 
 
 def _includes(value: object, values: Mapping[Location, Place]) -> Iterator[tuple[str, Place]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 from harness.errors import SpecError
 
 Location = tuple[str | int, ...]
+#: The largest file that ships has 24,000.
+MAX_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, order=True)
@@ -61,12 +64,9 @@ def read_text(path: Path, referrer: Place | None = None) -> str:
         referrer: Where another file names it; an unreadable file is reported there.
 
     Raises:
-        SpecError: The file cannot be read, is not UTF-8, or is empty.
+        SpecError: The file cannot be read, is no regular file, too large, not UTF-8, or empty.
     """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise SpecError(f"{referrer or Place(path)}: cannot read {shown(path)}: {error.strerror}") from None
+    raw = _regular(path, referrer or Place(path))
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -78,6 +78,25 @@ def read_text(path: Path, referrer: Place | None = None) -> str:
     if not text.strip():
         raise SpecError(f"{Place(path)}: the file is empty")
     return text
+
+
+def _regular(path: Path, named: Place) -> bytes:
+    """The bytes of a regular file: a device or a pipe might never end."""
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            with path.open("rb") as file:
+                raw = file.read(MAX_BYTES + 1)
+            if len(raw) <= MAX_BYTES:
+                return raw
+            why = f"more than {MAX_BYTES:,} bytes are no spec"
+        else:
+            why = "Is a directory" if stat.S_ISDIR(mode) else "no regular file"
+    except OSError as error:
+        why = str(error.strerror)
+    except ValueError:  # a NUL in its name
+        why = "no name of a file"
+    raise SpecError(f"{named}: cannot read {shown(path)}: {why}")
 
 
 def message_line(place: Place, location: Location, message: str) -> str:

@@ -1,5 +1,6 @@
 """Positions and wording of the errors in YAML files."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -109,7 +110,7 @@ BAD_FILES = [
     (b"id: a\nsteps: \xff\n", "p.yaml:2:8: byte 0xff is not UTF-8"),
     ("é: é".encode("latin-1"), "p.yaml:1:1: byte 0xe9 is not UTF-8"),
     ("id: a".encode("utf-16"), "p.yaml:1:1: byte 0xff is not UTF-8"),
-    ("id: " + "[" * 5000, "p.yaml:1:1: lists and mappings are nested too deeply"),
+    ("id: " + "[" * 5000, "p.yaml:1:104: lists and mappings are nested too deeply"),
 ]
 
 
@@ -145,6 +146,16 @@ def test_a_file_that_is_not_there_or_no_file():
     assert message("none.yaml") == "none.yaml:1:1: cannot read none.yaml: No such file or directory"
     Path("folder.yaml").mkdir()
     assert message("folder.yaml") == "folder.yaml:1:1: cannot read folder.yaml: Is a directory"
+
+
+def test_only_regular_files_of_some_size_are_read():
+    os.mkfifo("pipe.yaml")
+    Path("zero.yaml").symlink_to("/dev/zero")
+    write("large.yaml", PROTOCOL + "#" * 1_000_000)
+    assert message("pipe.yaml") == "pipe.yaml:1:1: cannot read pipe.yaml: no regular file"
+    assert message("zero.yaml") == "zero.yaml:1:1: cannot read zero.yaml: no regular file"
+    assert message("large.yaml").endswith("cannot read large.yaml: more than 1,000,000 bytes are no spec")
+    assert message(write("p.yaml", "include: [/dev/zero]")).endswith("cannot read /dev/zero: no regular file")
 
 
 def test_all_errors_of_a_file_in_the_order_of_their_lines():
@@ -253,6 +264,18 @@ def test_one_file_may_be_included_twice():
     write("base.yaml", "steps: 1\n")
     write("b.yaml", "include: base.yaml\n")
     assert read(write("p.yaml", "include: [b.yaml, base.yaml]\n")).data == {"steps": 1}
+
+
+def test_includes_that_multiply_are_refused():
+    for level in range(40):
+        write(f"{level}.yaml", f"include: [{level + 1}.yaml, {level + 1}.yaml]")
+    write("40.yaml", "a: 1")
+    assert message("0.yaml") == (
+        "38.yaml:1:20: include: with this more than 64 files or 50,000 values are included"
+    )
+    write("p.yaml", f"include: [{', '.join(['b.yaml'] * 20)}]")
+    write("b.yaml", f"a: [{'1, ' * 5000}]")
+    assert message("p.yaml").startswith("p.yaml:1:83: include: with this more than 64 files or 50,000 values")
 
 
 # -- properties --------------------------------------------------------------------------------------------
