@@ -13,11 +13,12 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from harness.errors import DataError
 
 _FOLDERS = "(HARNESS_DATA is the data's, MINARI_DATASETS_PATH Minari's)"
+_CHUNK = 2**20  # bytes read at once
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FULL_TEXT = re.compile(rf"No space left|Disk quota exceeded|errno = ({_FULL[0]}|{_FULL[1]})\b")
 
@@ -168,6 +169,39 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The file of that name in a folder, whoever gave the name: it never leads elsewhere.
+
+    Raises:
+        DataError: The name is not that of a file alone.
+    """
+    if name in ("", ".", "..") or any(c in "/\\" or not c.isprintable() for c in name):
+        raise DataError(
+            f"{name!r} should be the name of a file in {folder} and nothing else; it was not written by this "
+            "program, and nothing is read or deleted by it"
+        )
+    return folder / name
+
+
+def seal(path: Path) -> None:
+    """Append the SHA-256 of what a file holds to it."""
+    digest = bytes.fromhex(sha256(path))
+    with path.open("ab") as file:
+        file.write(digest)
+
+
+def sealed(file: BinaryIO) -> bool:
+    """Whether an open file ends in the SHA-256 of all before, as `seal` left it; it is at its start again."""
+    length = file.seek(0, os.SEEK_END) - hashlib.sha256().digest_size
+    file.seek(0)
+    digest = hashlib.sha256()
+    while chunk := file.read(min(_CHUNK, length - file.tell())):
+        digest.update(chunk)
+    whole = length >= 0 and file.read() == digest.digest()
+    file.seek(0)
+    return whole
 
 
 def sha256(path: Path) -> str:

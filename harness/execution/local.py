@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from algorithms import algorithm_class
-from harness import datasets
+from harness import datasets, files
 from harness.datasets import Transitions
 from harness.errors import DataError, HarnessError, reason
 from harness.execution.data import prepare
@@ -326,8 +326,8 @@ def _resumable(
         # the file may be newer than the database: a kill can fall between writing the one and the other;
         # a run of no population was never begun, or is retried from the start, whatever files there are
         name = states[key].checkpoint or f"{states[key].population}.pt"
-        if name not in loaded and (settings.checkpoints / name).exists():
-            loaded[name] = checkpoints.load(settings.checkpoints / name)
+        if name not in loaded and (path := files.inside(settings.checkpoints, name)).exists():
+            loaded[name] = checkpoints.load(path)
         parts[name if name in loaded and key in loaded[name].keys else None].append(key)
     for file, keys in parts.items():
         if part := population.only(keys):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import datasets
+from harness import datasets, files
 from harness.errors import HarnessError
 from harness.results.schema import Location
 from harness.results.store import RunState, Store
@@ -38,6 +38,7 @@ def restart(store: Store, keys: Sequence[str], folder: Path) -> int:
 
     Raises:
         HarnessError: a checkpoint also holds unfinished runs that are not among `keys`; nothing is deleted.
+        DataError: what the database names is no file of the folder; nothing is deleted.
     """
     everything = store.runs()
     chosen = {key: state for key in keys if (state := everything.get(key)) and _unfinished(state)}
@@ -54,8 +55,8 @@ def restart(store: Store, keys: Sequence[str], folder: Path) -> int:
             f"{one.algorithm} on {one.dataset}, seed {one.seed}; restart all of them, or let them finish"
         )
     # Files first: a kill in between leaves runs without a checkpoint, never a checkpoint without its runs.
-    for name in names:
-        (folder / name).unlink(missing_ok=True)
+    for path in [files.inside(folder, name) for name in names]:
+        path.unlink(missing_ok=True)
     return store.restart(list(chosen))
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints of populations: written whole or not at all, read without trusting a pickle."""
+"""Checkpoints of populations: written whole or not at all, read if not a bit has changed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from harness import files
 from harness.errors import DataError
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,17 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def write(content: dict[str, Any], path: Path) -> None:
-    """Write tensors and plain values atomically.
+    """Write tensors and plain values atomically, and the SHA-256 of all that behind them.
 
     Raises:
         DataError: the file cannot be written; the old one is untouched.
     """
     kept = "(a checkpoint; everything up to the last one is kept)"
     try:
-        with files.atomic(path) as temporary, temporary.open("wb") as file:
-            torch.save(content, file)
+        with files.atomic(path) as temporary:
+            with temporary.open("wb") as file:
+                torch.save(content, file)
+            files.seal(temporary)
     except DataError as error:
         raise DataError(f"{error} {kept}") from error
     except RuntimeError as error:  # what torch makes of a write error
@@ -86,15 +88,17 @@ def load(path: Path) -> Checkpoint:
         DataError: it is missing, damaged or of another format.
     """
     advice = "delete it and run `harness retry TABLE --restart`: its runs then begin anew"
+    damaged = f"the checkpoint {path} is missing, damaged or of another format than this program's; {advice}"
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:
+            if not files.sealed(file):
+                raise DataError(damaged)
+            content = torch.load(file, map_location="cpu", weights_only=True)
         if content.pop("format") != _FORMAT:
-            raise DataError(f"the checkpoint {path} is of another format than this program's; {advice}")
+            raise DataError(damaged)
         pending = tuple(PendingEvaluation(**evaluation) for evaluation in content.pop("pending"))
         return Checkpoint(**(content | {"keys": tuple(content["keys"]), "pending": pending}))
     except DataError:
         raise
-    except Exception as error:  # a damaged file can fail in any way inside the unpickler
-        raise DataError(
-            f"the checkpoint {path} is missing or damaged ({type(error).__name__}); {advice}"
-        ) from error
+    except Exception as error:  # a whole file of another program can fail in any way inside the unpickler
+        raise DataError(f"{damaged} ({type(error).__name__})") from error

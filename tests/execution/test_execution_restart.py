@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import HarnessError
+from harness.errors import DataError, HarnessError
 from harness.execution.restart import checkpoint_folder, restart
 from harness.planning.cells import resolve
 from harness.planning.choice import Choice
@@ -93,3 +93,15 @@ def test_runs_that_are_being_trained_stay(store, keys, folder):
     store.claim(keys)
     assert restart(store, keys, folder) == 0
     assert names(folder) == ["other.pt", "together.pt"]
+
+
+@pytest.mark.parametrize("elsewhere", ["../results.db", "{folder}/../results.db", "..", "a/b", "a\\b", "a\0"])
+def test_a_name_that_leads_out_of_the_folder_deletes_nothing(store, keys, folder, elsewhere):
+    store.claim(keys)
+    store.record_checkpoint(keys[:1], elsewhere.format(folder=folder), 100)
+    store.release(keys)
+    with pytest.raises(DataError, match="should be the name of a file in"):
+        restart(store, keys, folder)
+    assert names(folder) == ["other.pt", "together.pt"]
+    assert store.location.path.exists()
+    assert {state.status for state in store.runs(keys).values()} == {"interrupted"}

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+
 import pytest
 import torch
 
@@ -59,9 +61,21 @@ def test_a_damaged_checkpoint_says_what_to_do(checkpoint, tmp_path, damage):
         checkpoints.load(path)
 
 
+def test_no_flipped_bit_is_ever_loaded(checkpoint, tmp_path):
+    path = tmp_path / "p.pt"
+    checkpoints.save(checkpoint, path)
+    whole = path.read_bytes()
+    for bit in random.Random(0).sample(range(8 * len(whole)), 500):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match="damaged"):
+            checkpoints.load(path)
+
+
 def test_another_format_is_refused(checkpoint, tmp_path, monkeypatch):
     path = tmp_path / "p.pt"
-    monkeypatch.setattr(checkpoints, "_FORMAT", 1)
+    monkeypatch.setattr(checkpoints, "_FORMAT", 2)
     checkpoints.save(checkpoint, path)
     monkeypatch.undo()
     with pytest.raises(DataError, match="of another format than this program's; delete it"):
@@ -74,7 +88,7 @@ def test_no_pickle_from_a_file_runs_code(tmp_path):
             return (open, (str(tmp_path / "owned"), "w"))
 
     path = tmp_path / "p.pt"
-    torch.save({"format": 2, "pending": [], "state": Evil()}, path)
+    checkpoints.write({"format": 3, "pending": [], "state": Evil()}, path)
     with pytest.raises(DataError):
         checkpoints.load(path)
     assert not (tmp_path / "owned").exists()
