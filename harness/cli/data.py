@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from harness.cli.app import App
-from harness.cli.options import DataHome, Device, Json, Lineage, examples, parts, specs_of
+from harness.cli.options import DataHome, Device, Json, examples, parts, specs_of
 from harness.cli.output import error_out, json_out, note, out, size, table_out
 from harness.errors import DataError
 from harness.reports.counting import count
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 Names = Annotated[list[str], typer.Argument(metavar="DATASET", help="Ids or globs of datasets.")]
 AnyLineage = Annotated[
-    Lineage | None,
-    typer.Option("--data", "--lineage", help="Only data from there; default: from everywhere."),
+    str | None,
+    typer.Option(
+        "--data", "--lineage", metavar="LINEAGE", help="Only data from there; default: from everywhere."
+    ),
 ]
 _HASH = 12  # characters of a hash that are shown; --json has them all
 
@@ -81,15 +83,34 @@ def pull(
     ctx: typer.Context,
     names: Names,
     lineage: Annotated[
-        Lineage, typer.Option("--data", "--lineage", help="Where the data come from.")
-    ] = "d4rl",
+        str | None,
+        typer.Option(
+            "--data",
+            "--lineage",
+            metavar="LINEAGE",
+            help="Where the data come from; default: the first of d4rl, minari and file that a dataset has.",
+        ),
+    ] = None,
+    offline_list: Annotated[
+        bool,
+        typer.Option(
+            "--offline-list", help="Download nothing; print what to fetch by hand, and where it belongs."
+        ),
+    ] = False,
     data_home: DataHome = None,
 ) -> None:
     """Download datasets.
 
     What is there stays; an interrupted download goes on where it ended.
     """
-    _obtain(_chosen(ctx, names), lineage, data_home)
+    if lineage is not None:
+        specs_of(ctx).lineage(lineage)
+    for dataset in _chosen(ctx, names):
+        where = lineage or next((name for name in dataset.sources if name != "generated"), "d4rl")
+        if offline_list:
+            _list(dataset, where, data_home)
+        else:
+            _obtain([dataset], where, data_home)
 
 
 @group.command(
@@ -324,9 +345,27 @@ def _one(ctx: typer.Context, name: str) -> Dataset:
     return first
 
 
+def _list(dataset: Dataset, lineage: str, home: Path | None) -> None:
+    """Print the files that `pull` would fetch; none where the data are there."""
+    from harness import datasets
+
+    if datasets.available(dataset, lineage, home):
+        return
+    wanted = datasets.fetches(dataset, lineage, home)
+    if not wanted:
+        place = datasets.path(dataset, lineage, home)
+        note(f"{dataset.id} ({lineage}) is no file to fetch; it belongs at {place}")
+    for file in wanted:
+        size = "unknown size" if file.size is None else f"{file.size:,} bytes"
+        out(f"{dataset.id} ({lineage}): {size}, SHA-256 {file.sha256 or 'unknown'}")
+        for url in file.urls:
+            out(f"  from {url}")
+        out(f"  to   {file.place}")
+
+
 def _obtain(
     chosen: list[Dataset],
-    lineage: Lineage,
+    lineage: str,
     home: Path | None,
     trained: Path | None = None,
     device: str = "auto",

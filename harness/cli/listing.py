@@ -71,7 +71,7 @@ def _details(specs: Specs, kind: Kind, name: str) -> dict[str, Any]:
             dataset = specs.dataset(name)
             return {
                 "domain": dataset.domain,
-                "lineages": [each for each in ("d4rl", "minari", "generated") if dataset.source(each)],
+                "lineages": list(dataset.sources),
                 "environment": dataset.environment.id if dataset.environment else None,
             }
         case "algorithms":

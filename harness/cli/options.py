@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from harness.results.store import Store
     from harness.specs import Specs
 
-# `harness.specs.models` says the same, but takes long to import
-Lineage = Literal["d4rl", "minari", "generated"]
 ScoreRule = Literal["last", "mean_last", "best"]
 
 TableId = Annotated[str, typer.Argument(metavar="TABLE", help="Id of a table; `harness ls` lists them.")]
@@ -120,8 +118,13 @@ _CHOOSING: dict[str, Any] = {
         typer.Option("--steps", metavar="N", min=1, help="Train for N steps instead of the protocol's."),
     ],
     "lineage": Annotated[
-        Lineage | None,
-        typer.Option("--data", "--lineage", help="Where the data come from; default: as the table says."),
+        str | None,
+        typer.Option(
+            "--data",
+            "--lineage",
+            metavar="LINEAGE",
+            help="Where the data come from, as d4rl, minari, generated or file; default: as the table says.",
+        ),
     ],
     "score": Annotated[
         ScoreRule | None,

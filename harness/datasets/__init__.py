@@ -1,4 +1,4 @@
-"""Where transitions come from: D4RL's files, Minari's datasets, and datasets made here.
+"""Where transitions come from: D4RL's files, Minari's datasets, datasets made here, and one's own.
 
 Loading never downloads and never builds. Everything here raises `harness.errors.DataError` with what to do.
 """
@@ -7,30 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from harness.datasets import d4rl, generated, minari
+from harness.datasets import generated, minari
 from harness.datasets.base import Transitions
 from harness.datasets.home import default_home
+from harness.datasets.readers import Fetch, Progress, Say, block, reader, silent
 from harness.errors import DataError
-from harness.specs.models import D4RLSource, Dataset, GeneratedSource, Lineage, MinariSource
-
-if TYPE_CHECKING:
-    from harness.datasets.download import Progress
+from harness.specs.models import Dataset, GeneratedSource, Lineage
 
 __all__ = [
     "Transitions",
     "available",
     "build",
     "card",
+    "count",
     "default_home",
     "export_to_minari",
+    "fetches",
     "identity",
     "in_minari",
     "load",
     "missing_message",
     "path",
     "pull",
+    "size",
     "verify",
 ]
 
@@ -48,8 +49,8 @@ def identity(dataset: Dataset, lineage: Lineage) -> dict[str, Any]:
     Raises:
         DataError: The dataset has no source of that lineage.
     """
-    _source(dataset, lineage)
-    return dict(dataset.identity(lineage))
+    block(dataset, lineage)
+    return dataset.identity(lineage)
 
 
 def path(dataset: Dataset, lineage: Lineage, home: Path | None = None) -> Path:
@@ -63,14 +64,7 @@ def path(dataset: Dataset, lineage: Lineage, home: Path | None = None) -> Path:
     Raises:
         DataError: The dataset has no source of that lineage.
     """
-    home = home or default_home()
-    match _source(dataset, lineage):
-        case D4RLSource() as source:
-            return d4rl.path(source, home)
-        case MinariSource() as source:
-            return minari.path(source)
-        case GeneratedSource():
-            return generated.path(dataset, home, identity(dataset, lineage))
+    return reader(lineage).path(dataset, block(dataset, lineage), home or default_home())
 
 
 def available(dataset: Dataset, lineage: Lineage, home: Path | None = None) -> bool:
@@ -79,11 +73,7 @@ def available(dataset: Dataset, lineage: Lineage, home: Path | None = None) -> b
     Raises:
         DataError: The dataset has no source of that lineage.
     """
-    match _source(dataset, lineage):
-        case MinariSource() as source:
-            return minari.available(source)
-        case _:
-            return path(dataset, lineage, home).is_file()
+    return reader(lineage).available(dataset, block(dataset, lineage), home or default_home())
 
 
 def load(dataset: Dataset, lineage: Lineage, home: Path | None = None) -> Transitions:
@@ -110,7 +100,11 @@ def verify(dataset: Dataset, lineage: Lineage, home: Path | None = None) -> Tran
 
 
 def pull(
-    dataset: Dataset, lineage: Lineage, home: Path | None = None, progress: Progress | None = None
+    dataset: Dataset,
+    lineage: Lineage,
+    home: Path | None = None,
+    progress: Progress | None = None,
+    say: Say = silent,
 ) -> Path:
     """Download a dataset, unless it is there; an interrupted download goes on where it ended.
 
@@ -119,6 +113,7 @@ def pull(
         lineage: Which of its sources.
         home: The data folder; None: `default_home`.
         progress: Called with bytes so far and in total (None if unknown); Minari shows its own.
+        say: Called with what a person should know, as that one server did not have the file.
 
     Returns:
         Where the data lie.
@@ -126,13 +121,35 @@ def pull(
     Raises:
         DataError: They cannot be had, or what was had is not the dataset.
     """
-    match _source(dataset, lineage):
-        case D4RLSource() as source:
-            return d4rl.pull(dataset, source, home or default_home(), progress)
-        case MinariSource() as source:
-            return minari.pull(dataset, source)
-        case GeneratedSource():
-            raise DataError(f"{dataset.id} (generated) is made here: run `harness data build {dataset.id}`")
+    source = block(dataset, lineage)
+    return reader(lineage).obtain(dataset, source, home or default_home(), progress, say)
+
+
+def fetches(dataset: Dataset, lineage: Lineage, home: Path | None = None) -> Sequence[Fetch]:
+    """The files that a person can fetch in the place of `pull`; none of a lineage that has no such files.
+
+    Raises:
+        DataError: The dataset has no source of that lineage.
+    """
+    return reader(lineage).fetches(dataset, block(dataset, lineage), home or default_home())
+
+
+def size(dataset: Dataset, lineage: Lineage) -> int | None:
+    """Bytes of the data, as the spec says or from its rows; None where neither tells.
+
+    Raises:
+        DataError: The dataset has no source of that lineage.
+    """
+    return reader(lineage).size(dataset, block(dataset, lineage))
+
+
+def count(dataset: Dataset, lineage: Lineage) -> int | None:
+    """Rows of the data, as the spec says; None where it does not.
+
+    Raises:
+        DataError: The dataset has no source of that lineage.
+    """
+    return reader(lineage).count(block(dataset, lineage))
 
 
 def build(
@@ -159,14 +176,11 @@ def build(
     Raises:
         DataError: The dataset is of another lineage, or cannot be made or written.
     """
-    match _source(dataset, lineage):
-        case GeneratedSource() as source:
-            name = identity(dataset, lineage)
-            return generated.build(dataset, source, home or default_home(), name, progress, train, waiting)
-        case _:
-            raise DataError(
-                f"{dataset.id} ({lineage}) is not made here: run `harness data pull {dataset.id}`"
-            )
+    source = block(dataset, lineage)
+    if not isinstance(source, GeneratedSource):
+        raise DataError(f"{dataset.id} ({lineage}) is not made here: run `harness data pull {dataset.id}`")
+    name = identity(dataset, lineage)
+    return generated.build(dataset, source, home or default_home(), name, progress, train, waiting)
 
 
 def card(dataset: Dataset, home: Path | None = None) -> dict[str, Any]:
@@ -194,8 +208,8 @@ def export_to_minari(dataset: Dataset, name: str, home: Path | None = None) -> P
     Raises:
         DataError: The dataset is not here or damaged, or Minari has another of that name or refuses the name.
     """
-    rows, content_hash = generated.read(dataset, home or default_home(), identity(dataset, "generated"))
-    return minari.export(dataset, rows, content_hash, name)
+    stored = generated.read(dataset, home or default_home(), identity(dataset, "generated"))
+    return minari.export(dataset, stored.rows, stored.content_hash, name)
 
 
 def in_minari(dataset: Dataset, name: str) -> bool:
@@ -216,63 +230,27 @@ def missing_message(missing: Sequence[tuple[Dataset, Lineage]], home: Path | Non
     """
     home = home or default_home()
     lines = [f"{len(missing)} dataset{'s are' if len(missing) > 1 else ' is'} missing:"]
-    lines += [
-        f"  {dataset.id} ({lineage}), looked at {_looked(dataset, lineage, home)}"
-        for dataset, lineage in missing
-    ]
-    lines.append("What to do:")
     commands: dict[str, list[str]] = {}  # how each is had -> of which datasets
+    advice: dict[str, None] = {}
     for dataset, lineage in missing:
-        match dataset.source(lineage):
-            case GeneratedSource(transitions=rows):
-                command = f"build {{}} --transitions {rows}"
-            case MinariSource():
-                command = "pull {} --data minari"
-            case _:
-                command = "pull {}"
-        commands.setdefault(command, []).append(dataset.id)
-    lines += [f"  harness data {command.format(' '.join(ids))}" for command, ids in commands.items()]
-    if any(lineage == "d4rl" for _, lineage in missing):
-        lines.append("  or set HARNESS_D4RL_MIRROR to a URL or folder with D4RL's files and pull from there")
-        lines.append("  or put the files where was looked; D4RL_DATASET_DIR may name a folder that has them")
-    others = {
-        other
-        for dataset, lineage in missing
-        for other in _LINEAGES
-        if other != lineage and dataset.source(other) is not None
-    }
+        found, source = reader(lineage), block(dataset, lineage)
+        looked = " and ".join(map(str, found.looked(dataset, source, home)))
+        lines.append(f"  {dataset.id} ({lineage}), looked at {looked}")
+        commands.setdefault(found.command(lineage, source), []).append(dataset.id)
+        advice |= dict.fromkeys(found.advice())
+    lines.append("What to do:")
+    lines += [f"  {command.format(' '.join(ids))}" for command, ids in commands.items()]
+    lines += [f"  or {text}" for text in advice]
+    others = dict.fromkeys(
+        other for dataset, lineage in missing for other in dataset.sources if other != lineage
+    )
     if others:
-        options = " or ".join(f"--data {lineage}" for lineage in _LINEAGES if lineage in others)
+        options = " or ".join(f"--data {lineage}" for lineage in others)
         lines.append(f"  or use another lineage with {options}; its scores are not comparable (N/C)")
     return "\n".join(lines)
 
 
-_LINEAGES: tuple[Lineage, ...] = ("d4rl", "minari", "generated")
-
-
-def _source(dataset: Dataset, lineage: Lineage) -> D4RLSource | MinariSource | GeneratedSource:
-    source = dataset.source(lineage)
-    if source is None:
-        has = ", ".join(other for other in _LINEAGES if dataset.source(other) is not None) or "none"
-        raise DataError(f"{dataset.id} has no {lineage} data; its spec has {has}")
-    return source
-
-
 def _load(dataset: Dataset, lineage: Lineage, home: Path | None, *, verify: bool) -> Transitions:
-    home = home or default_home()
+    source = block(dataset, lineage)
     name = identity(dataset, lineage)
-    match _source(dataset, lineage):
-        case D4RLSource() as source:
-            return d4rl.load(dataset, source, home, name, verify=verify)
-        case MinariSource() as source:
-            return minari.load(dataset, source, name)
-        case GeneratedSource() as source:
-            return generated.load(dataset, source, home, name)
-
-
-def _looked(dataset: Dataset, lineage: Lineage, home: Path) -> str:
-    match _source(dataset, lineage):
-        case D4RLSource() as source:
-            return " and ".join(str(place) for place in d4rl.locations(source, home))
-        case _:
-            return str(path(dataset, lineage, home))
+    return reader(lineage).load(dataset, source, home or default_home(), name, verify=verify)

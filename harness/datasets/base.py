@@ -27,6 +27,8 @@ class Transitions:
         next_observations: (N, S) float32.
         terminals: (N,) bool, true where the next state has no value; time limits are not terminals.
         next_actions: (N, A) float32, what was done next; without meaning where the episode ended.
+        ordered: Whether what was done next is known; if not, as where rows were shuffled, every row's own
+            action stands in for it.
         identity: What names the data: see `harness.datasets.identity`.
         content_hash: SHA-256 of the six arrays, in hexadecimal.
     """
@@ -39,12 +41,15 @@ class Transitions:
     next_actions: NDArray[np.float32]
     identity: dict[str, Any]
     content_hash: str
+    ordered: bool = True
 
     def __len__(self) -> int:
         return len(self.rewards)
 
 
-def transitions(arrays: Arrays, dataset: Dataset, identity: dict[str, Any], where: str) -> Transitions:
+def transitions(
+    arrays: Arrays, dataset: Dataset, identity: dict[str, Any], where: str, *, ordered: bool = True
+) -> Transitions:
     """Check six arrays against the spec and hash them.
 
     Args:
@@ -52,6 +57,7 @@ def transitions(arrays: Arrays, dataset: Dataset, identity: dict[str, Any], wher
         dataset: Whose observation and action sizes hold.
         identity: Recorded in the result.
         where: File or source that the arrays came from, for messages.
+        ordered: See `Transitions.ordered`.
 
     Raises:
         DataError: A shape differs from the spec, a value is not finite, or there are no transitions.
@@ -79,7 +85,7 @@ def transitions(arrays: Arrays, dataset: Dataset, identity: dict[str, Any], wher
     for name, array in fields.items():
         if name != "terminals" and not np.isfinite(array).all():
             raise DataError(f"{where}: {name} of {dataset.id} hold values that are not finite")
-    return Transitions(**fields, identity=identity, content_hash=hash_arrays(fields))
+    return Transitions(**fields, identity=identity, content_hash=hash_arrays(fields), ordered=ordered)
 
 
 def hash_arrays(arrays: Arrays) -> str:

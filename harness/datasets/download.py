@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import requests
+import urllib3
 
 from harness import files
 from harness.errors import DataError
 
-HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _CHUNK = 1 << 16
 
 Progress = Callable[[int, int | None], None]
@@ -31,6 +32,8 @@ class Retry:
         longest: Most seconds between two attempts.
         connect_timeout: Seconds to wait for a connection.
         read_timeout: Seconds without a byte after which a transfer counts as stalled.
+        slowest: Bytes a second below which a download is given up, on average since it began.
+        grace: Seconds before that is looked at.
     """
 
     attempts: int = 6
@@ -39,6 +42,8 @@ class Retry:
     longest: float = 60.0
     connect_timeout: float = 15.0
     read_timeout: float = 60.0
+    slowest: float = 1000.0
+    grace: float = 120.0
 
 
 class _TransientError(Exception):
@@ -50,69 +55,125 @@ class _ChangedError(_TransientError):
 
 
 def download(
-    url: str,
+    urls: Sequence[str],
     destination: Path,
     *,
     size: int | None = None,
+    begins: bytes = b"\x89HDF\r\n\x1a\n",
     check: Callable[[Path], None] | None = None,
     progress: Progress | None = None,
+    say: Callable[[str], None] = lambda text: None,
     retry: Retry | None = None,
 ) -> Path:
-    """Download an HDF5 file, going on from an earlier attempt's part if the server allows it.
+    """Download a file from the first server that has it, going on from an earlier attempt's part if it can.
 
     Bytes are collected in ``<destination>.part``, and ``<destination>.part.json`` says which file they began.
     Proxies come from the environment, as ``requests`` reads it. Of two processes that want the same file,
     one waits and then finds it there.
 
     Args:
-        url: Where the file is.
+        urls: Where the file is, tried in order.
         destination: Its final name; if it exists, nothing is done.
-        size: Bytes that the file must have, if known.
+        size: Bytes that the file must have, if known; no more are taken.
+        begins: How the file begins; of HDF5 where nothing is said.
         check: Examines the complete part before it gets its name; raises DataError to refuse it.
         progress: Called with bytes so far and in total (None if unknown).
+        say: Called with why a URL was given up, where another is left.
         retry: How patient to be.
 
     Returns:
         ``destination``.
 
     Raises:
-        DataError: The server refuses, keeps failing or serves something else; or the disk is full. A part
-            that can be continued is kept.
+        DataError: Each server refuses, keeps failing, is too slow or serves something else; or the disk is
+            full. A part that can be continued is kept.
     """
-    retry = retry or Retry()
-    part = _Part(destination, url)
+    wanted = _Wanted(size, begins, progress or (lambda done, total: None), retry or Retry())
+    reasons: list[str] = []
     with files.locked(destination):
         if destination.exists():
             return destination
-        failures, most = 0, part.length
-        while True:
+        for url in urls:
+            part = _Part(destination, url)
             try:
-                _attempt(part, size, progress or (lambda done, total: None), retry)
-                break
-            except (_TransientError, requests.RequestException) as error:
-                if not _worth_retrying(error):
-                    raise DataError(f"cannot download {url}: {_reason(error)}") from error
-                failures = 0 if part.length > most else failures + 1
-                most = max(most, part.length)
-                unknown_host = isinstance(_innermost(error), socket.gaierror)
-                if failures >= (min(retry.lookups, retry.attempts) if unknown_host else retry.attempts):
-                    kept = f", {part.length:,} bytes are kept and the same command goes on from there"
-                    raise DataError(
-                        f"cannot download {url}: {_reason(error)}; gave up after {failures} attempts in a row"
-                        f"{kept if part.length else ''}"
-                    ) from error
-                if not isinstance(error, _ChangedError):
-                    time.sleep(min(retry.longest, retry.backoff * 2 ** max(failures - 1, 0)))
+                _fetch(part, wanted)
+                _accept(part, check)
+            except DataError as error:
+                reasons.append(str(error))
+                if url != urls[-1]:
+                    say(f"{error}; trying the next URL")
+            else:
+                with files.explained(destination):
+                    files.publish(part.path, destination)
+                part.discard()
+                return destination
+    raise DataError("; ".join(reasons))
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What is downloaded, and how; see `download`."""
+
+    size: int | None
+    begins: bytes
+    progress: Progress
+    retry: Retry
+
+
+def _fetch(part: _Part, wanted: _Wanted) -> None:
+    """Attempt after attempt until the part is complete.
+
+    Raises:
+        DataError: The server refuses, keeps failing or is too slow.
+    """
+    retry, failures, most = wanted.retry, 0, part.length
+    pace = _Pace(retry)
+    while True:
         try:
-            if check is not None:
-                check(part.path)
-        except DataError as error:
-            part.discard()
-            raise DataError(f"what {url} serves is not usable: {error}") from error
-        with files.explained(destination):
-            files.publish(part.path, destination)
+            return _attempt(part, wanted, pace)
+        # a bundle of certificates that is missing is an OSError of no further kind
+        except (_TransientError, OSError, urllib3.exceptions.HTTPError) as error:
+            if not _worth_retrying(error):
+                raise DataError(f"cannot download {part.url}: {_reason(error)}") from error
+            failures = 0 if part.length > most else failures + 1
+            most = max(most, part.length)
+            unknown_host = isinstance(_innermost(error), socket.gaierror)
+            if failures >= (min(retry.lookups, retry.attempts) if unknown_host else retry.attempts):
+                raise DataError(
+                    f"cannot download {part.url}: {_reason(error)}; gave up after {failures} attempts in a "
+                    f"row{part.kept}"
+                ) from error
+            if not isinstance(error, _ChangedError):
+                time.sleep(min(retry.longest, retry.backoff * 2 ** max(failures - 1, 0)))
+
+
+def _accept(part: _Part, check: Callable[[Path], None] | None) -> None:
+    try:
+        if check is not None:
+            check(part.path)
+    except DataError as error:
         part.discard()
-    return destination
+        raise DataError(f"what {part.url} serves is not usable: {error}") from error
+
+
+class _Pace:
+    """Whether a download comes fast enough to end."""
+
+    def __init__(self, retry: Retry) -> None:
+        self._retry, self._start, self._came = retry, time.monotonic(), 0
+
+    def check(self, part: _Part, came: int = 0) -> None:
+        """Complain where too little has come in the time so far, with so many bytes now.
+
+        Raises:
+            DataError: The part is kept.
+        """
+        self._came += came
+        if time.monotonic() - self._start > self._retry.grace + self._came / self._retry.slowest:
+            raise DataError(
+                f"cannot download {part.url}: the server sends fewer than {self._retry.slowest:,.0f} bytes a "
+                f"second{part.kept}"
+            )
 
 
 class _Part:
@@ -126,6 +187,13 @@ class _Part:
     @property
     def length(self) -> int:
         return self.path.stat().st_size if self.path.exists() else 0
+
+    @property
+    def kept(self) -> str:
+        """What is said of the bytes that stay, if any do."""
+        return (
+            f", {self.length:,} bytes are kept and the same command goes on from there" if self.length else ""
+        )
 
     def begun(self) -> dict[str, str | int | None] | None:
         """What an earlier attempt noted about the file, if its bytes can be gone on from."""
@@ -143,13 +211,13 @@ class _Part:
         self._notes.unlink(missing_ok=True)
 
 
-def _attempt(part: _Part, size: int | None, progress: Progress, retry: Retry) -> None:
+def _attempt(part: _Part, wanted: _Wanted, pace: _Pace) -> None:
     """Ask the server once and append what it sends, until the part is complete.
 
     Raises:
         _TransientError: The transfer broke or ended early.
         requests.RequestException: The connection failed.
-        DataError: The server refuses or serves something else, or the disk is full.
+        DataError: The server refuses, serves something else or is too slow, or the disk is full.
     """
     begun = part.begun()
     if begun and begun["total"] == part.length:
@@ -160,10 +228,11 @@ def _attempt(part: _Part, size: int | None, progress: Progress, retry: Retry) ->
         headers["Range"] = f"bytes={part.length}-"
         if begun["version"]:
             headers["If-Range"] = str(begun["version"])
-    timeout = (retry.connect_timeout, retry.read_timeout)
+    timeout = (wanted.retry.connect_timeout, wanted.retry.read_timeout)
+    pace.check(part)
     with requests.get(part.url, headers=headers, stream=True, timeout=timeout) as response:
         _check_status(response, part)
-        total = _total(response, part, size)
+        total = _total(response, part, wanted.size)
         version = _version(response)
         if response.status_code == requests.codes.partial_content and begun:
             if (version, total) != (begun["version"], begun["total"]):
@@ -173,30 +242,44 @@ def _attempt(part: _Part, size: int | None, progress: Progress, retry: Retry) ->
             part.begin(version, total)
         if total is not None:
             files.require_space(part.path, total - part.length)
-        _append(response, part, total, progress)
+        _append(response, part, total, wanted, pace)
     if total is not None and part.length != total:
         raise _TransientError(f"the server sent {part.length:,} of {total:,} bytes")
 
 
-def _append(response: requests.Response, part: _Part, total: int | None, progress: Progress) -> None:
+def _append(
+    response: requests.Response, part: _Part, total: int | None, wanted: _Wanted, pace: _Pace
+) -> None:
     """Write what the server sends behind the part, unbuffered, so that a kill loses nothing received.
 
     Raises:
-        requests.RequestException: The transfer broke.
-        DataError: The bytes are no HDF5 file, or the disk is full.
+        urllib3.exceptions.HTTPError: The transfer broke.
+        DataError: The bytes are no such file, too many or too slow, or the disk is full.
     """
     done = part.length
     with part.path.open("ab", buffering=0) as file:
-        for chunk in response.iter_content(_CHUNK):
-            if done == 0 and chunk[: len(HDF5_SIGNATURE)] != HDF5_SIGNATURE[: len(chunk)]:
+        # what has come, be it a byte: a whole block of a server that dawdles may take for ever
+        while chunk := response.raw.read1(_CHUNK, decode_content=False):
+            if total is not None and done + len(chunk) > total:
                 part.discard()
-                raise DataError(f"{part.url} is no HDF5 file: it begins with {chunk[:16]!r}")
+                raise DataError(f"{part.url} sends more than the {total:,} bytes that it should have")
             rest = memoryview(chunk)
             with files.explained(part.path, None if total is None else total - done):
                 while rest:
                     rest = rest[file.write(rest) :]
             done += len(chunk)
-            progress(done, total)
+            if done - len(chunk) < len(wanted.begins):
+                _check_beginning(part, wanted.begins)
+            wanted.progress(done, total)
+            pace.check(part, len(chunk))
+
+
+def _check_beginning(part: _Part, begins: bytes) -> None:
+    with part.path.open("rb") as file:
+        found = file.read(16)
+    if found[: len(begins)] != begins[: len(found)]:
+        part.discard()
+        raise DataError(f"{part.url} is not of the format that it should be: it begins with {found!r}")
 
 
 def _check_status(response: requests.Response, part: _Part) -> None:
@@ -216,6 +299,11 @@ def _check_status(response: requests.Response, part: _Part) -> None:
         raise DataError(f"cannot download {part.url}: {reason}")
     if response.headers.get("Content-Type", "").partition(";")[0].strip() == "text/html":
         raise DataError(f"cannot download {part.url}: the server sent a web page instead of the file")
+    encoding = response.headers.get("Content-Encoding", "identity")
+    if encoding.strip().lower() != "identity":
+        raise DataError(
+            f"cannot download {part.url}: the server sent it as {encoding}, which nobody asked for"
+        )
 
 
 def _total(response: requests.Response, part: _Part, size: int | None) -> int | None:
@@ -249,13 +337,14 @@ def _version(response: requests.Response) -> str | None:
 
 
 def _worth_retrying(error: Exception) -> bool:
-    transient = (
-        _TransientError,
-        requests.ConnectionError,
-        requests.Timeout,
-        requests.exceptions.ChunkedEncodingError,
+    if (
+        isinstance(error, requests.exceptions.SSLError)
+        or type(_innermost(error)) is http.client.HTTPException
+    ):
+        return False  # the latter: more headers than anybody needs
+    return isinstance(
+        error, _TransientError | requests.ConnectionError | requests.Timeout | urllib3.exceptions.HTTPError
     )
-    return isinstance(error, transient) and not isinstance(error, requests.exceptions.SSLError)
 
 
 def _reason(error: Exception) -> str:
@@ -264,7 +353,7 @@ def _reason(error: Exception) -> str:
         return f"the server's certificate was refused ({_innermost(error)})"
     if isinstance(error, requests.Timeout) or "timed out" in str(error):
         return "the server went silent"
-    if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError):
+    if isinstance(error, requests.ConnectionError | urllib3.exceptions.HTTPError):
         return f"the connection failed ({_innermost(error)})"
     return str(error)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import environments, files
-from harness.datasets import cards, hdf5
+from harness.datasets import apart, cards, hdf5, readers
 from harness.datasets.base import Transitions, hash_arrays, transitions
 from harness.datasets.home import default_home
 from harness.datasets.qlearning import qlearning
@@ -23,8 +23,84 @@ from harness.specs.models import Dataset, Environment, GeneratedSource, PolicyFi
 Rows = dict[str, NDArray[Any]]
 Progress = Callable[[int], None]
 
+_ATTRIBUTES = ("identity", "content_hash", "origin")
+
 _SLACK = 2**20
 """Bytes that HDF5 may take besides the rows."""
+
+
+class Reader(readers.Reader[GeneratedSource]):
+    """Files that `build` makes."""
+
+    Source = GeneratedSource
+
+    def path(self, dataset: Dataset, source: GeneratedSource, home: Path) -> Path:
+        """Where the file lies or would lie; another identity is another file."""
+        return path(dataset, home, dataset.identity("generated"))
+
+    def obtain(
+        self,
+        dataset: Dataset,
+        source: GeneratedSource,
+        home: Path,
+        progress: object = None,
+        say: object = None,
+    ) -> Path:
+        """Nothing is fetched.
+
+        Raises:
+            DataError: Always; it says how the data are made.
+        """
+        raise DataError(f"{dataset.id} (generated) is made here: run `harness data build {dataset.id}`")
+
+    def rows(self, dataset: Dataset, source: GeneratedSource, home: Path, *, verify: bool = False) -> Rows:
+        """Read the file and hold it to the hash written with it."""
+        return read(dataset, home, dataset.identity("generated")).rows
+
+    def load(
+        self,
+        dataset: Dataset,
+        source: GeneratedSource,
+        home: Path,
+        identity: dict[str, Any],
+        *,
+        verify: bool = False,
+    ) -> Transitions:
+        """Pair each row with the next, as D4RL does, also where the file knows the next observations."""
+        place = path(dataset, home, identity)
+        rows = self.rows(dataset, source, home)
+        short = len(rows["rewards"]) != source.transitions and source.recipe != "stitched"
+        if short or len(rows["rewards"]) > source.transitions:
+            raise DataError(
+                f"{place} has {len(rows['rewards']):,} rows, not {source.transitions:,}; "
+                f"{_again(dataset, home)}"
+            )
+        return transitions(qlearning(rows, None), dataset, identity, str(place))
+
+    def command(self, lineage: str, source: GeneratedSource) -> str:
+        """The command that makes as many rows."""
+        return f"harness data build {{}} --transitions {source.transitions}"
+
+    def size(self, dataset: Dataset, source: GeneratedSource) -> int:
+        """What its rows will take."""
+        return source.transitions * row_bytes(dataset)
+
+    def count(self, source: GeneratedSource) -> int:
+        """As many as are made."""
+        return source.transitions
+
+    def sha256(self, dataset: Dataset, source: GeneratedSource, home: Path) -> str | None:
+        """Of the rows, as the card says; None before they are made."""
+        place = self.path(dataset, source, home)
+        return (cards.read(place) or {}).get("content_hash") if place.is_file() else None
+
+
+class Stored(NamedTuple):
+    """What is in a file that was made here: rows, their hash, and the ``origin`` of `cards.describe`."""
+
+    rows: Rows
+    content_hash: str
+    origin: dict[str, Any]
 
 
 class Trained(NamedTuple):
@@ -97,29 +173,8 @@ def build(
     return target
 
 
-def load(
-    dataset: Dataset,
-    source: GeneratedSource,
-    home: Path,
-    identity: dict[str, Any],
-) -> Transitions:
-    """Read the file, hold it to the hash written with it, and turn its rows into transitions.
-
-    Raises:
-        DataError: The file is missing, damaged, changed or another one.
-    """
-    place = path(dataset, home, identity)
-    rows = read(dataset, home, identity)[0]
-    short = len(rows["rewards"]) != source.transitions and source.recipe != "stitched"
-    if short or len(rows["rewards"]) > source.transitions:
-        raise DataError(
-            f"{place} has {len(rows['rewards']):,} rows, not {source.transitions:,}; {_again(dataset, home)}"
-        )
-    return transitions(qlearning(rows, None), dataset, identity, str(place))
-
-
-def read(dataset: Dataset, home: Path, identity: dict[str, Any]) -> tuple[Rows, str]:
-    """The rows of the file and their hash.
+def read(dataset: Dataset, home: Path, identity: dict[str, Any]) -> Stored:
+    """What is in the file.
 
     Raises:
         DataError: The file is missing, damaged, changed or another one, or its card is of other content.
@@ -127,9 +182,8 @@ def read(dataset: Dataset, home: Path, identity: dict[str, Any]) -> tuple[Rows, 
     place = path(dataset, home, identity)
     if not place.is_file():
         raise DataError(missing(dataset, home, identity))
-    rows = hdf5.read_rows(place, everything=True)
-    with hdf5.opened(place) as file:
-        recorded, content_hash = (str(file.attrs.get(name)) for name in ("identity", "content_hash"))
+    rows = apart.call(stored, place, libraries=("h5py",))
+    recorded, content_hash, origin = (rows.pop(f"@{name}").item().decode() for name in _ATTRIBUTES)
     if recorded != (wanted := canonical(identity)):
         raise DataError(f"{place} was made for {recorded}, not for {wanted}; {_again(dataset, home)}")
     if content_hash != (found := hash_arrays(rows)):
@@ -142,7 +196,15 @@ def read(dataset: Dataset, home: Path, identity: dict[str, Any]) -> tuple[Rows, 
             f"{cards.path(place)} describes other content than {place.name} has: "
             f"{said}, not {found}; remove both and run {_build(dataset, home)}"
         )
-    return rows, found
+    return Stored(rows, found, json.loads(origin or "{}"))
+
+
+def stored(place: Path) -> Rows:
+    """The arrays of a file made here, and its attributes as texts whose names begin with '@'."""
+    with hdf5.opened(place) as file:
+        texts = {f"@{name}": np.array(str(file.attrs.get(name, "")).encode()) for name in _ATTRIBUTES}
+        json.loads(texts["@origin"].item() or "{}")  # fails where it is damaged
+    return hdf5.read(place, everything=True) | texts
 
 
 def card(dataset: Dataset, home: Path, identity: dict[str, Any]) -> dict[str, Any]:
@@ -158,9 +220,7 @@ def card(dataset: Dataset, home: Path, identity: dict[str, Any]) -> dict[str, An
 
 
 def _described(dataset: Dataset, home: Path, identity: dict[str, Any]) -> dict[str, Any]:
-    rows, content_hash = read(dataset, home, identity)
-    with hdf5.opened(path(dataset, home, identity)) as file:
-        origin = dict(json.loads(str(file.attrs.get("origin", "{}")).encode()))
+    rows, content_hash, origin = read(dataset, home, identity)
     return cards.describe(rows, dataset, identity, content_hash, origin)
 
 

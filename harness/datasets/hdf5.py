@@ -1,8 +1,9 @@
-"""Reading HDF5 files in D4RL's layout: one array per field, all with one row per step."""
+"""Reading HDF5 files: one array per field, all with one row per step, and all within the file."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.datasets import apart, fields
 from harness.errors import DataError
 
 if TYPE_CHECKING:
@@ -19,9 +21,90 @@ _REQUIRED = ("observations", "actions", "rewards", "terminals")
 _OPTIONAL = ("timeouts",)
 
 
+def read_rows(place: Path, *, everything: bool = False, trusted: bool = False) -> dict[str, NDArray[Any]]:
+    """Read the fields that ``qlearning_dataset`` uses.
+
+    Args:
+        place: The file.
+        everything: Also read, and so check, and return every other array of numbers with a row per step.
+        trusted: The file's hash is known and was compared. Any other file is read in a child process, since
+            damaged ones crash or stall the library.
+
+    Returns:
+        ``observations`` (N, S), ``actions`` (N, A), ``rewards`` (N,), ``terminals`` (N,) and, where the file
+        has them, ``timeouts`` (N,), in the file's own types of numbers; flags as bool.
+
+    Raises:
+        DataError: The file cannot be opened or read to the end, lacks a field, or its fields are no numbers
+            of one length that the file itself holds.
+    """
+    if trusted:
+        return read(place, everything)
+    return apart.call(read, place, everything, libraries=("h5py",))
+
+
+def read(place: Path, everything: bool) -> dict[str, NDArray[Any]]:
+    """As `read_rows`, in this process."""
+    with columns(place) as found:
+        if missing := [name for name in _REQUIRED if name not in found]:
+            raise DataError(f"{place} lacks {', '.join(missing)}, so it is no D4RL dataset")
+        count = found["rewards"].shape[:1]
+        wanted = {name: found[name] for name in (*_REQUIRED, *_OPTIONAL) if name in found}
+        others = {
+            name: column
+            for name, column in found.items()
+            if name not in wanted and column.dtype is not None and column.shape[:1] == count
+        }
+        return fields.rows(place, wanted | (others if everything else {}))
+
+
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[h5py.File]:
-    """A file to read from.
+def columns(place: Path) -> Iterator[dict[str, fields.Column]]:
+    """The arrays of a file by their names; links are not followed.
+
+    Raises:
+        DataError: The file cannot be opened, what is read within is damaged, or it lies outside the file.
+    """
+    import h5py
+
+    with opened(place) as file:
+        arrays: dict[str, h5py.Dataset] = {}
+
+        def visit(name: str, item: object) -> None:
+            if isinstance(item, h5py.Dataset):
+                name.encode()  # fails where a name is no text
+                arrays[name] = item
+
+        file.visititems(visit)
+        yield {name: _column(place, name, array) for name, array in arrays.items()}
+
+
+def _column(place: Path, name: str, array: h5py.Dataset) -> fields.Column:
+    dtype = array.dtype if array.dtype.kind in "biuf" and not array.dtype.subdtype else None
+
+    def content() -> NDArray[Any]:
+        if array.is_virtual or array.external:
+            raise DataError(f"{place}: {name} lie in other files, which are not read")
+        if not _written(array):
+            raise DataError(f"{place}: {name} say {array.shape[0]:,} rows, but not all of them were written")
+        return np.asarray(array[()])
+
+    return fields.Column(array.shape or (), dtype, f"values of type {array.dtype}", content)
+
+
+def _written(array: h5py.Dataset) -> bool:
+    """Whether every value is in the file; HDF5 reads a fill value for those that are not."""
+    if not array.size or array.id.get_create_plist().get_layout() == 0:  # compact: in the head
+        return True
+    if array.chunks is None:
+        return bool(array.id.get_storage_size())
+    blocks = math.prod(-(-length // chunk) for length, chunk in zip(array.shape, array.chunks, strict=True))
+    return bool(array.id.get_num_chunks() == blocks)
+
+
+@contextlib.contextmanager
+def opened(place: Path) -> Iterator[h5py.File]:
+    """A file to read from, in this process.
 
     Raises:
         DataError: It cannot be opened, or what is read within is damaged.
@@ -29,46 +112,8 @@ def opened(path: Path) -> Iterator[h5py.File]:
     import h5py
 
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(place, "r") as file:
             yield file
     # a damaged file can hold names, types and texts of any kind
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise DataError(f"{path} is damaged or no HDF5 file: {error}") from error
-
-
-def read_rows(path: Path, *, everything: bool = False) -> dict[str, NDArray[Any]]:
-    """Read the fields that ``qlearning_dataset`` uses.
-
-    Args:
-        path: The file.
-        everything: Also read, and so check, and return every other array with a row per step.
-
-    Returns:
-        ``observations`` (N, S), ``actions`` (N, A), ``rewards`` (N,), ``terminals`` (N,) and, where the file
-        has them, ``timeouts`` (N,), in the file's own types.
-
-    Raises:
-        DataError: The file cannot be opened or read to the end, lacks a field, or its fields' lengths differ.
-    """
-    import h5py
-
-    rows: dict[str, NDArray[Any]] = {}
-    with opened(path) as file:
-        names: list[str] = []
-        file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-        "".join(names).encode()  # fails where a name is no text
-        if missing := [name for name in _REQUIRED if name not in names]:
-            raise DataError(f"{path} lacks {', '.join(missing)}, so it is no D4RL dataset")
-        for name in names:
-            if everything or name in _REQUIRED + _OPTIONAL:
-                rows[name] = np.asarray(file[name])
-    count = len(rows["rewards"]) if rows["rewards"].ndim else 0
-    for name in (*_REQUIRED, *_OPTIONAL):
-        if name not in rows:
-            continue
-        if rows[name].shape == (count, 1) and name not in ("observations", "actions"):
-            rows[name] = rows[name][:, 0]
-        dimensions = 2 if name in ("observations", "actions") else 1
-        if rows[name].ndim != dimensions or len(rows[name]) != count:
-            raise DataError(f"{path}: {name} have shape {rows[name].shape}, but there are {count} rewards")
-    return rows
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, ArithmeticError) as error:
+        raise DataError(f"{place} is damaged or no HDF5 file: {error}") from error

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import datasets, files
-from harness.datasets import d4rl, hdf5
+from harness import datasets
+from harness.datasets.readers import block, reader
 from harness.errors import DataError
-from harness.specs import D4RLSource, Dataset, GeneratedSource, Lineage, Specs
+from harness.specs import Dataset, Lineage, Specs
 
 
 @dataclass(frozen=True)
@@ -61,38 +61,27 @@ def inventory(
     Raises:
         HarnessError: an id is unknown, or a spec is wrong.
     """
-    lineages: tuple[Lineage, ...] = ("d4rl", "minari", "generated") if lineage is None else (lineage,)
     for name in names:
         dataset = specs.dataset(name)
-        for each in lineages:
-            if dataset.source(each) is not None:
+        for each in dataset.sources:
+            if lineage in (None, each):
                 yield _item(dataset, each, home)
 
 
 def _item(dataset: Dataset, lineage: Lineage, home: Path | None) -> Item:
-    present = datasets.available(dataset, lineage, home)
-    path = datasets.path(dataset, lineage, home)
-    source = dataset.source(lineage)
-    size = _bytes(path) if present else source.size if isinstance(source, D4RLSource) else None
-    sha256 = None
-    if isinstance(source, D4RLSource):
-        own = d4rl.locations(source, home or datasets.default_home())[0]
-        recorded = (files.read_json(own.with_name(own.name + ".sha256")) or {}).get("sha256")
-        sha256 = (recorded if present else None) or source.sha256
-    elif isinstance(source, GeneratedSource) and present:
-        sha256 = _content_hash(path)
-    return Item(dataset.id, lineage, present, path, size, sha256)
+    found, source = reader(lineage), block(dataset, lineage)
+    home = home or datasets.default_home()
+    path, present = found.path(dataset, source, home), found.available(dataset, source, home)
+    return Item(
+        dataset.id,
+        lineage,
+        present,
+        path,
+        _bytes(path) if present else getattr(source, "size", None),
+        found.sha256(dataset, source, home),
+    )
 
 
 def _bytes(path: Path) -> int:
     found = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     return sum(file.stat().st_size for file in found)
-
-
-def _content_hash(path: Path) -> str | None:
-    try:
-        with hdf5.opened(path) as file:
-            value = file.attrs.get("content_hash")
-    except DataError:
-        return None
-    return None if value is None else str(value)

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import files
-from harness.datasets.base import Arrays, Transitions, transitions
+from harness.datasets import apart, fields, readers
+from harness.datasets.base import Arrays
+from harness.datasets.readers import Progress, Rows, Say, silent
 from harness.environments import quiet
 from harness.errors import DataError
 from harness.specs.models import Dataset, MinariSource
@@ -24,8 +26,55 @@ _EPISODE_BYTES = 20_000
 """That HDF5 takes for an episode besides its rows; 14 to 18 thousand were measured."""
 
 
+class Reader(readers.Reader[MinariSource]):
+    """Datasets in Minari's own folder, read and fetched by Minari."""
+
+    Source = MinariSource
+
+    def path(self, dataset: Dataset, source: MinariSource, home: Path) -> Path:
+        """Minari's own folder for it, below ``MINARI_DATASETS_PATH`` or ``~/.minari/datasets``."""
+        return path(source)
+
+    def available(self, dataset: Dataset, source: MinariSource, home: Path) -> bool:
+        """Whether Minari holds the dataset on this machine."""
+        return (path(source) / "data").is_dir()
+
+    def obtain(
+        self,
+        dataset: Dataset,
+        source: MinariSource,
+        home: Path,
+        progress: Progress | None = None,
+        say: Say = silent,
+    ) -> Path:
+        """Download the dataset into Minari's own folder; Minari shows how far it is."""
+        if not self.available(dataset, source, home):
+            _download(dataset, source)
+            if not self.available(dataset, source, home):
+                raise DataError(
+                    f"Minari downloaded {source.id!r} for {dataset.id}, but {path(source)} is empty"
+                )
+        return path(source)
+
+    def rows(self, dataset: Dataset, source: MinariSource, home: Path, *, verify: bool = False) -> Rows:
+        """Turn each episode of T steps and T + 1 observations into T rows.
+
+        D4RL must drop the step at which an episode was cut, because its files lack the observation after it.
+        Minari has that observation, so every step is kept. Terminations become terminals, truncations do not.
+        Of the dictionaries that goal environments observe, only ``observation`` is used, [x, y, vx, vy] for
+        the point mazes; ``desired_goal`` is dropped, and the frame is Gymnasium-Robotics', centred on the
+        maze.
+        """
+        if not self.available(dataset, source, home):
+            raise DataError(
+                f"{dataset.id} (minari) is missing: looked at {path(source)}; "
+                f"run `harness data pull {dataset.id} --data minari`"
+            )
+        return apart.call(read, path(source), source.id, libraries=("minari", "h5py"))
+
+
 def path(source: MinariSource) -> Path:
-    """Minari's own folder for it, below ``MINARI_DATASETS_PATH`` or ``~/.minari/datasets``."""
+    """Minari's own folder for a dataset."""
     return _root() / source.id
 
 
@@ -35,56 +84,39 @@ def _root() -> Path:
     return Path(folder) if folder is not None else Path("~/.minari/datasets").expanduser()
 
 
-def available(source: MinariSource) -> bool:
-    """Whether Minari holds the dataset on this machine."""
-    return (path(source) / "data").is_dir()
-
-
-def pull(dataset: Dataset, source: MinariSource) -> Path:
-    """Download the dataset into Minari's own folder.
-
-    Raises:
-        DataError: Minari's server cannot be reached or does not have it.
-    """
+def _download(dataset: Dataset, source: MinariSource) -> None:
     import minari
 
-    if not available(source):
-        try:
-            minari.download_dataset(source.id)
-        except ImportError as error:
-            raise DataError(f"cannot download Minari's {source.id!r} for {dataset.id}: {error}") from error
-        # whatever the client of Minari's storage raises: there are several, each with errors of its own
-        except Exception as error:
-            raise DataError(
-                f"cannot download Minari's {source.id!r} for {dataset.id}: {error}; is the network up? "
-                f"A copy of the dataset belongs at {path(source)}"
-            ) from error
-        if not available(source):
-            raise DataError(f"Minari downloaded {source.id!r} for {dataset.id}, but {path(source)} is empty")
-    return path(source)
-
-
-def load(dataset: Dataset, source: MinariSource, identity: dict[str, Any]) -> Transitions:
-    """Turn each episode of T steps and T + 1 observations into T transitions.
-
-    D4RL must drop the step at which an episode was cut, because its files lack the observation after it.
-    Minari has that observation, so every step is kept; nothing was done after the last,
-    whose own action stands in for the next. Terminations become terminals, truncations do not. Of
-    the dictionaries that goal environments observe, only ``observation`` is used, [x, y, vx, vy] for the
-    point mazes; ``desired_goal`` is dropped, and the frame is Gymnasium-Robotics', centred on the maze.
-
-    Raises:
-        DataError: The dataset is missing, damaged or of other sizes than the spec's.
-    """
-    import minari
-
-    if not available(source):
-        raise DataError(missing(dataset, source))
     try:
-        episodes = list(minari.load_dataset(source.id).iterate_episodes())
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
-        raise DataError(f"{path(source)} is damaged: {error}") from error
-    where = f"Minari's {source.id}"
+        minari.download_dataset(source.id)
+    except ImportError as error:
+        raise DataError(f"cannot download Minari's {source.id!r} for {dataset.id}: {error}") from error
+    # whatever the client of Minari's storage raises: there are several, each with errors of its own
+    except Exception as error:
+        raise DataError(
+            f"cannot download Minari's {source.id!r} for {dataset.id}: {error}; is the network up? "
+            f"A copy of the dataset belongs at {path(source)}"
+        ) from error
+
+
+def read(place: Path, name: str) -> Rows:
+    """The rows of a dataset that Minari holds; see `Reader.rows`.
+
+    Args:
+        place: Its folder, for messages.
+        name: Its id in Minari.
+
+    Raises:
+        DataError: It is damaged, empty, or of a kind that this Minari does not read.
+    """
+    import minari
+
+    try:
+        episodes = list(minari.load_dataset(name).iterate_episodes())
+    # what Minari raises for data of other formats and versions is not written down anywhere
+    except Exception as error:
+        raise DataError(f"{place} is damaged, or not for this version of Minari: {error}") from error
+    where = f"Minari's {name}"
     if not episodes:
         raise DataError(f"{where} holds no episodes")
     observations = [_flat(episode.observations, where) for episode in episodes]
@@ -94,15 +126,17 @@ def load(dataset: Dataset, source: MinariSource, identity: dict[str, Any]) -> Tr
                 f"{where}: episode {episode.id} has {len(episode.rewards)} steps, "
                 f"but {len(observed)} observations"
             )
-    arrays = {
+    terminals = np.concatenate([episode.terminations for episode in episodes])
+    ends = np.cumsum([len(episode.rewards) for episode in episodes]) - 1
+    columns = {
         "observations": np.concatenate([observed[:-1] for observed in observations]),
+        "next_observations": np.concatenate([observed[1:] for observed in observations]),
         "actions": np.concatenate([np.asarray(episode.actions) for episode in episodes]),
         "rewards": np.concatenate([episode.rewards for episode in episodes]),
-        "next_observations": np.concatenate([observed[1:] for observed in observations]),
-        "terminals": np.concatenate([episode.terminations for episode in episodes]),
-        "next_actions": np.concatenate([_next(np.asarray(episode.actions)) for episode in episodes]),
+        "terminals": terminals,
+        "timeouts": np.isin(np.arange(len(terminals)), ends) & ~terminals,
     }
-    return transitions(arrays, dataset, identity, where)
+    return fields.rows(place, {key: fields.known(array) for key, array in columns.items()})
 
 
 def export(dataset: Dataset, rows: Arrays, content_hash: str, name: str) -> Path:
@@ -260,18 +294,6 @@ def _episodes(rows: Arrays) -> Iterator[Any]:
             )
             number += 1
         start = end + 1
-
-
-def missing(dataset: Dataset, source: MinariSource) -> str:
-    """What to say when Minari does not hold the dataset here."""
-    return (
-        f"{dataset.id} (minari) is missing: looked at {path(source)}; "
-        f"run `harness data pull {dataset.id} --data minari`"
-    )
-
-
-def _next(actions: NDArray[Any]) -> NDArray[Any]:
-    return np.concatenate([actions[1:], actions[-1:]])
 
 
 def _flat(observations: Any, where: str) -> NDArray[Any]:

@@ -49,6 +49,48 @@ def qlearning(rows: Arrays, max_episode_steps: int | None) -> dict[str, NDArray[
     }
 
 
+def row_by_row(rows: Arrays) -> dict[str, NDArray[Any]]:
+    """Turn N rows, each of which has its next observation, into N transitions.
+
+    Args:
+        rows: ``observations`` and ``next_observations`` (N, S), ``actions`` (N, A), ``rewards`` (N,),
+            ``terminals`` (N,) and, where episodes are cut, ``timeouts`` (N,).
+
+    Returns:
+        The fields of `harness.datasets.Transitions` by name, in the rows' types. What was done next is known
+        of rows in order; nothing was done after the last of an episode, whose own action stands in for it. Of
+        rows that are not in order (see `episode_ends`) every one's own action does.
+    """
+    actions = np.asarray(rows["actions"])
+    ends = episode_ends(rows)
+    follows = np.zeros(len(actions), dtype=bool)
+    if ends is not None:
+        follows[:-1] = ~ends[:-1]
+    following = np.concatenate([actions[1:], actions[-1:]])
+    names = ("observations", "actions", "rewards", "next_observations", "terminals")
+    return {
+        **{name: np.asarray(rows[name]) for name in names},
+        "next_actions": np.where(follows[:, None], following, actions),
+    }
+
+
+def episode_ends(rows: Arrays) -> NDArray[np.bool_] | None:
+    """Rows at which an episode ended or was cut; None where rows do not follow each other, as if shuffled.
+
+    Where rows have next observations, the row after begins with them, but where an episode ends. In a file
+    that does not tell where it cut episodes, they were cut where that is not so, if it is so of most rows.
+    """
+    ends = np.array(rows["terminals"], dtype=bool)
+    if "timeouts" in rows:
+        ends |= np.asarray(rows["timeouts"], dtype=bool)
+    if "next_observations" in rows:
+        parted = ~(rows["next_observations"][:-1] == rows["observations"][1:]).all(1) & ~ends[:-1]
+        if parted.any() if "timeouts" in rows else parted.mean() > 0.5:
+            return None
+        ends[:-1] |= parted
+    return ends
+
+
 def _counted_timeouts(terminals: NDArray[np.bool_], limit: int) -> NDArray[np.bool_]:
     """Rows at which D4RL's step counter reaches ``limit - 1``.
 

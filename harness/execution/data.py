@@ -88,7 +88,7 @@ def obtain(
             bar = reporter.bar(dataset.id, total or 0, 0, "bytes")
         bar.advance(done)
 
-    return datasets.pull(dataset, lineage, home, progress=progress)
+    return datasets.pull(dataset, lineage, home, progress=progress, say=reporter.message)
 
 
 def _heed(stop: Callable[[], bool], dataset: Dataset) -> None:

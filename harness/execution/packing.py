@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from algorithms import Sizes
+from harness import datasets
 from harness.planning.populations import PlannedRun, shape
-from harness.specs import D4RLSource, GeneratedSource, Lineage
+from harness.specs import Lineage
 from harness.training.memory import bytes_of_member, bytes_of_row
 
 _SHARE = 0.85
@@ -71,10 +72,6 @@ class Packing:
     def _bytes_of_data(self, runs: Iterable[PlannedRun]) -> int:
         total = 0
         for dataset in {run.cell.dataset.id: run.cell.dataset for run in runs}.values():
-            match dataset.source(self._lineage):
-                case D4RLSource(rows=int(rows)) | GeneratedSource(transitions=rows):
-                    pass
-                case _:
-                    rows = _ROWS
+            rows = datasets.count(dataset, self._lineage) or _ROWS
             total += rows * bytes_of_row((dataset.observation_size, dataset.action_size))
         return total

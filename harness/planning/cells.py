@@ -338,7 +338,9 @@ class _Context:
     def lineage(self) -> Lineage:
         """Of the data to train on."""
         preset = self.scope.preset
-        return self.choice.lineage or (preset.lineage if preset else None) or self.table.lineage
+        return self.specs.lineage(
+            self.choice.lineage or (preset.lineage if preset else None) or self.table.lineage
+        )
 
     def protocol(self, name: str) -> Protocol:
         """A protocol as it is run here; kept, since a protocol has many cells."""

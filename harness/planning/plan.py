@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from harness import datasets
-from harness.datasets import generated
 from harness.planning.cells import Cell, ResolvedTable
 from harness.planning.dependencies import Waiting, all_keys, open_runs, waiting
 from harness.results.provenance import cpu_model
 from harness.results.records import CHANGED, RunRecord
 from harness.results.store import RunState, Store
-from harness.specs import D4RLSource, Dataset, GeneratedSource, Lineage, Specs
+from harness.specs import Lineage, Specs
 
 if TYPE_CHECKING:
     from harness.planning.populations import Fit, Population
@@ -219,7 +218,7 @@ def plan(
         waiting=tuple(waits),
         estimates=tuple(_estimates(todo, states, store, measure, pack, resolved.lineage)) if todo else (),
         absent=tuple(dataset.id for dataset in absent),
-        disk=sum(_size(dataset, resolved.lineage) for dataset in absent),
+        disk=sum(datasets.size(dataset, resolved.lineage) or 0 for dataset in absent),
         extra_seeds=resolved.extra_seeds,
     )
 
@@ -365,14 +364,3 @@ def _steps_left(run: RunRecord, cell: Cell, states: Mapping[str, RunState]) -> i
     state = states.get(run.key)
     done = (state.checkpoint_step or 0) if state else 0
     return max(0, cell.protocol.length - done)
-
-
-def _size(dataset: Dataset, lineage: Lineage) -> int:
-    """Bytes of the dataset's file: as the spec says, or from its rows; 0 where neither tells."""
-    match dataset.source(lineage):
-        case D4RLSource(size=int(size)):
-            return size
-        case GeneratedSource(transitions=rows):
-            return rows * generated.row_bytes(dataset)
-        case _:
-            return 0

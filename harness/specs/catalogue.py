@@ -72,10 +72,54 @@ class Specs:
         return self._load("tables", name, Table)
 
     def dataset(self, name: str) -> Dataset:
-        """The dataset with that id; raises as ``table`` does."""
-        from harness.specs.models import Dataset
+        """The dataset with that id; raises as ``table`` does.
 
-        return self._load("datasets", name, Dataset)
+        Blocks of lineages that are not the project's own are not looked into: their readers are code.
+        """
+        from harness.specs.models import Dataset, dataset_model
+
+        if ("datasets", name) not in self._loaded:
+            document = self.document("datasets", name)
+            others = [key for key in document.data if key not in Dataset.model_fields]
+            model = dataset_model(tuple(key for key in others if key in self.lineages))
+            dataset = self._load("datasets", name, model)
+            if dataset.file:
+                places: dict[str, str] = {
+                    field: f"{document.values['file', 'fields', field]}: file.fields.{field}: "
+                    for field in dataset.file.fields
+                }
+                stands = document.values.get(("file", "path"), document.values["file",])
+                file = dataset.file.located(stands.path.parent, places)
+                self._loaded["datasets", name] = dataset.model_copy(update={"file": file})
+        found: Dataset = self._loaded["datasets", name]
+        return found
+
+    @cached_property
+    def lineages(self) -> tuple[str, ...]:
+        """Every lineage that has a reader, known without running any code.
+
+        The project's, those in ``datasets/*.py`` of the further folders, and those of installed packages, by
+        their entry points ``harness.datasets``.
+        """
+        from importlib.metadata import entry_points
+
+        from harness.specs.models import LINEAGES
+
+        own = [path.stem for folder in self.folders for path in sorted(folder.glob("datasets/[!_]*.py"))]
+        installed = sorted(entry.name for entry in entry_points(group="harness.datasets"))
+        return tuple(dict.fromkeys((*LINEAGES, *own, *installed)))
+
+    def lineage(self, name: str) -> str:
+        """The name of a lineage that there is.
+
+        Raises:
+            UnknownNameError: There is none of that name.
+        """
+        from harness.specs.models import LINEAGES
+
+        if name not in LINEAGES and name not in self.lineages:  # looking for packages takes time
+            raise UnknownNameError("lineage", name, self.lineages)
+        return name
 
     def algorithm(self, name: str) -> Algorithm:
         """The algorithm with that id; raises as ``table`` does."""

@@ -6,7 +6,10 @@ Every model refuses unknown keys and is immutable. Numbers that papers printed l
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -15,16 +18,17 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
+    create_model,
     model_validator,
 )
 
 from harness.errors import UnknownNameError
 from harness.specs.text import short
 
-Lineage = Literal["d4rl", "minari", "generated"]
 ScoreRule = Literal["last", "mean_last", "best"]
 Value = bool | int | float | str
 Hyperparameters = dict[str, Value]
@@ -39,6 +43,9 @@ def _check_id(text: str) -> str:
 
 
 Id = Annotated[str, AfterValidator(_check_id)]
+
+#: Where a dataset's data come from; `harness.specs.Specs.lineages` names those there are.
+Lineage = Id
 
 
 def _check_seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -188,30 +195,65 @@ class D4RLStatistics(Model):
         return self
 
 
-class D4RLSource(Model):
+def _urls(value: object) -> object:
+    urls = (value,) if isinstance(value, str) else value
+    if not isinstance(urls, tuple) or not urls or not all(isinstance(url, str) for url in urls):
+        raise ValueError("should be a URL or a list of URLs")
+    for url in urls:
+        if not re.match(r"https?://[^/]+/.*[^/]$", url):
+            raise ValueError(f"{url!r} is no URL of a file, which begins with http:// or https://")
+    return urls
+
+
+#: One or several URLs of the same bytes, tried in order.
+Urls = Annotated[tuple[str, ...], BeforeValidator(_urls)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Source(Model):
+    """One lineage's block of a dataset: where its data come from."""
+
+    def identity(self, dataset: Dataset) -> dict[str, Any]:
+        """What makes the data what they are, beside the dataset's id and the lineage, as plain values.
+
+        Part of every run's key. Where a file lies or is fetched from is no part of it, and neither is what
+        only describes it.
+        """
+        return self.model_dump(exclude={"url", "path", "size", "format"}, exclude_defaults=True)
+
+
+class D4RLSource(Source):
     """An original HDF5 file."""
 
-    url: str
+    url: Urls
     rows: int | None = Field(default=None, gt=0, description="rows in the file; None where no source tells")
     size: int | None = Field(default=None, gt=0, description="bytes; None where no source tells")
-    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    sha256: Sha256 | None = None
     statistics: D4RLStatistics | None = Field(default=None, description="None where no source tells")
 
+    def identity(self, dataset: Dataset) -> dict[str, Any]:
+        """The file's name."""
+        return {"file": self.url[0].rpartition("/")[2]}
 
-class MinariSource(Model):
+
+class MinariSource(Source):
     """A dataset of the Minari registry, for example ``mujoco/hopper/medium-v0``."""
 
     id: str
+
+    def identity(self, dataset: Dataset) -> dict[str, Any]:
+        """The id in the registry."""
+        return {"minari": self.id}
 
 
 class PolicyFile(Model):
     """A trained policy that acts for a recipe; the hash pins its bytes."""
 
     id: Id = Field(description="name of the file in specs/policies, without .safetensors")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    sha256: Sha256
 
 
-class GeneratedSource(Model):
+class GeneratedSource(Source):
     """A dataset made here; the recipe and its fields are its identity."""
 
     recipe: Literal["random-policy", "maze2d-waypoints", "policy-rollout", "stitched", "sac-replay"]
@@ -221,8 +263,8 @@ class GeneratedSource(Model):
     policies: tuple[PolicyFile, ...] = Field(
         default=(), description="who acts: one for 'policy-rollout', two, in order, for 'stitched'"
     )
-    hyperparameters_sha256: str | None = Field(
-        default=None, pattern=r"^[0-9a-f]{64}$", description="of SAC's hyperparameters, for 'sac-replay'"
+    hyperparameters_sha256: Sha256 | None = Field(
+        default=None, description="of SAC's hyperparameters, for 'sac-replay'"
     )
 
     @model_validator(mode="after")
@@ -234,20 +276,92 @@ class GeneratedSource(Model):
             raise ValueError("hyperparameters_sha256 belongs to the recipe 'sac-replay', and it to that")
         return self
 
-    @property
-    def identity(self) -> dict[str, str | int]:
-        """What makes the data, as plain values; fields that the recipe has no use for are left out."""
-        named: dict[str, str | int] = self.model_dump(exclude={"policies"}, exclude_none=True)
+    def identity(self, dataset: Dataset) -> dict[str, Any]:
+        """The recipe, without fields that it has no use for, and the environment."""
+        named = self.model_dump(exclude={"policies"}, exclude_none=True)
         if self.policies:
             named["policies"] = " ".join(f"{policy.id}@{policy.sha256}" for policy in self.policies)
+        if dataset.environment:
+            there = dataset.environment.identity
+            named["environment"] = there.pop("id")
+            # however an environment's actions are scaled for algorithms, data have its own
+            named |= {name: value for name, value in there.items() if name != "rescale_actions"}
         return named
+
+
+FieldName = Literal["observations", "next_observations", "actions", "rewards", "terminals", "timeouts"]
+Format = Literal["npz", "hdf5", "parquet"]
+_SUFFIXES: dict[str, Format] = {
+    ".npz": "npz",
+    ".hdf5": "hdf5",
+    ".h5": "hdf5",
+    ".parquet": "parquet",
+}
+
+
+class FileSource(Source):
+    """A file of one's own, of a row per step."""
+
+    path: str | None = Field(default=None, description="relative to the YAML file that names it")
+    url: Urls | None = None
+    format: Format | None = Field(default=None, description="default: as the file's name ends")
+    size: int | None = Field(default=None, gt=0, description="bytes")
+    sha256: Sha256 | None = Field(default=None, description="names the content, and so is part of runs' keys")
+    fields: dict[FieldName, str] = Field(
+        default={}, description="our name -> the file's, where it is another"
+    )
+    _places: dict[str, str] = PrivateAttr(default={})
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> FileSource:
+        if (self.path is None) == (self.url is None):
+            raise ValueError("takes either path or url")
+        if self.format is None and self.suffix not in _SUFFIXES:
+            raise ValueError(f"{self.name!r} does not end in {', '.join(_SUFFIXES)}; say its format")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The file's name, where it lies or where it is fetched from."""
+        where = self.path or re.sub("[?#].*", "", (self.url or ("",))[0])
+        return where.rpartition("/")[2]
+
+    @property
+    def suffix(self) -> str:
+        """How the file's name ends, with the dot."""
+        return PurePosixPath(self.name).suffix.lower()
+
+    @property
+    def stored_as(self) -> Format:
+        """The format, as given or as the file's name ends."""
+        return self.format or _SUFFIXES[self.suffix]
+
+    def place(self, name: str) -> str:
+        """Where the YAML maps a field, as ``file:line:column: ``; empty where it does not."""
+        return self._places.get(name, "")
+
+    def located(self, folder: Path, places: Mapping[str, str]) -> FileSource:
+        """The same with the path below a folder, and with `place` known."""
+        found = self if self.path is None else self.model_copy(update={"path": str(folder / self.path)})
+        found._places = dict(places)
+        return found
+
+
+class OtherSource(Source):
+    """A block of a lineage that is not the project's own; its reader knows what may stand in it."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+#: The project's own lineages, in the order in which they are listed.
+LINEAGES = ("d4rl", "minari", "generated", "file")
 
 
 class Dataset(Model):
     """One dataset, whatever its lineage; which lineages exist is said by which sources are there."""
 
     id: Id
-    domain: Literal["mujoco", "maze2d", "antmaze", "adroit"]
+    domain: Id = Field(description="of similar datasets, as mujoco or antmaze")
     environment: Environment | None = Field(default=None, description="None: cannot be evaluated yet")
     observation_size: int = Field(gt=0)
     action_size: int = Field(gt=0)
@@ -255,29 +369,32 @@ class Dataset(Model):
     d4rl: D4RLSource | None = None
     minari: MinariSource | None = None
     generated: GeneratedSource | None = None
+    file: FileSource | None = None
 
-    def source(self, lineage: Lineage) -> D4RLSource | MinariSource | GeneratedSource | None:
+    @property
+    def sources(self) -> dict[str, Source]:
+        """Its sources by lineage."""
+        return {name: value for name, value in self if isinstance(value, Source)}
+
+    def source(self, lineage: Lineage) -> Source | None:
         """The source of that lineage, or None if this dataset has none."""
-        return {"d4rl": self.d4rl, "minari": self.minari, "generated": self.generated}[lineage]
+        return self.sources.get(lineage)
 
     def identity(self, lineage: Lineage) -> dict[str, Any]:
         """What makes the data of that lineage what it is: part of every run's key.
 
-        Where a file is fetched from and how it is verified are no part of it.
+        Known without the data and without the code of the lineage's reader.
         """
+        source = self.source(lineage)
         named: dict[str, Any] = {"id": self.id, "lineage": lineage}
-        if lineage == "d4rl" and self.d4rl:
-            return named | {"file": self.d4rl.url.rpartition("/")[2]}
-        if lineage == "minari" and self.minari:
-            return named | {"minari": self.minari.id}
-        if lineage == "generated" and self.generated:
-            named |= self.generated.identity
-            if self.environment:
-                there = self.environment.identity
-                named["environment"] = there.pop("id")
-                # however an environment's actions are scaled for algorithms, data have its own
-                named |= {name: value for name, value in there.items() if name != "rescale_actions"}
-        return named
+        return named | (source.identity(self) if source else {})
+
+
+@functools.cache
+def dataset_model(lineages: tuple[str, ...] = ()) -> type[Dataset]:
+    """`Dataset`, with blocks of further lineages."""
+    blocks: Any = dict.fromkeys(lineages, (OtherSource | None, None))
+    return create_model("Dataset", __base__=Dataset, **blocks) if lineages else Dataset
 
 
 # -- transforms of data ------------------------------------------------------------------------------------

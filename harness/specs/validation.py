@@ -19,7 +19,7 @@ from harness.specs.columns import (
     unknown_hyperparameter,
 )
 from harness.specs.loader import Document
-from harness.specs.models import Algorithm, Dependency, Preset, StateDependency, Table
+from harness.specs.models import LINEAGES, Algorithm, Dependency, Preset, StateDependency, Table
 from harness.specs.published import PublishedCell
 from harness.specs.text import Location, shown
 
@@ -82,6 +82,7 @@ def _whole(
 
 def _table(specs: Specs, table: Table) -> Iterator[str]:
     document = specs.document("tables", table.id)
+    yield from _lineage(specs, document, table.lineage)
     yield from _named(specs, document, ("protocol",), "protocols", table.protocol)
     for i, group in enumerate(table.groups):
         if group.protocol:
@@ -155,6 +156,14 @@ def _named(specs: Specs, document: Document, location: Location, kind: Kind, nam
         yield from _whole(specs.protocol, name)
 
 
+def _lineage(specs: Specs, document: Document, name: str | None) -> Iterator[str]:
+    """The problem of a lineage that there is not."""
+    try:
+        specs.lineage(name or LINEAGES[0])
+    except UnknownNameError as error:
+        yield document.problem(("lineage",), str(error))
+
+
 def _column(specs: Specs, written: Written, scope: Scope, datasets: Sequence[str]) -> Iterator[str]:
     """Problems of what a column sets and reads."""
     column, kind, spec, location = written
@@ -209,6 +218,7 @@ def _algorithm(specs: Specs, algorithm: Algorithm) -> Iterator[str]:
 
 def _preset(specs: Specs, preset: Preset) -> Iterator[str]:
     document = specs.document("presets", preset.id)
+    yield from _lineage(specs, document, preset.lineage)
     for i, dataset in enumerate(preset.datasets or ()):
         yield from _named(specs, document, ("datasets", i), "datasets", dataset)
     own = extra_columns_of(preset)

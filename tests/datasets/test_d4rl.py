@@ -16,7 +16,8 @@ from harness.specs.models import D4RLSource
 
 ORIGIN = "http://rail.eecs.berkeley.edu/datasets/offline_rl"
 URL = f"{ORIGIN}/gym_mujoco_v2/hopper_medium-v2.hdf5"
-NAME = "hopper_medium-v2.hdf5"
+FILE = "hopper_medium-v2.hdf5"  # on the server, and so in the d4rl package's folder
+NAME = "hopper-medium-v2.hdf5"
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_a_missing_file(spec, home, tmp_path):
         datasets.load(spec, "d4rl", home)
     for part in (
         home / "d4rl" / NAME,
-        tmp_path / "d4rl-package" / NAME,
+        tmp_path / "d4rl-package" / FILE,
         "harness data pull hopper-medium-v2",
     ):
         assert str(part) in str(caught.value)
@@ -80,12 +81,12 @@ def test_a_missing_file(spec, home, tmp_path):
 def test_the_d4rl_packages_folder_is_read_and_never_written(spec, home, hdf5_file, tmp_path):
     folder = tmp_path / "d4rl-package"
     folder.mkdir()
-    shutil.copy(hdf5_file, folder / NAME)
+    shutil.copy(hdf5_file, folder / FILE)
     folder.chmod(0o555)
-    assert datasets.path(spec, "d4rl", home) == folder / NAME
+    assert datasets.path(spec, "d4rl", home) == folder / FILE
     datasets.load(spec, "d4rl", home)
-    assert [path.name for path in folder.iterdir()] == [NAME]
-    assert datasets.pull(spec, "d4rl", home) == folder / NAME
+    assert [path.name for path in folder.iterdir()] == [FILE]
+    assert datasets.pull(spec, "d4rl", home) == folder / FILE
 
 
 def test_the_hash_of_first_use_is_kept_and_not_computed_again(spec, home, placed, monkeypatch):
@@ -101,7 +102,7 @@ def test_a_touched_or_moved_file_is_hashed_again_and_accepted(spec, home, placed
     os.utime(placed, ns=(1, 1))
     datasets.load(spec, "d4rl", home)
     (tmp_path / "d4rl-package").mkdir()
-    placed.rename(tmp_path / "d4rl-package" / NAME)
+    placed.rename(tmp_path / "d4rl-package" / FILE)
     datasets.load(spec, "d4rl", home)
 
 
@@ -178,7 +179,7 @@ def test_a_file_of_other_content(spec, home, hdf5_rows, write_rows, change, mess
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"size": 7}, "but the spec of hopper-medium-v2 says 7"),
+        ({"size": 7}, "but the spec says 7; remove the file and run `harness data pull"),
         ({"rows": 7}, "6,000 rows, but the spec of hopper-medium-v2 says 7"),
         ({"sha256": "0" * 64}, "but the spec says 0000"),
     ],
@@ -224,7 +225,7 @@ def test_a_mirror_folder_is_copied_from(spec, home, hdf5_file, tmp_path, monkeyp
     monkeypatch.setenv("HARNESS_D4RL_MIRROR", str(folder))
     with pytest.raises(DataError, match="HARNESS_D4RL_MIRROR has no file for hopper-medium-v2"):
         datasets.pull(spec, "d4rl", home)
-    shutil.copy(hdf5_file, folder / layout / NAME)
+    shutil.copy(hdf5_file, folder / layout / FILE)
     place = datasets.pull(spec, "d4rl", home)
     assert place.read_bytes() == hdf5_file.read_bytes()
 

@@ -55,7 +55,7 @@ def test_an_original_file_has_the_hash_recorded_at_its_first_use(spec, listed, t
     sha256 = hashlib.sha256(hdf5_file.read_bytes()).hexdigest()
     source = SOURCE.model_copy(update={"size": None, "sha256": sha256 if pinned else None})
     spec = spec.model_copy(update={"d4rl": source})
-    place = tmp_path / "d4rl" / NAME
+    place = tmp_path / "d4rl" / f"{spec.id}.hdf5"
     place.parent.mkdir()
     shutil.copy(hdf5_file, place)
     assert listed(spec)["d4rl"].sha256 == (sha256 if pinned else None)
@@ -73,9 +73,9 @@ def test_generated_data_have_the_hash_of_their_rows(spec, listed, tmp_path):
     place = datasets.build(spec, "generated", tmp_path)
     item = listed(spec)["generated"]
     assert (item.present, item.path, item.size) == (True, place, place.stat().st_size)
-    assert item.sha256 == generated.read(spec, tmp_path, datasets.identity(spec, "generated"))[1]
+    assert item.sha256 == generated.read(spec, tmp_path, datasets.identity(spec, "generated")).content_hash
     place.write_bytes(b"no HDF5")
-    assert (listed(spec)["generated"].size, listed(spec)["generated"].sha256) == (7, None)
+    assert (listed(spec)["generated"].size, listed(spec)["generated"].sha256) == (7, item.sha256)
 
 
 def test_a_folder_of_minaris_is_as_large_as_its_files(spec, listed):

@@ -625,7 +625,7 @@ def test_minari_takes_no_more_than_is_planned(ladder, make_policy, make_dataset,
     else:
         spec = ladder(make_policy(), transitions=transitions)
     _built(spec, home)
-    rows, _ = generated.read(spec, home, datasets.identity(spec, "generated"))
+    rows = generated.read(spec, home, datasets.identity(spec, "generated")).rows
     folder = datasets.export_to_minari(spec, "harness/hopper-medium-v2", home)
     size = sum(place.stat().st_size for place in folder.rglob("*") if place.is_file())
     needed = datasets.minari.needed_bytes(rows)

@@ -126,7 +126,7 @@ def test_averages_agree_with_the_cells_except_where_the_paper_errs(table, cells)
 def test_reference_scores_and_files(specs, dataset, minimum, maximum, file):
     spec = specs.dataset(dataset)
     assert (spec.reference.minimum, spec.reference.maximum) == (minimum, maximum)
-    assert spec.d4rl.url == f"http://rail.eecs.berkeley.edu/datasets/offline_rl/{file}"
+    assert spec.d4rl.url == (f"http://rail.eecs.berkeley.edu/datasets/offline_rl/{file}",)
 
 
 def test_sizes_environments_and_sources(specs):
