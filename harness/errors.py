@@ -21,7 +21,10 @@ class HarnessError(Exception):
 
 
 class SpecError(HarnessError):
-    """A YAML or CSV file that does not say what it should; the message starts ``file:line:column:``."""
+    """A YAML or CSV file that does not say what it should.
+
+    Its message starts ``file:line:column:``, in CSV ``file:line:``.
+    """
 
 
 class UnknownNameError(HarnessError):

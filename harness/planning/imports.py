@@ -8,6 +8,7 @@ from pathlib import Path
 from harness.errors import SpecError, UnknownNameError
 from harness.planning.cells import ResolvedTable, run_record
 from harness.results.transfer import ImportRow, ScoreRow
+from harness.specs.text import shown
 
 
 def import_rows(resolved: ResolvedTable, scores: Sequence[ScoreRow], path: Path) -> list[ImportRow]:
@@ -22,7 +23,7 @@ def import_rows(resolved: ResolvedTable, scores: Sequence[ScoreRow], path: Path)
         path: the file, for messages.
 
     Raises:
-        SpecError: a dataset or column that the table does not have; ``file:line:column`` is where.
+        SpecError: a dataset or column that the table does not have; ``file:line`` is where.
     """
     cells = {(cell.dataset.id, cell.column.id): cell for cell in resolved.cells}
     rows = list(dict.fromkeys(dataset for dataset, _ in cells))
@@ -32,8 +33,7 @@ def import_rows(resolved: ResolvedTable, scores: Sequence[ScoreRow], path: Path)
         for kind, name, known in (("dataset", score.dataset, rows), ("column", score.algorithm, columns)):
             if name not in known:
                 error = UnknownNameError(f"{kind} of {resolved.table.id}", name, known)
-                place = score.dataset_column if kind == "dataset" else score.algorithm_column
-                raise SpecError(f"{path}:{score.line}:{place}: {error}")
+                raise SpecError(f"{shown(path)}:{score.line}: {error}")
         cell = cells[score.dataset, score.algorithm]
         reference = cell.dataset.reference
         joined.append(

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from harness.errors import SpecError
-from harness.specs.text import Place, read_text
+from harness.specs.csv_file import Record, read_records
+from harness.specs.text import Place
 
 Ddof = Literal[0, 1]
 Source = Literal["own", "copied", "unknown"]
@@ -32,7 +33,6 @@ _REQUIRED = ("row", "column", "mean", "std", "source", "note")
 _OPTIONAL = ("n", "ddof", "change")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 _CHANGE = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)
-_FIELD = re.compile(r'(?:"(?P<quoted>(?:[^"]|"")*)"|(?P<bare>[^,"\r\n]*))(?P<end>,|\r?\n|\Z)')
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,6 @@ class PublishedCell:
     change: str = ""
     decimals: int = field(default=1, compare=False)
     std_decimals: int = field(default=1, compare=False)
-
-
-class _Field(NamedTuple):
-    text: str
-    place: Place
 
 
 def read_published(
@@ -104,27 +99,17 @@ def read_listing(
         referrer: Where another file names this one.
 
     Raises:
-        SpecError: ``path:line:column: ...``, one line for each thing that is wrong.
+        SpecError: ``path:line: ...``, one line for each thing that is wrong.
     """
-    header, *records = _records(path, read_text(path, referrer))
-    names = _header(header, header[0].place)
     problems: list[str] = []
     cells: dict[Key, PublishedCell | None] = {}
-    first: dict[Key, Place] = {}
-    for record in records:
-        if len(record) != len(names):
-            place = record[min(len(record) - 1, len(names))].place
-            problems.append(
-                f"{place}: {len(record)} values for {len(names)} columns; write a decimal point as '.', "
-                "and a note with a comma in double quotes"
-            )
-            continue
-        fields = dict(zip(names, record, strict=True))
-        found = _Cell(fields, problems)
+    first: dict[Key, int] = {}
+    for record in read_records(path, _REQUIRED, _OPTIONAL, referrer=referrer):
+        found = _Cell(record, problems)
         key = (found.one_of("row", rows), found.one_of("column", columns))
         if key in first:
-            problems.append(f"{record[0].place}: cell {', '.join(key)} stands twice, first at {first[key]}")
-        first.setdefault(key, record[0].place)
+            found.wrong(f"cell {', '.join(key)} stands twice, first in line {first[key]}")
+        first.setdefault(key, record.line)
         cells[key] = found.published(default_n, default_ddof)
     if problems:
         raise SpecError("\n".join(problems))
@@ -141,17 +126,17 @@ def _decimals(text: str) -> int:
 class _Cell:
     """One record; what is wrong with it goes to ``problems``."""
 
-    fields: Mapping[str, _Field]
+    record: Record
     problems: list[str]
 
     def published(self, default_n: int, default_ddof: Ddof) -> PublishedCell | None:
-        text = {name: field.text for name, field in self.fields.items()}
+        text = self.record.fields
         mean = self.number("mean")
         std = self.number("std")
         if std is not None and std < 0:
-            self.wrong("std", "a standard deviation is not negative")
+            self.wrong("a standard deviation is not negative", "std")
         if not text["mean"].strip() and std is not None:
-            self.wrong("mean", "a standard deviation without a mean")
+            self.wrong("a standard deviation without a mean", "mean")
         n = self.choice("n", lambda n: n.isascii() and n.isdigit() and int(n) > 0, "a whole number above 0")
         ddof = self.choice("ddof", lambda ddof: ddof in ("0", "1"), "0 or 1")
         source = self.choice(
@@ -176,80 +161,36 @@ class _Cell:
             std_decimals=1 if std is None else _decimals(text["std"]),
         )
 
-    def wrong(self, name: str, message: str) -> None:
-        self.problems.append(f"{self.fields[name].place}: {name}: {message}")
+    def wrong(self, message: str, column: str = "") -> None:
+        self.problems.append(self.record.problem(message, column))
 
     def number(self, name: str) -> float | None:
-        text = self.fields[name].text.strip()
+        text = self.record.fields[name].strip()
         if not text:
             return None
         if not _NUMBER.fullmatch(text):
             hint = "; write the decimal point as '.'" if _NUMBER.fullmatch(text.replace(",", ".")) else ""
-            self.wrong(name, f"{text!r} is no number{hint}")
+            self.wrong(f"{text!r} is no number{hint}", name)
             return None
         return float(text)
 
     def choice(
         self, name: str, allowed: Callable[[str], bool], what: str, required: bool = False
     ) -> str | None:
-        text = self.fields[name].text.strip() if name in self.fields else ""
+        text = self.record.fields.get(name, "").strip()
         if not text and not required:
             return None
         if not allowed(text):
-            self.wrong(name, f"should be {what}, got {text!r}")
+            self.wrong(f"should be {what}, got {text!r}", name)
             return None
         return text
 
     def one_of(self, name: str, known: Collection[str] | None) -> str:
-        text = self.fields[name].text
+        text = self.record.fields[name]
         if not text:
-            self.wrong(name, f"the {name} is missing")
+            self.wrong("is missing", name)
         elif known is not None and text not in known:
             nearest = difflib.get_close_matches(text, known, n=1, cutoff=0.4)
             hint = f"; did you mean {nearest[0]!r}?" if nearest else f"; it has {', '.join(known)}"
-            self.wrong(name, f"the table has no {name} {text!r}{hint}")
+            self.wrong(f"the table has no {name} {text!r}{hint}", name)
         return text
-
-
-def _header(fields: list[_Field], place: Place) -> list[str]:
-    names = [field.text.strip() for field in fields]
-    problems = [
-        f"{field.place}: unknown column {field.text!r}; allowed: {', '.join(_REQUIRED + _OPTIONAL)}"
-        for field, name in zip(fields, names, strict=True)
-        if name not in _REQUIRED + _OPTIONAL
-    ]
-    problems += [
-        f"{field.place}: column {name!r} stands twice"
-        for index, (field, name) in enumerate(zip(fields, names, strict=True))
-        if name in names[:index]
-    ]
-    problems += [f"{place}: column {name!r} is missing" for name in _REQUIRED if name not in names]
-    if problems:
-        raise SpecError("\n".join(problems))
-    return names
-
-
-def _records(path: Path, text: str) -> Iterator[list[_Field]]:
-    """Records of a CSV text with the place of each field; blank lines are skipped."""
-    record: list[_Field] = []
-    offset = start = 0  # where the line starts
-    line = 1
-    while offset < len(text):
-        match = _FIELD.match(text, offset)
-        place = Place(path, line, offset - start + 1)
-        if match is None:
-            raise SpecError(
-                f'{place}: a double quote opens a field or closes it, and inside one is written ""'
-            )
-        quoted, bare = match["quoted"], match["bare"]
-        record.append(_Field(bare if quoted is None else quoted.replace('""', '"'), place))
-        offset = match.end()
-        if breaks := text.count("\n", match.start(), offset):
-            line, start = line + breaks, text.rfind("\n", 0, offset) + 1
-        if match["end"] == "," and offset < len(text):
-            continue
-        if match["end"] == ",":
-            record.append(_Field("", Place(path, line, offset - start + 1)))
-        if len(record) > 1 or record[0].text or quoted is not None:
-            yield record
-        record = []

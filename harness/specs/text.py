@@ -56,17 +56,18 @@ def place_at(path: Path, text: str, offset: int) -> Place:
     return Place(path, before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1)
 
 
-def read_text(path: Path, referrer: Place | None = None) -> str:
+def read_text(path: Path, referrer: Place | None = None, limit: int = MAX_BYTES) -> str:
     """The text of a UTF-8 file, without a byte order mark.
 
     Args:
         path: The file.
         referrer: Where another file names it; an unreadable file is reported there.
+        limit: Bytes that it may have.
 
     Raises:
         SpecError: The file cannot be read, is no regular file, too large, not UTF-8, or empty.
     """
-    raw = _regular(path, referrer or Place(path))
+    raw = _regular(path, referrer or Place(path), limit)
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -80,16 +81,16 @@ def read_text(path: Path, referrer: Place | None = None) -> str:
     return text
 
 
-def _regular(path: Path, named: Place) -> bytes:
+def _regular(path: Path, named: Place, limit: int) -> bytes:
     """The bytes of a regular file: a device or a pipe might never end."""
     try:
         mode = path.stat().st_mode
         if stat.S_ISREG(mode):
             with path.open("rb") as file:
-                raw = file.read(MAX_BYTES + 1)
-            if len(raw) <= MAX_BYTES:
+                raw = file.read(limit + 1)
+            if len(raw) <= limit:
                 return raw
-            why = f"more than {MAX_BYTES:,} bytes are no spec"
+            why = f"it has more than {limit:,} bytes"
         else:
             why = "Is a directory" if stat.S_ISDIR(mode) else "no regular file"
     except OSError as error:

@@ -154,7 +154,7 @@ def test_only_regular_files_of_some_size_are_read():
     write("large.yaml", PROTOCOL + "#" * 1_000_000)
     assert message("pipe.yaml") == "pipe.yaml:1:1: cannot read pipe.yaml: no regular file"
     assert message("zero.yaml") == "zero.yaml:1:1: cannot read zero.yaml: no regular file"
-    assert message("large.yaml").endswith("cannot read large.yaml: more than 1,000,000 bytes are no spec")
+    assert message("large.yaml").endswith("cannot read large.yaml: it has more than 1,000,000 bytes")
     assert message(write("p.yaml", "include: [/dev/zero]")).endswith("cannot read /dev/zero: no regular file")
 
 
