@@ -11,17 +11,17 @@ from algorithms.base import (
     Member,
     Noise,
     Sizes,
-    algorithm_class,
-    algorithm_ids,
     batch_mean,
     example,
     generator,
     member_slice,
-    source_hash,
 )
+from algorithms.registry import AlgorithmError, algorithm_class, algorithm_ids
+from algorithms.source import source_hash
 
 __all__ = [
     "Algorithm",
+    "AlgorithmError",
     "Batch",
     "Hyperparameters",
     "Member",

@@ -10,155 +10,38 @@ Actions lie in [-1, 1], as they do in every dataset of D4RL.
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import math
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from decimal import Decimal
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-Value = bool | int | float | str
-_TYPES: Mapping[str, type] = {"bool": bool, "int": int, "float": float, "str": str}
-# numbers become float32 tensors; whole numbers are sizes and counts
-_LARGEST: Mapping[type, float] = {int: 2**31 - 1, float: torch.finfo(torch.float32).max}
-_WIDEST = 2**16  # units of a hidden layer
+from algorithms.hyperparameters import Hyperparameters, Value, layer_sizes, per_member, static
+from algorithms.randomness import Initial, Noise, generator, normal, uniform
 
-
-# -- hyperparameters ---------------------------------------------------------------------------------------
-
-
-def per_member(
-    *, minimum: float | None = None, maximum: float | None = None, above: float | None = None
-) -> Any:
-    """A number that may differ between the members of a population; held as an ``(M, 1)`` tensor."""
-    return field(metadata={"static": False, "minimum": minimum, "maximum": maximum, "above": above})
-
-
-def static(
-    *,
-    choices: tuple[Value, ...] | None = None,
-    minimum: float | None = None,
-    maximum: float | None = None,
-    above: float | None = None,
-) -> Any:
-    """A value that all members of a population share, because it shapes the program."""
-    return field(
-        metadata={"static": True, "choices": choices, "minimum": minimum, "maximum": maximum, "above": above}
-    )
-
-
-def layer_sizes() -> Any:
-    """Widths of hidden layers, joined by '-'; shared by all members."""
-    return field(metadata={"static": True, "choices": None, "pattern": r"[1-9][0-9]*(-[1-9][0-9]*)*"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hyperparameters:
-    """Base of every algorithm's hyperparameters: fields with types and bounds, and no defaults.
-
-    The defaults, each with its source, are in ``specs/algorithms/<id>.yaml``.
-    """
-
-    batch_size: int = static(minimum=1)
-    normalize_observations: bool = static()
-    observation_epsilon: float = static(above=0)
-    # r ← reward_scale · r · (1000 / (largest - smallest return) if normalize_rewards) + reward_shift
-    normalize_rewards: bool = static()
-    reward_scale: float = static(above=0)
-    reward_shift: float = static()
-
-    @classmethod
-    def static_names(cls) -> frozenset[str]:
-        """Names of the fields that all members of a population share."""
-        return frozenset(f.name for f in fields(cls) if f.metadata["static"])
-
-    @classmethod
-    def problems(cls, values: Mapping[str, object]) -> dict[str, str]:
-        """What is wrong with `values`: hyperparameter name -> a sentence. Empty if nothing is."""
-        declared = {f.name: f for f in fields(cls)}
-        found = {
-            name: f"is no hyperparameter of this algorithm; known: {', '.join(sorted(declared))}"
-            for name in values
-            if name not in declared
-        }
-        for name, declaration in declared.items():
-            if name not in values:
-                found[name] = "is missing"
-                continue
-            problem = _problem(values[name], _TYPES[str(declaration.type)], declaration.metadata)
-            if problem:
-                found[name] = problem
-        return found
-
-    @classmethod
-    def of(cls: type[H], values: Mapping[str, Any]) -> H:
-        """Build from plain values.
-
-        Raises:
-            ValueError: naming every hyperparameter that is unknown, missing, of a wrong type or out of range.
-        """
-        problems = cls.problems(values)
-        if problems:
-            raise ValueError("; ".join(f"{name} {problem}" for name, problem in problems.items()))
-        return cls(**{f.name: _TYPES[str(f.type)](values[f.name]) for f in fields(cls)})
-
-
-H = TypeVar("H", bound=Hyperparameters)
-
-
-def _problem(value: object, kind: type, bounds: Mapping[str, Any]) -> str | None:
-    number = value if isinstance(value, int | float) and not isinstance(value, bool) else None
-    fits = {
-        bool: isinstance(value, bool),
-        int: isinstance(number, int) or (isinstance(number, float) and number.is_integer()),
-        float: number is not None,
-        str: isinstance(value, str),
-    }
-    if not fits[kind]:
-        names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
-        return f"is {_shown(value)}, but must be {names[kind]}"
-    if bounds.get("choices") and value not in bounds["choices"]:
-        return f"is {_shown(value)}, but must be one of {', '.join(map(str, bounds['choices']))}"
-    if bounds.get("pattern"):
-        if not re.fullmatch(bounds["pattern"], str(value)):
-            return f"is {value!r}, but must be widths joined by '-', for example '256-256'"
-        if any(len(width) > 9 or int(width) > _WIDEST for width in str(value).split("-")):
-            return f"is {value!r}, but its widths must be at most {_WIDEST}"
-    if number is not None:
-        return _out_of_range(number, _LARGEST[kind], bounds)
-    return None
-
-
-def _out_of_range(value: float, largest: float, bounds: Mapping[str, Any]) -> str | None:
-    if isinstance(value, float) and not math.isfinite(value):
-        return f"is {value}, but must be finite"
-    # first, and without float(): a whole number may have more digits than a float can hold
-    if abs(value) > largest:
-        return f"is {_shown(value)}, but its magnitude must be at most {largest:.10g}"
-    if bounds["minimum"] is not None and value < bounds["minimum"]:
-        return f"is {value:g}, but must be at least {bounds['minimum']:g}"
-    if bounds["maximum"] is not None and value > bounds["maximum"]:
-        return f"is {value:g}, but must be at most {bounds['maximum']:g}"
-    if bounds["above"] is not None and value <= bounds["above"]:
-        return f"is {value:g}, but must be above {bounds['above']:g}"
-    return None
-
-
-def _shown(value: object) -> str:
-    """The value as Python writes it, but a long whole number in a few digits."""
-    return (
-        f"{Decimal(value).normalize():.6g}"
-        if isinstance(value, int) and abs(value) >= 10**15
-        else repr(value)
-    )
-
+__all__ = [
+    "REGISTERED",
+    "Algorithm",
+    "Batch",
+    "Hyperparameters",
+    "Initial",
+    "Member",
+    "Noise",
+    "Sizes",
+    "Value",
+    "batch_mean",
+    "example",
+    "generator",
+    "layer_sizes",
+    "member_slice",
+    "normal",
+    "per_member",
+    "register",
+    "static",
+    "uniform",
+]
 
 # -- data --------------------------------------------------------------------------------------------------
 
@@ -185,23 +68,6 @@ class Batch(NamedTuple):
         return Batch._make((*map(change, self[:-1]), extra))
 
 
-class Noise(NamedTuple):
-    """Random numbers that every update of every member gets: their shape, and what they are drawn from."""
-
-    shape: tuple[int, ...]
-    distribution: str = "normal"  # or "uniform", on [0, 1)
-
-
-def normal(*shape: int) -> Noise:
-    """Standard normal numbers of this shape."""
-    return Noise(shape)
-
-
-def uniform(*shape: int) -> Noise:
-    """Numbers of this shape, uniform on [0, 1)."""
-    return Noise(shape, "uniform")
-
-
 @dataclass(frozen=True)
 class Member:
     """What sets one member of a population apart.
@@ -224,12 +90,6 @@ class Sizes(NamedTuple):
 
     observation: int
     action: int
-
-
-def generator(key: str, stream: str, block: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator that depends on its arguments alone: not on the population, not on what ran before."""
-    digest = hashlib.sha256(f"{key}/{stream}/{block}".encode()).digest()
-    return torch.Generator(device=device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
 def _gather(each: Sequence[Hyperparameters], device: torch.device, dtype: torch.dtype) -> Any:
@@ -312,8 +172,6 @@ class Algorithm(nn.Module, ABC):
             ValueError: a hyperparameter is wrong, or members differ in a static one.
         """
         super().__init__()
-        from algorithms.networks import Initial
-
         self.members, self.sizes = tuple(members), sizes
         self.device, self.dtype = torch.device(device), dtype
         each = [self.Hyperparameters.of(m.hyperparameters) for m in members]
@@ -431,49 +289,17 @@ def member_slice(state: Mapping[str, Tensor], members: Sequence[int]) -> dict[st
     return {name: tensor[list(members)] if tensor.dim() else tensor for name, tensor in state.items()}
 
 
-# -- registry ----------------------------------------------------------------------------------------------
+REGISTERED: dict[str, type[Algorithm]] = {}
+"""Algorithms whose modules have been imported, by id."""
 
-_REGISTRY: dict[str, type[Algorithm]] = {}
 A = TypeVar("A", bound=type[Algorithm])
 
 
-def register(algorithm_id: str) -> Any:
+def register(algorithm_id: str) -> Callable[[A], A]:
     """Class decorator: make an algorithm known under the name of its file."""
 
     def add(cls: A) -> A:
-        _REGISTRY[algorithm_id] = cls
+        REGISTERED[algorithm_id] = cls
         return cls
 
     return add
-
-
-def algorithm_class(algorithm_id: str) -> type[Algorithm]:
-    """The class in ``algorithms/<algorithm_id>.py``.
-
-    Raises:
-        KeyError: there is no such file.
-    """
-    if algorithm_id not in algorithm_ids():
-        raise KeyError(algorithm_id)
-    importlib.import_module(f"algorithms.{algorithm_id}")
-    return _REGISTRY[algorithm_id]
-
-
-def algorithm_ids() -> list[str]:
-    """Names of all algorithms: the files of this folder that are not scaffolding."""
-    scaffolding = {"__init__", "adaptive_scale", "base", "networks", "optimisers"}
-    return sorted(p.stem for p in Path(__file__).parent.glob("*.py") if p.stem not in scaffolding)
-
-
-def source_hash(algorithm_id: str) -> str:
-    """SHA-256 (hex) over the source files that decide what an algorithm computes: its own and its imports."""
-    folder = Path(__file__).parent
-    names, found = {algorithm_id}, set[str]()
-    while names:
-        found |= names
-        sources = [(folder / f"{name}.py").read_text(encoding="utf-8") for name in names]
-        names = {n for s in sources for n in re.findall(r"^from algorithms\.(\w+) import", s, re.M)} - found
-    digest = hashlib.sha256()
-    for name in sorted(found):
-        digest.update(name.encode() + b"\0" + (folder / f"{name}.py").read_bytes())
-    return digest.hexdigest()

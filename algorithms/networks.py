@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -12,42 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone uses
 from torch import Tensor, nn
 
-from algorithms.base import Sizes, generator
-
-
-class Initial:
-    """Draws initial parameters, each member's from its own generator.
-
-    Args:
-        keys: one run key per member.
-        device: where parameters live.
-        dtype: of the parameters.
-    """
-
-    def __init__(self, keys: Sequence[str], device: torch.device, dtype: torch.dtype) -> None:
-        self.members, self.device, self.dtype = len(keys), device, dtype
-        self._generators = [generator(key, "initialisation") for key in keys]
-
-    def uniform(self, shape: Sequence[int], bound: float) -> nn.Parameter:
-        """U(-bound, bound) of shape ``(M, *shape)``."""
-        # drawn on the CPU in float32, so that neither device nor precision changes a run's first weights
-        draws = [torch.rand(*shape, generator=g, dtype=torch.float32) for g in self._generators]
-        return nn.Parameter(((torch.stack(draws) * 2 - 1) * bound).to(self.device, self.dtype))
-
-    def orthogonal(self, shape: Sequence[int], gain: float) -> nn.Parameter:
-        """`gain` times orthonormal rows or columns, whichever are fewer; shape ``(M, *heads, in, out)``."""
-        *heads, inputs, outputs = shape
-        size = (*heads, max(inputs, outputs), min(inputs, outputs))
-        q, r = torch.linalg.qr(torch.stack([torch.randn(*size, generator=g) for g in self._generators]))
-        # the signs make the distribution uniform (Mezzadri, 2007), as in torch.nn.init.orthogonal_
-        q = q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
-        return nn.Parameter(
-            (gain * (q if inputs >= outputs else q.mT)).contiguous().to(self.device, self.dtype)
-        )
-
-    def constant(self, shape: Sequence[int], value: float) -> nn.Parameter:
-        """`value` everywhere, of shape ``(M, *shape)``."""
-        return nn.Parameter(torch.full((self.members, *shape), value, device=self.device, dtype=self.dtype))
+from algorithms.base import Initial, Sizes
 
 
 def _stacked(x: Tensor) -> Tensor:

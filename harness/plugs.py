@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from harness.errors import SpecError
 
 _used: dict[Path, None] = {}
 
@@ -22,8 +25,28 @@ def use(folders: Sequence[Path]) -> None:
 
     Args:
         folders: of specs, see `Specs.folders`.
+
+    Raises:
+        SpecError: two files of algorithms have the same name.
     """
     _used.update(dict.fromkeys(folders))
-    for code in (str((folder / "code").resolve()) for folder in folders if (folder / "code").is_dir()):
-        if code not in sys.path:
-            sys.path.insert(0, code)
+    for folder in map(Path.resolve, folders):
+        code, own = folder / "code", folder / "algorithms"
+        if code.is_dir() and str(code) not in sys.path:
+            sys.path.insert(0, str(code))
+        if any(own.glob("*.py")):
+            # not before there is need, and by name: readers of data import this module and need no torch
+            registry = importlib.import_module("algorithms.registry")
+            try:
+                registry.add_folder(own)
+            except registry.AlgorithmError as error:
+                raise SpecError(str(error)) from None
+
+
+def files(folders: Iterable[Path]) -> list[Path]:
+    """The files of folders whose code may run once they are used."""
+    return [
+        path
+        for folder in folders
+        for path in sorted([*folder.glob("algorithms/*.py"), *folder.glob("code/**/*.py")])
+    ]

@@ -92,7 +92,7 @@ def _compare(place: Path, alpha: float) -> Finding:
 def _scored(policy: Policy, environment: Environment, episodes: int, seed: int) -> tuple[float, ...]:
     """Returns without the policy's noise, of episodes rolled out as those behind scores are."""
     envs = [environments.make(environment) for _ in range(episodes)]
-    found, _ = roll_out(policy.act, envs, rollouts.starts(policy, seed, episodes))
+    found, _ = roll_out(lambda seen, _: policy.act(seen), envs, rollouts.starts(policy, seed, episodes))
     for env in envs:
         env.close()
     return tuple(found)

@@ -163,7 +163,7 @@ def train_missing(
     algorithms = {str(run.record.configuration["algorithm"]) for run in todo}
     for algorithm in algorithms:
         loaded_source(algorithm)  # what runs is what was read now, whatever becomes of the files meanwhile
-    with EvaluationPool(settings.workers, algorithms) as pool:
+    with EvaluationPool(settings.workers, algorithms, specs.folders) as pool:
         session = _Session(resolved, store, settings, pool, reporter, stop)
         for rank in sorted({run.cell.rank for run in todo}):
             ready = _ready([run for run in todo if run.cell.rank == rank], resolved, store, reporter)

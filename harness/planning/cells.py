@@ -395,6 +395,7 @@ class _Context:
             name: _dependency(sources[name]) if name in sources else entry.value
             for name, entry in entries.items()
         }
+        specs, algorithm = self.specs, column.algorithm
         data = transforms(self.specs, written, dataset.id)
         mixed = {
             step.mix.dataset: _sized(self.specs.dataset(step.mix.dataset), self.scope.preset)
@@ -403,7 +404,9 @@ class _Context:
         }
         configuration: dict[str, Any] = {
             "algorithm": column.algorithm,
-            "hyperparameters": values if self.specs.has_algorithm(column.algorithm) else None,
+            "hyperparameters": (
+                specs.algorithm(algorithm).in_key(values) if specs.has_algorithm(algorithm) else None
+            ),
             "dataset": dataset.identity(self.lineage),
             "environment": environment and environment.identity,
             "protocol": protocol.configuration,

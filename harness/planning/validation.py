@@ -9,8 +9,18 @@ from typing import Any, TypeVar
 
 import torch
 
-from algorithms import Hyperparameters, Member, Sizes, algorithm_class, algorithm_ids, example
-from harness.errors import HarnessError, SpecError, UnknownNameError
+from algorithms import (
+    Algorithm,
+    AlgorithmError,
+    Hyperparameters,
+    Member,
+    Sizes,
+    algorithm_class,
+    algorithm_ids,
+    example,
+)
+from harness import plugs
+from harness.errors import HarnessError, SpecError, UnknownNameError, raised_at
 from harness.planning.cells import ResolvedTable
 from harness.specs import Dependency, Specs
 from harness.specs.columns import Entry, Scope, Written, columns_of, extra_columns_of, settings, source
@@ -47,7 +57,11 @@ def validate_algorithms(
             passed over.
         table_ids: check the algorithms of these tables, and their cells; None for everything there is.
         preset_ids: presets whose own columns to check too, beside these tables.
+
+    Raises:
+        SpecError: two algorithms have the same id.
     """
+    plugs.use(specs.folders)
     everything = table_ids is None
     tables = _right(specs.table, specs.ids("tables") if table_ids is None else table_ids)
     presets = _right(specs.preset, specs.ids("presets") if everything else preset_ids)
@@ -79,10 +93,9 @@ def _right(load: Callable[[str], T], names: Iterable[str]) -> list[T]:
 def _defaults(specs: Specs, name: str) -> Iterator[str]:
     """Problems of an algorithm's own values, each at its place in the file."""
     document = specs.document("algorithms", name)
-    if name not in algorithm_ids():
-        yield document.problem(
-            ("id",), f"there is no algorithms/{name}.py; known: {', '.join(algorithm_ids())}"
-        )
+    cls = _loaded(name)
+    if isinstance(cls, str):
+        yield document.problem(("id",), cls)
         return
     try:
         spec = specs.algorithm(name)
@@ -93,6 +106,14 @@ def _defaults(specs: Specs, name: str) -> Iterator[str]:
         document.problem(("hyperparameters", key, "value"), f"{key} {problem}")
         for key, problem in _problems(name, values).items()
     )
+    neutral = cls.Hyperparameters.neutral()
+    for key, entry in spec.hyperparameters.items():
+        if entry.neutral is not None and entry.in_key(neutral.get(key)):
+            own = f"{neutral[key]!r} is" if key in neutral else "there is none"
+            yield document.problem(
+                ("hyperparameters", key, "neutral"),
+                f"{entry.neutral!r} is not the neutral value of {key} in the code: {own}",
+            )
     for pattern, overrides in spec.per_dataset.items():
         yield from (
             document.problem(("per_dataset", pattern, key), f"{key} {problem}")
@@ -104,7 +125,7 @@ def _defaults(specs: Specs, name: str) -> Iterator[str]:
 def _column(specs: Specs, written: Written, scope: Scope, datasets: Iterable[str]) -> Iterator[str]:
     """Problems of the values that a column has on some dataset."""
     algorithm = written.column.algorithm
-    if not specs.has_algorithm(algorithm) or algorithm not in algorithm_ids():
+    if not specs.has_algorithm(algorithm) or isinstance(_loaded(algorithm), str):
         return
     for dataset in datasets:
         try:
@@ -143,7 +164,7 @@ def _dependency(
     try:
         _, below = source(specs, scope, entry, ())
         reader = below.column.algorithm
-        if not specs.has_algorithm(reader) or reader not in algorithm_ids():
+        if not specs.has_algorithm(reader) or isinstance(_loaded(reader), str):
             return
         values = _stand_ins(specs, reader, settings(specs, below, dataset))
     except SpecError:  # reported with the specs themselves
@@ -170,10 +191,19 @@ def _metrics(algorithm: str, values: tuple[tuple[str, Any], ...]) -> frozenset[s
     return frozenset(name for phase in phases for name in made.update(batch, noise, phase))
 
 
+def _loaded(algorithm: str) -> type[Algorithm] | str:
+    """The class of an algorithm, or why there is none."""
+    if algorithm not in algorithm_ids():
+        return f"there is no algorithms/{algorithm}.py; known: {', '.join(algorithm_ids())}"
+    try:
+        return algorithm_class(algorithm)
+    except AlgorithmError as error:
+        return f"{error}: {raised_at(error)}" if error.__cause__ else str(error)
+
+
 def _problems(algorithm: str, values: Mapping[str, object]) -> dict[str, str]:
     return _declared(algorithm).problems(values)
 
 
-@functools.cache  # asked once a cell, and each time the class is looked for in the folder
 def _declared(algorithm: str) -> type[Hyperparameters]:
     return algorithm_class(algorithm).Hyperparameters

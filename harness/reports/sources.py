@@ -17,8 +17,8 @@ from harness.specs.text import shown
 _ROOTS = (
     "Algorithm",
     "Hyperparameters",
-)  # the bases of all, in base.py; what they say is said of every algorithm
-_SCAFFOLDING = ("base", "networks", "optimisers")
+)  # the bases of all; what they say is said of every algorithm
+_SCAFFOLDING = ("base", "hyperparameters", "networks", "optimisers", "randomness")
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ class _Files:
         """The file that defines what a name of a file means, if it is one of the folder."""
         if name in module.classes or name in module.functions:
             return module, name
-        return (self.module(module.imported[name]), name) if name in module.imported else None
+        return self.find(self.module(module.imported[name]), name) if name in module.imported else None
 
     def lineage(self, module: _Module, name: str) -> Iterator[tuple[_Module, ast.ClassDef]]:
         """A class and what it derives from, nearest first, without the roots."""
@@ -233,8 +233,8 @@ def _settings(
     files: _Files, lineage: list[tuple[_Module, ast.ClassDef]]
 ) -> list[tuple[_Module, ast.ClassDef]]:
     """The hyperparameter classes of an algorithm, nearest first, the base of all last."""
-    base = files.module("base")
-    root = [(base, base.classes["Hyperparameters"])] if "Hyperparameters" in base.classes else []
+    found = files.find(files.module("base"), "Hyperparameters")
+    root = [(found[0], found[0].classes[found[1]])] if found else []
     for module, node in lineage:
         for statement in node.body:
             if not isinstance(statement, ast.Assign | ast.AnnAssign) or not isinstance(

@@ -470,6 +470,14 @@ class Hyperparameter(Model):
     value: Value
     source: str = Field(description="paper and table, or file of the authors' code")
     note: str | None = None
+    neutral: Value | None = Field(
+        default=None, description="the value that changes nothing: with it a run's key does not name this"
+    )
+
+    def in_key(self, value: object) -> bool:
+        """Whether a run with this value is another one than a run of code without this hyperparameter."""
+        same_kind = isinstance(value, bool) == isinstance(self.neutral, bool)
+        return not (same_kind and value == self.neutral)
 
 
 class Overrides(Model):
@@ -496,6 +504,10 @@ class Algorithm(Model):
     per_dataset: dict[str, Overrides] = Field(
         default={}, description="dataset id or glob -> overrides; later entries win"
     )
+
+    def in_key(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of a run's hyperparameters that its key names: all but neutral ones."""
+        return {name: value for name, value in values.items() if self.hyperparameters[name].in_key(value)}
 
     @model_validator(mode="after")
     def _overrides_known(self) -> Algorithm:

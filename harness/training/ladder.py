@@ -58,7 +58,8 @@ def settings_hash(hyperparameters: Mapping[str, Any]) -> str:
 
 def learner(prefix: str, seed: int, specs: Specs, environment: Environment, sizes: Sizes) -> Learner:
     """The SAC behind an environment's datasets: its key decides its random numbers."""
-    values = {name: h.value for name, h in specs.algorithm("sac").hyperparameters.items()}
+    sac = specs.algorithm("sac")
+    values = sac.in_key({name: h.value for name, h in sac.hyperparameters.items()})
     return Learner(f"sac/{prefix}/{seed}", "sac", values, sizes, environment)
 
 

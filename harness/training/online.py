@@ -134,7 +134,7 @@ def score(learner: Learner, state: Mapping[str, NDArray[Any]], step: int, episod
     envs = [environments.make(learner.environment) for _ in range(episodes)]
     seeds = [episode_seed(f"{learner.key}/scoring/{step}", i) for i in range(episodes)]
     returns, _ = roll_out(
-        lambda seen: act(seen, torch.randn(len(seen), learner.sizes.action, generator=source)), envs, seeds
+        lambda seen, _: act(seen, torch.randn(len(seen), learner.sizes.action, generator=source)), envs, seeds
     )
     for env in envs:
         env.close()

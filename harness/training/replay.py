@@ -219,9 +219,7 @@ class Draws:
         return Block(torch.stack(rows, 1), noise)
 
     def _numbers(self, key: str, name: str, noise: Noise, index: int) -> Tensor:
-        draw = torch.randn if noise.distribution == "normal" else torch.rand
-        numbers = draw(BLOCK, *noise.shape, generator=self._generator(key, name, index), device=self._device)
-        return numbers.to(self._dtype)
+        return noise.draw(self._generator(key, name, index), BLOCK).to(self._dtype)
 
     def _generator(self, key: str, stream: str, index: int) -> torch.Generator:
         return generator(key, stream, index, self._device)

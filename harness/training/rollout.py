@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from algorithms import Member, Sizes, algorithm_class
+from algorithms import Member, Sizes, algorithm_class, generator
 from harness import environments
 from harness.specs import Environment
 
@@ -52,23 +52,26 @@ def evaluate(task: Evaluation, envs: Sequence[Any] | None = None) -> tuple[list[
     member = Member(task.key, task.hyperparameters)
     algorithm = algorithm_class(task.algorithm)([member], task.sizes)
     algorithm.load_policy_state({name: torch.from_numpy(array) for name, array in task.policy.items()})
+    wanted = algorithm.acting_noise
+    sources = [generator(task.key, f"acting/{episode}", task.step) for episode in range(task.episodes)]
 
     @torch.no_grad()
-    def act(observations: np.ndarray) -> np.ndarray:
+    def act(observations: np.ndarray, episodes: Sequence[int]) -> np.ndarray:
         normalised = ((observations - task.mean) / task.scale).astype(np.float32)
-        return algorithm.act(torch.from_numpy(normalised).unsqueeze(0)).squeeze(0).numpy()
+        noise = [torch.stack([wanted.draw(sources[e]) for e in episodes]).unsqueeze(0)] if wanted else []
+        return algorithm.act(torch.from_numpy(normalised).unsqueeze(0), *noise).squeeze(0).numpy()
 
     envs = envs or [environments.make(task.environment) for _ in range(task.episodes)]
     return roll_out(act, envs, [episode_seed(task.key, i) for i in range(task.episodes)])
 
 
 def roll_out(
-    act: Callable[[np.ndarray], np.ndarray], envs: Sequence[Any], seeds: Sequence[int]
+    act: Callable[[np.ndarray, Sequence[int]], np.ndarray], envs: Sequence[Any], seeds: Sequence[int]
 ) -> tuple[list[float], list[int]]:
     """One episode in every environment, to its end.
 
     Args:
-        act: observations ``(n, S)`` -> actions ``(n, A)``.
+        act: observations ``(n, S)``, and which of the episodes they are of -> actions ``(n, A)``.
         envs: Gymnasium environments.
         seeds: of their resets.
     """
@@ -76,7 +79,7 @@ def roll_out(
     returns, lengths = [0.0] * len(envs), [0] * len(envs)
     running = list(range(len(envs)))
     while running:
-        actions = act(np.stack([observations[i] for i in running]))
+        actions = act(np.stack([observations[i] for i in running]), running)
         still_running = []
         for i, action in zip(running, actions, strict=True):
             observations[i], reward, terminated, truncated, _ = envs[i].step(action)

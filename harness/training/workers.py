@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
 import traceback
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
@@ -19,15 +21,16 @@ from harness.training.rollout import Evaluation
 _CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
 
 
-def _serve(connection: Connection, algorithms: Collection[str]) -> None:
+def _serve(connection: Connection, algorithms: Collection[str], folders: Sequence[Path]) -> None:
     """Body of a worker: evaluate what comes until the parent is gone."""
     import torch
 
     from algorithms import algorithm_class
-    from harness import environments, streams
+    from harness import environments, plugs, streams
     from harness.training.rollout import evaluate
 
     streams.settle()
+    plugs.use(folders)
     torch.set_num_threads(1)
     for algorithm in algorithms:  # now, while the files are those that the parent has loaded
         algorithm_class(algorithm)
@@ -51,9 +54,9 @@ def _serve(connection: Connection, algorithms: Collection[str]) -> None:
 
 
 class _Worker:
-    def __init__(self, algorithms: Collection[str]) -> None:
+    def __init__(self, algorithms: Collection[str], folders: Sequence[Path]) -> None:
         self.connection, theirs = CONTEXT.Pipe()
-        self.process = CONTEXT.Process(target=_serve, args=(theirs, algorithms), daemon=True)
+        self.process = CONTEXT.Process(target=_serve, args=(theirs, algorithms, folders), daemon=True)
         with deaf():
             self.process.start()
         theirs.close()
@@ -83,13 +86,14 @@ class EvaluationPool:
     Args:
         workers: number of processes.
         algorithms: ids of those whose policies will be evaluated.
+        folders: of specs, whose own code the policies and environments may need.
     """
 
     _ATTEMPTS = 3
 
-    def __init__(self, workers: int, algorithms: Collection[str] = ()) -> None:
-        self._algorithms = tuple(algorithms)
-        self._workers = [_Worker(self._algorithms) for _ in range(workers)]
+    def __init__(self, workers: int, algorithms: Collection[str] = (), folders: Sequence[Path] = ()) -> None:
+        self._new_worker = functools.partial(_Worker, tuple(algorithms), tuple(folders))
+        self._workers = [self._new_worker() for _ in range(workers)]
         self._queue: deque[tuple[Evaluation, int]] = deque()
         self._crashed: list[EvaluationFailedError] = []
         self._attempt: dict[tuple[str, int], int] = {}
@@ -159,7 +163,7 @@ class EvaluationPool:
         attempt = self._attempt[task.key, task.step]
         worker.stop()
         exit_code = worker.process.exitcode
-        self._workers[self._workers.index(worker)] = _Worker(self._algorithms)
+        self._workers[self._workers.index(worker)] = self._new_worker()
         died = f"the evaluation process of {task.environment.id} died {attempt} times (exit code {exit_code})"
         if attempt < self._ATTEMPTS:
             self._queue.appendleft((task, attempt + 1))
@@ -179,7 +183,7 @@ class EvaluationPool:
         for index, worker in enumerate(self._workers):
             if worker.task:
                 worker.stop()
-                self._workers[index] = _Worker(self._algorithms)
+                self._workers[index] = self._new_worker()
 
     def close(self) -> None:
         """End the processes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from operator import itemgetter
 from typing import Any
 
@@ -93,10 +94,10 @@ class Lab:
     specs = Specs()
 
     def defaults(self, algorithm_id: str, **changes: object) -> dict[str, Any]:
-        declared = self.specs.algorithm(algorithm_id).hyperparameters
-        fields = algorithm_class(algorithm_id).Hyperparameters.__dataclass_fields__
-        small = {name: "16-16" for name, field in fields.items() if "pattern" in field.metadata}
-        return {name: h.value for name, h in declared.items()} | small | {"batch_size": BATCH} | changes
+        shipped = {name: h.value for name, h in self.specs.algorithm(algorithm_id).hyperparameters.items()}
+        declared = algorithm_class(algorithm_id).Hyperparameters
+        sizes = [f.name for f in fields(declared) if "pattern" in f.metadata]
+        return declared.neutral() | shipped | dict.fromkeys(sizes, "16-16") | {"batch_size": BATCH} | changes
 
     def shipped(self, algorithm_id: str, dataset: str) -> dict[str, Any]:
         """The shipped hyperparameters on a dataset, of a column that sets none of its own."""

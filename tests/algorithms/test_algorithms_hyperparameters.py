@@ -18,7 +18,7 @@ def test_the_shipped_spec_satisfies_the_class(lab, algorithm_id):
     spec = lab.specs.algorithm(algorithm_id)
     values = {name: h.value for name, h in spec.hyperparameters.items()}
     assert declared.problems(values) == {}
-    assert values.keys() == declared.__dataclass_fields__.keys()
+    assert values.keys() | declared.neutral().keys() == declared.__dataclass_fields__.keys()
     for dataset, overrides in spec.per_dataset.items():
         assert declared.problems(values | overrides.hyperparameters) == {}, dataset
 
@@ -140,7 +140,9 @@ def test_members_must_share_what_shapes_the_program(lab, algorithm_id):
     defaults = lab.defaults(algorithm_id)
     for name in algorithm_class(algorithm_id).Hyperparameters.static_names():
         value = defaults[name]
-        choices = algorithm_class(algorithm_id).Hyperparameters.__dataclass_fields__[name].metadata["choices"]
+        choices = (
+            algorithm_class(algorithm_id).Hyperparameters.__dataclass_fields__[name].metadata.get("choices")
+        )
         if choices:
             other = next(choice for choice in choices if choice != value)
         elif isinstance(value, bool):

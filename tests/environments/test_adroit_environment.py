@@ -222,7 +222,7 @@ def test_a_random_policy_has_d4rls_reference_return(task, episodes, precision):
     dataset = Specs().dataset(f"{task}-expert-v1")
     env, random = environments.make(dataset.environment), np.random.default_rng(0)
 
-    def act(observations):
+    def act(observations, _):
         return random.uniform(-1, 1, (len(observations), dataset.action_size))
 
     rolled = [roll_out(act, [env], [seed]) for seed in range(episodes)]
