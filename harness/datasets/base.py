@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,8 @@ class Transitions:
         ordered: Whether what was done next is known; if not, as where rows were shuffled, every row's own
             action stands in for it.
         identity: What names the data: see `harness.datasets.identity`.
-        content_hash: SHA-256 of the six arrays, in hexadecimal.
+        content_hash: SHA-256 of the six arrays as they were loaded, in hexadecimal.
+        extra: Further columns by name, (N,) float32 each.
     """
 
     observations: NDArray[np.float32]
@@ -42,9 +43,37 @@ class Transitions:
     identity: dict[str, Any]
     content_hash: str
     ordered: bool = True
+    extra: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rewards)
+
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Self:
+        """Some of the transitions, by their numbers or a mask."""
+        return replace(
+            self,
+            **{name: getattr(self, name)[rows] for name in FIELDS},
+            extra={name: column[rows] for name, column in self.extra.items()},
+        )
+
+    def followed_by(self, other: Transitions) -> Self:
+        """These transitions and then the other ones, by the name of these; a column that those lack is 1."""
+        fields: dict[str, Any] = {
+            name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in FIELDS
+        }
+        return replace(
+            self,
+            **fields,
+            ordered=self.ordered and other.ordered,
+            extra={
+                name: np.concatenate([column, other.extra.get(name, np.ones(len(other), np.float32))])
+                for name, column in self.extra.items()
+            },
+        )
+
+
+#: The arrays that every dataset has.
+FIELDS = ("observations", "actions", "rewards", "next_observations", "terminals", "next_actions")
 
 
 def transitions(
@@ -78,7 +107,7 @@ def transitions(
             raise DataError(
                 f"{where}: {name} have shape {arrays[name].shape}, but the spec of {dataset.id} says {shape}"
             )
-    fields = {
+    fields: dict[str, Any] = {
         name: np.ascontiguousarray(arrays[name], bool if name == "terminals" else np.float32)
         for name in shapes
     }

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from algorithms import Sizes
+from algorithms import Sizes, algorithm_class
 from harness import datasets
+from harness.datasets.transforms import shared, steps_of
 from harness.planning.populations import PlannedRun, shape
 from harness.specs import Lineage
 from harness.training.memory import bytes_of_member, bytes_of_row
@@ -41,10 +42,10 @@ class Packing:
     def __call__(self, runs: Sequence[PlannedRun]) -> int:
         """How many of the first of these runs of one shape fit; at least one, which is then tried."""
         data, each = self._bytes(runs[:1])
-        seen, count = {runs[0].cell.dataset.id}, 1
+        seen, count = {_rows_of(runs[0])}, 1
         for run in runs[1:]:
-            if run.cell.dataset.id not in seen:
-                seen.add(run.cell.dataset.id)
+            if _rows_of(run) not in seen:
+                seen.add(_rows_of(run))
                 data += self._bytes_of_data([run])
             if data + (count + 1) * each > _SHARE * self._free:
                 break
@@ -71,7 +72,14 @@ class Packing:
 
     def _bytes_of_data(self, runs: Iterable[PlannedRun]) -> int:
         total = 0
-        for dataset in {run.cell.dataset.id: run.cell.dataset for run in runs}.values():
+        for run in {_rows_of(run): run for run in runs}.values():
+            dataset = run.cell.dataset
             rows = datasets.count(dataset, self._lineage) or _ROWS
-            total += rows * bytes_of_row((dataset.observation_size, dataset.action_size))
+            extra = len(algorithm_class(run.record.configuration["algorithm"]).columns)
+            total += rows * bytes_of_row((dataset.observation_size, dataset.action_size), extra)
         return total
+
+
+def _rows_of(run: PlannedRun) -> tuple[str, str]:
+    """Equal for runs that train on the same rows."""
+    return run.cell.dataset.id, shared(steps_of(run.record.configuration), run.record.seed)

@@ -174,7 +174,8 @@ def transforms(specs: Specs, written: Written, dataset_id: str) -> Chosen:
     if specs.has_algorithm(column.algorithm):
         algorithm = specs.algorithm(column.algorithm)
         chosen += _lists(algorithm, "algorithms", algorithm.id, (), dataset_id)
-    return [*chosen, *_lists(column, kind, spec, location, dataset_id)][-1]
+    found = [*chosen, *_lists(column, kind, spec, location, dataset_id)][-1]
+    return found._replace(transforms=tuple(step for step in found.transforms if not step.neutral))
 
 
 def _lists(

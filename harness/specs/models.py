@@ -452,6 +452,15 @@ class Transform(Model):
         return name
 
     @property
+    def neutral(self) -> bool:
+        """Whether it changes nothing, and so is no part of a key."""
+        return (
+            self.drop == 0
+            or self.reward == RewardTransform()
+            or (self.mix is not None and not self.mix.ratio)
+        )
+
+    @property
     def identity(self) -> dict[str, Any]:
         """What makes it another transform, as plain values."""
         return self.model_dump(exclude_defaults=True)

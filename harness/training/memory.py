@@ -20,9 +20,9 @@ _STATES = 2  # of training: the one that moves, and the copy that a capture's wa
 _UPDATES = 2  # at work: what the graphs keep for theirs, and the warm-up of a graph that is captured later
 
 
-def bytes_of_row(sizes: Sequence[int]) -> int:
-    """What a transition takes in the replay."""
-    return 4 * row_width(sizes)
+def bytes_of_row(sizes: Sequence[int], extra: int = 0) -> int:
+    """What a transition with so many extra columns takes in the replay."""
+    return 4 * row_width(sizes, extra)
 
 
 def bytes_of_member(algorithm: str, hyperparameters: Mapping[str, Any], sizes: Sizes) -> int:

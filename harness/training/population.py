@@ -7,12 +7,15 @@ import time
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
 
 import torch
 
 from algorithms import Algorithm, Member, Sizes, algorithm_class, member_slice
 from harness.datasets.base import Transitions
+from harness.datasets.transforms import Inputs, Prepared, prepare, shared, steps_of
+from harness.errors import DataError
 from harness.results.records import EvaluationRecord, RunRecord
 from harness.specs import Environment, Protocol
 from harness.training import checkpoints
@@ -20,7 +23,6 @@ from harness.training.checkpoints import Checkpoint, PendingEvaluation
 from harness.training.engine import PLAIN, Arithmetic, Engine, capture_for, set_precision
 from harness.training.provenance import loaded_source
 from harness.training.replay import BLOCK, Draws, Replay
-from harness.training.rewards import RewardTransform
 from harness.training.rollout import Evaluation
 from harness.training.workers import EvaluationFailedError, EvaluationPool
 
@@ -77,6 +79,7 @@ class Task:
         protocol: how long to train, and when and how to evaluate.
         starts: a member's training state, or parts of it, to begin with: tensors ``(1, ...)``; empty: none.
         inputs: what a member reads of other runs: name -> their states, tensors ``(1, ...)``; empty: nothing.
+        mixed: one per member: the datasets that its transforms mix in, by id; empty where none do.
     """
 
     algorithm: str
@@ -86,6 +89,7 @@ class Task:
     protocol: Protocol
     starts: Sequence[Mapping[str, torch.Tensor]] = ()
     inputs: Sequence[Mapping[str, Mapping[str, torch.Tensor]]] = ()
+    mixed: Sequence[Mapping[str, Transitions]] = ()
 
 
 @dataclass(frozen=True)
@@ -103,22 +107,35 @@ class Outcome:
     seconds: float
 
 
+def prepared(task: Task) -> list[Prepared]:
+    """What each member trains on; members whose rows are equal share one object.
+
+    Raises:
+        DataError: a transform of the data cannot be made, or leaves too little.
+    """
+    made: dict[tuple[str, str], Prepared] = {}
+    members = []
+    for run, data, mixed in zip(task.runs, task.data, task.mixed or repeat({}), strict=False):
+        steps = steps_of(run.configuration)
+        name = (data.content_hash, shared(steps, run.seed))
+        if name not in made:
+            made[name] = prepare(data, steps, Inputs(run.seed, mixed))
+            left, wanted = len(made[name].rows), run.hyperparameters["batch_size"]
+            if left < min(len(data), wanted):
+                raise DataError(
+                    f"{data.identity['id']}: its transforms leave {left:,} of {len(data):,} transitions, "
+                    f"fewer than a minibatch of {wanted}"
+                )
+        members.append(made[name])
+    return members
+
+
 def build(
     task: Task, device: str = "cpu", dtype: torch.dtype = torch.float32
 ) -> tuple[Algorithm, Replay, Draws]:
     """The algorithm, its data and its random numbers, at step 0."""
     cls = algorithm_class(task.algorithm)
-    # what the replay applies is static: the same for all members
-    shared = cls.Hyperparameters.of(task.runs[0].hyperparameters)
-    rewards = RewardTransform(shared.normalize_rewards, shared.reward_scale, shared.reward_shift)
-    replay = Replay(
-        task.data,
-        normalize=shared.normalize_observations,
-        epsilon=shared.observation_epsilon,
-        rewards=rewards,
-        device=device,
-        dtype=dtype,
-    )
+    replay = Replay(prepared(task), device=device, dtype=dtype, extra=cls.columns)
     members = [
         Member(run.key, run.hyperparameters, mean)
         for run, mean in zip(task.runs, replay.reward_mean, strict=True)
@@ -127,7 +144,7 @@ def build(
     algorithm = cls(members, sizes, device, dtype)
     if task.starts:
         algorithm.load_training_state(algorithm.training_state() | stacked(task.starts))
-    draws = Draws([m.key for m in members], replay, shared.batch_size, algorithm.noise)
+    draws = Draws([m.key for m in members], replay, algorithm.hyper.batch_size, algorithm.noise)
     return algorithm, replay, draws
 
 
@@ -165,7 +182,9 @@ class Trainer:
         arithmetic = self._options.arithmetic
         set_precision(arithmetic.precision, self._options.device)
         self._algorithm, self._replay, draws = build(task, self._options.device)
-        self._task = replace(task, data=())  # the replay holds the transitions; they are not held twice
+        self._task = replace(
+            task, data=(), mixed=()
+        )  # the replay holds the transitions; they are not held twice
         capture = capture_for(self._options.device)
         self._engine = Engine(self._algorithm, self._replay, draws, capture, compiled=arithmetic.compiled)
         self._keys = [run.key for run in task.runs]
@@ -263,8 +282,7 @@ class Trainer:
             hyperparameters=run.hyperparameters,
             sizes=self._algorithm.sizes,
             policy={name: tensor.numpy() for name, tensor in policy.items()},
-            mean=self._replay.mean[member],
-            scale=self._replay.scale[member],
+            pipeline=self._replay.pipelines[member],
             environment=task.environments[member],
             episodes=task.protocol.episodes,
         )

@@ -10,31 +10,31 @@ import torch
 from torch import Tensor
 
 from algorithms import Batch, Noise, generator
-from harness.datasets.base import Transitions
-from harness.training.rewards import RAW, RewardTransform
+from harness.datasets.transforms import Prepared
 
 BLOCK = 100
 """Steps whose random numbers are drawn at once. Part of what a run is: another value draws other numbers."""
 
 
-def row_width(sizes: Sequence[int]) -> int:
-    """Numbers in a row, whose columns are those of `columns`."""
-    return 2 * sum(sizes) + 2
+def row_width(sizes: Sequence[int], extra: int = 0) -> int:
+    """Numbers in a row, whose columns are those of `columns`; `extra` are those beside the usual ones."""
+    return 2 * sum(sizes) + 2 + extra
 
 
 def columns(rows: Tensor, sizes: Sequence[int]) -> tuple[Tensor, ...]:
-    """s, a, r, s', d and a' of rows ``(..., 2 S + 2 A + 2)``, each with an axis of its own.
+    """s, a, r, s', d, a' and extra columns of rows, each with an axis of its own.
 
     Args:
-        rows: of the storage of a replay.
+        rows: of the storage of a replay: ``(..., 2 S + 2 A + 2 + E)``.
         sizes: of observation and action.
     """
     observation, action = sizes
-    return torch.split(rows, [observation, action, 1, observation, 1, action], -1)
+    extra = rows.shape[-1] - row_width(sizes)
+    return torch.split(rows, [observation, action, 1, observation, 1, action, *[1] * extra], -1)
 
 
 class Rows:
-    """Transitions of all members in one storage, one row each: (s, a, r, s', d, a').
+    """Transitions of all members in one storage, one row each: (s, a, r, s', d, a') and extra columns.
 
     So a minibatch is one gather.
 
@@ -43,9 +43,10 @@ class Rows:
         sizes: of observation and action.
         device: where the rows are held.
         dtype: of the rows.
+        extra: names of the E columns beside the usual ones.
 
     Attributes:
-        storage: ``(rows, 2 S + 2 A + 2)``.
+        storage: ``(rows, 2 S + 2 A + 2 + E)``.
         offset, length: ``(M,)``, where each member's rows lie in the storage.
     """
 
@@ -53,13 +54,18 @@ class Rows:
     length: list[int]
 
     def __init__(
-        self, rows: int, sizes: Sequence[int], device: torch.device | str, dtype: torch.dtype
+        self,
+        rows: int,
+        sizes: Sequence[int],
+        device: torch.device | str,
+        dtype: torch.dtype,
+        extra: Sequence[str] = (),
     ) -> None:
-        self._sizes = list(sizes)
-        self.storage = torch.empty(rows, row_width(sizes), device=device, dtype=dtype)
+        self._sizes, self._extra = list(sizes), tuple(extra)
+        self.storage = torch.empty(rows, row_width(sizes, len(extra)), device=device, dtype=dtype)
 
     def _fill(self, start: int, batch: Sequence[np.ndarray]) -> None:
-        """Write transitions, in the order of `Batch`, from row `start` on."""
+        """Write transitions, in the order of `Batch.tensors`, from row `start` on."""
         rows = self.storage[start : start + len(batch[0])]
         for column, values in zip(columns(rows, self._sizes), batch, strict=True):
             column.copy_(torch.from_numpy(values).view(len(values), -1))
@@ -67,9 +73,16 @@ class Rows:
     def batch(self, rows: Tensor) -> Batch:
         """Gather storage rows ``(M, B)`` into a minibatch."""
         gathered = self.storage.index_select(0, rows.flatten()).view(*rows.shape, -1)
-        observation, action, reward, next_observation, terminal, next_action = columns(gathered, self._sizes)
+        parts = columns(gathered, self._sizes)
+        observation, action, reward, next_observation, terminal, next_action, *extra = parts
         return Batch(
-            observation, action, reward.squeeze(-1), next_observation, terminal.squeeze(-1), next_action
+            observation,
+            action,
+            reward.squeeze(-1),
+            next_observation,
+            terminal.squeeze(-1),
+            next_action,
+            {name: column.squeeze(-1) for name, column in zip(self._extra, extra, strict=True)},
         )
 
 
@@ -77,56 +90,48 @@ class Replay(Rows):
     """Datasets of all members, each distinct one held once however many members use it.
 
     Args:
-        datasets: one per member; members that share one give the same object or equal content hashes.
-        normalize: subtract the dataset's mean observation and divide by its standard deviation (ddof 0) plus
-            `epsilon`, per dimension.
-        epsilon: see `normalize`.
-        rewards: from a dataset's rewards to those of the rows.
+        data: one per member; members that share one give the same object.
         device: where the rows are held.
         dtype: of the rows.
+        extra: names of the extra columns of the data that are held.
 
     Attributes:
-        mean: ``(M, S)``; what evaluation subtracts from observations.
-        scale: ``(M, S)``; what evaluation divides by.
-        reward_mean: ``(M,)``, of the transformed rewards.
+        pipelines: one per member: what was done to its data, and is to be done to what it observes.
+        reward_mean: ``(M,)``, of the rewards that are trained on.
     """
 
     def __init__(
         self,
-        datasets: Sequence[Transitions],
+        data: Sequence[Prepared],
         *,
-        normalize: bool,
-        epsilon: float,
-        rewards: RewardTransform = RAW,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        extra: Sequence[str] = (),
     ) -> None:
-        distinct = {data.content_hash: data for data in datasets}
-        sizes = [datasets[0].observations.shape[1], datasets[0].actions.shape[1]]
-        super().__init__(sum(len(data) for data in distinct.values()), sizes, device, dtype)
-        statistics, places, reward_means, start = {}, {}, {}, 0
-        for content, data in distinct.items():
-            mean, scale = _statistics(data.observations, normalize, epsilon)
-            reward = rewards(data)
+        distinct = {id(each): each.rows for each in data}
+        sizes = [data[0].rows.observations.shape[1], data[0].rows.actions.shape[1]]
+        super().__init__(sum(map(len, distinct.values())), sizes, device, dtype, extra)
+        places, reward_means, start = {}, {}, 0
+        for name, rows in distinct.items():
             self._fill(
                 start,
                 [
-                    (data.observations - mean) / scale,
-                    data.actions,
-                    reward,
-                    (data.next_observations - mean) / scale,
-                    data.terminals,
-                    data.next_actions,
+                    rows.observations,
+                    rows.actions,
+                    rows.rewards,
+                    rows.next_observations,
+                    rows.terminals,
+                    rows.next_actions,
+                    *(rows.extra[column] for column in extra),
                 ],
             )
-            statistics[content], places[content] = (mean, scale), (start, len(data))
-            reward_means[content] = float(reward.mean(dtype="float64"))
-            start += len(data)
-        self.mean = np.stack([statistics[data.content_hash][0] for data in datasets])
-        self.scale = np.stack([statistics[data.content_hash][1] for data in datasets])
-        self.reward_mean = [reward_means[data.content_hash] for data in datasets]
-        self.offset = [places[data.content_hash][0] for data in datasets]
-        self.length = [places[data.content_hash][1] for data in datasets]
+            places[name] = (start, len(rows))
+            reward_means[name] = float(rows.rewards.mean(dtype="float64"))
+            start += len(rows)
+        self.pipelines = [each.steps for each in data]
+        self.reward_mean = [reward_means[id(each)] for each in data]
+        self.offset = [places[id(each)][0] for each in data]
+        self.length = [places[id(each)][1] for each in data]
 
 
 class GrowingReplay(Rows):
@@ -165,15 +170,6 @@ class GrowingReplay(Rows):
         """Put back what `rows` gave."""
         self.length[member] = len(rows)
         self.rows(member).copy_(rows)
-
-
-def _statistics(observations: np.ndarray, normalize: bool, epsilon: float) -> tuple[np.ndarray, np.ndarray]:
-    if not normalize:
-        size = observations.shape[1]
-        return np.zeros(size, np.float32), np.ones(size, np.float32)
-    mean = observations.mean(0, dtype=np.float64)
-    scale = observations.std(0, dtype=np.float64) + epsilon
-    return mean.astype(np.float32), scale.astype(np.float32)
 
 
 class Block(NamedTuple):

@@ -12,6 +12,7 @@ import torch
 
 from algorithms import Member, Sizes, algorithm_class, generator
 from harness import environments
+from harness.datasets.transforms import Pipeline
 from harness.specs import Environment
 
 
@@ -22,7 +23,7 @@ class Evaluation:
     Attributes:
         policy: `Algorithm.policy_state` of the one member, ``(1, ...)``; arrays, because tensors travel
             between processes through shared memory and open files.
-        mean, scale: ``(S,)``, of the observations the policy was trained on.
+        pipeline: what was done to the data that the policy was trained on.
     """
 
     key: str
@@ -31,8 +32,7 @@ class Evaluation:
     hyperparameters: dict[str, Any]
     sizes: Sizes
     policy: dict[str, np.ndarray]
-    mean: np.ndarray
-    scale: np.ndarray
+    pipeline: Pipeline
     environment: Environment
     episodes: int
 
@@ -57,9 +57,9 @@ def evaluate(task: Evaluation, envs: Sequence[Any] | None = None) -> tuple[list[
 
     @torch.no_grad()
     def act(observations: np.ndarray, episodes: Sequence[int]) -> np.ndarray:
-        normalised = ((observations - task.mean) / task.scale).astype(np.float32)
+        seen = task.pipeline.observation(observations)
         noise = [torch.stack([wanted.draw(sources[e]) for e in episodes]).unsqueeze(0)] if wanted else []
-        return algorithm.act(torch.from_numpy(normalised).unsqueeze(0), *noise).squeeze(0).numpy()
+        return algorithm.act(torch.from_numpy(seen).unsqueeze(0), *noise).squeeze(0).numpy()
 
     envs = envs or [environments.make(task.environment) for _ in range(task.episodes)]
     return roll_out(act, envs, [episode_seed(task.key, i) for i in range(task.episodes)])

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from harness import environments
+from harness.datasets.transforms import ReturnRange, prepare
 from harness.results.records import EvaluationRecord
 from harness.training import checkpoints, population
 from harness.training.engine import Engine
 from harness.training.population import Options, Trainer, build
-from harness.training.rewards import RewardTransform
 from harness.training.rollout import episode_seed
 
 
@@ -91,7 +91,7 @@ def test_the_hyperparameters_decide_what_is_trained_on(make_data, make_task):
     rows = torch.tensor(replay.offset).unsqueeze(1) + torch.arange(len(data[0]))
     batch = replay.batch(rows)
     for member, each in enumerate(data):
-        rewards = RewardTransform(normalize=True, scale=2.0, shift=-1.0)(each)
+        rewards = prepare(each, [ReturnRange(scale=2.0, shift=-1.0, corl=True)]).rows.rewards
         np.testing.assert_array_equal(batch.observation[member], each.observations)
         np.testing.assert_array_equal(batch.reward[member], rewards)
         assert learner.reward_offset[member].item() == pytest.approx(rewards.mean(), rel=1e-5)

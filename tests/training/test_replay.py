@@ -6,12 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from algorithms.base import normal, uniform
+from harness.datasets.transforms import Standardise, prepare
 from harness.training.replay import BLOCK, Draws, Replay
 
 
 def test_normalises_by_the_datasets_own_statistics(make_data):
     data = make_data(0)
-    replay = Replay([data], normalize=True, epsilon=1e-3)
+    replay = Replay([prepare(data, [Standardise(1e-3)])])
     batch = replay.batch(torch.arange(len(data.rewards)).unsqueeze(0))
     expected = (data.observations - data.observations.mean(0)) / (data.observations.std(0) + 1e-3)
     np.testing.assert_allclose(batch.observation[0], expected, atol=1e-5)
@@ -25,21 +26,20 @@ def test_normalises_by_the_datasets_own_statistics(make_data):
 
 def test_without_normalisation_rows_are_the_data(make_data):
     data = make_data(0)
-    batch = Replay([data], normalize=False, epsilon=1e-3).batch(torch.tensor([[3, 5]]))
+    batch = Replay([prepare(data, [])]).batch(torch.tensor([[3, 5]]))
     np.testing.assert_array_equal(batch.observation[0], data.observations[[3, 5]])
 
 
 def test_a_dataset_is_held_once_however_many_members_use_it(make_data):
-    one = Replay([make_data(0)], normalize=True, epsilon=1e-3)
-    # equal content in other objects counts as the same data
-    many = Replay([make_data(0) for _ in range(16)], normalize=True, epsilon=1e-3)
+    data = prepare(make_data(0), [Standardise(1e-3)])
+    one, many = Replay([data]), Replay([data] * 16)
     assert many.storage.numel() == one.storage.numel()
     assert many.offset == [0] * 16
 
 
 def test_members_draw_from_their_own_dataset(make_data):
-    data = [make_data(0, rows=50), make_data(1, rows=80), make_data(0, rows=50)]
-    replay = Replay(data, normalize=False, epsilon=1e-3)
+    one, other = (prepare(make_data(seed, rows=rows), []) for seed, rows in ((0, 50), (1, 80)))
+    replay = Replay([one, other, one])
     assert (replay.offset, replay.length) == ([0, 50, 0], [50, 80, 50])
     rows = Draws(["a", "b", "c"], replay, 64, {}).block(0).rows
     assert rows.shape == (BLOCK, 3, 64)
@@ -54,21 +54,19 @@ def test_members_draw_from_their_own_dataset(make_data):
     index=st.integers(0, 10_000),
 )
 def test_draws_depend_on_nothing_but_the_member(make_data, others, index):
-    data = make_data(0, rows=50)
+    data = prepare(make_data(0, rows=50), [])
     keys = [*others, "zz"]
-    alone = Draws(["zz"], Replay([data], normalize=False, epsilon=1), 4, {"n": normal(4, 2)}).block(index)
-    beside = Draws(
-        keys, Replay([data] * len(keys), normalize=False, epsilon=1), 4, {"n": normal(4, 2)}
-    ).block(index)
+    alone = Draws(["zz"], Replay([data]), 4, {"n": normal(4, 2)}).block(index)
+    beside = Draws(keys, Replay([data] * len(keys)), 4, {"n": normal(4, 2)}).block(index)
     assert torch.equal(alone.rows[:, 0], beside.rows[:, -1])
     assert torch.equal(alone.noise["n"][:, 0], beside.noise["n"][:, -1])
 
 
 def test_blocks_streams_and_members_differ_and_look_random(make_data):
-    data = make_data(0, rows=50)
+    data = prepare(make_data(0, rows=50), [])
     draws = Draws(
         ["a", "b"],
-        Replay([data] * 2, normalize=False, epsilon=1),
+        Replay([data] * 2),
         64,
         {"x": normal(64, 2), "y": uniform(64, 2)},
     )

@@ -27,8 +27,7 @@ def evaluation(make_task):
         hyperparameters=task.runs[0].configuration["hyperparameters"],
         sizes=learner.sizes,
         policy={name: tensor.numpy() for name, tensor in learner.policy_state().items()},
-        mean=replay.mean[0],
-        scale=replay.scale[0],
+        pipeline=replay.pipelines[0],
         environment=task.environments[0],
         episodes=2,
     )

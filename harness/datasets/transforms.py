@@ -1,0 +1,456 @@
+"""What is done to a dataset before it is trained on, step by step.
+
+A step is first fitted to the transitions that it gets, then makes others of them. What it fitted also changes
+what is observed and rewarded later: while a policy acts, and in transitions that are gathered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.datasets.base import Transitions
+from harness.errors import DataError
+from harness.results.records import canonical, digest
+
+CORL_EPISODE = 1000
+"""Transitions at which CORL's `return_range` ends an episode, whatever the environment."""
+_SAME = 1e-6  # two observations that differ by less in every number are one
+
+Floats = NDArray[np.floating[Any]]
+
+
+class Inputs(NamedTuple):
+    """What steps may need beside the transitions.
+
+    Attributes:
+        seed: Of the run; what steps draw depends on it, on the dataset and on the step alone.
+        others: Datasets that are mixed in, by id.
+    """
+
+    seed: int = 0
+    others: Mapping[str, Transitions] = {}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change of a dataset; this one changes nothing.
+
+    Attributes:
+        random: Whether it draws, so that runs of other seeds have other transitions.
+        whole: Whether it looks at whole trajectories.
+        cuts: Whether it leaves trajectories with holes.
+    """
+
+    random: ClassVar[bool] = False
+    whole: ClassVar[bool] = False
+    cuts: ClassVar[bool] = False
+
+    def fit(self, data: Transitions, inputs: Inputs) -> Self:
+        """The step with all that it takes from the data."""
+        return self
+
+    def rows(self, data: Transitions) -> Transitions:
+        """The transitions changed, or fewer, or with another column, by what was fitted to them."""
+        return data
+
+    def observation(self, observation: Floats) -> Floats:
+        """Observations ``(..., S)`` of the environment, changed as those of the data."""
+        return observation
+
+    def action(self, action: Floats) -> Floats:
+        """Gathered actions ``(..., A)``, changed as those of the data."""
+        return action
+
+    def reward(self, reward: Floats) -> Floats:
+        """Rewards ``(...)`` of the environment, changed as those of the data."""
+        return reward
+
+
+@dataclass(frozen=True)
+class Standardise(Step):
+    """o ← (o - mean) / (standard deviation + epsilon) per dimension, deviations with ddof 0."""
+
+    epsilon: float
+    mean: Floats = field(default_factory=lambda: np.zeros(1, np.float32), compare=False, repr=False)
+    scale: Floats = field(default_factory=lambda: np.ones(1, np.float32), compare=False, repr=False)
+
+    def fit(self, data: Transitions, inputs: Inputs) -> Self:
+        """Take mean and deviation of the observations."""
+        mean = data.observations.mean(0, dtype=np.float64)
+        scale = data.observations.std(0, dtype=np.float64) + self.epsilon
+        return replace(self, mean=mean.astype(np.float32), scale=scale.astype(np.float32))
+
+    def rows(self, data: Transitions) -> Transitions:
+        """Both observations of every transition."""
+        return replace(
+            data,
+            observations=self.observation(data.observations),
+            next_observations=self.observation(data.next_observations),
+        )
+
+    def observation(self, observation: Floats) -> Floats:
+        """See the class."""
+        return (observation - self.mean) / self.scale
+
+
+@dataclass(frozen=True)
+class Reward(Step):
+    """r ← scale · r + shift, of float64."""
+
+    scale: float = 1.0
+    shift: float = 0.0
+
+    def rows(self, data: Transitions) -> Transitions:
+        """The reward of every transition."""
+        return replace(data, rewards=self.reward(data.rewards))
+
+    def reward(self, reward: Floats) -> Floats:
+        """See the class."""
+        return (np.asarray(reward, np.float64) * self.scale + self.shift).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class ReturnRange(Reward):
+    """r ← scale · r · (span / (largest - smallest return)) + shift.
+
+    Attributes:
+        corl: Count episodes as CORL does, see `corl_returns`; else returns are those of the trajectories.
+    """
+
+    whole: ClassVar[bool] = True
+    span: float = 1000.0
+    corl: bool = False
+
+    def fit(self, data: Transitions, inputs: Inputs) -> Self:
+        """Take the range of the returns.
+
+        Raises:
+            DataError: No two returns differ.
+        """
+        returns = corl_returns(data.rewards, data.terminals) if self.corl else Trajectories.of(data).returns
+        low, high = (float(returns.min()), float(returns.max())) if len(returns) else (0.0, 0.0)
+        if not low < high:
+            raise DataError(
+                f"the rewards of {data.identity['id']} cannot be normalised: "
+                f"all returns of whole episodes are {low:g}"
+            )
+        return replace(self, scale=self.scale * (self.span / (high - low)))
+
+
+@dataclass(frozen=True)
+class ClipActions(Step):
+    """a ← a, but at least -bound and at most bound."""
+
+    bound: float
+
+    def rows(self, data: Transitions) -> Transitions:
+        """Both actions of every transition."""
+        return replace(data, actions=self.action(data.actions), next_actions=self.action(data.next_actions))
+
+    def action(self, action: Floats) -> Floats:
+        """See the class."""
+        return np.clip(action, -np.float32(self.bound), np.float32(self.bound))
+
+
+@dataclass(frozen=True)
+class BestTrajectories(Step):
+    """Keep the `count` trajectories of the highest returns; a last one that has no end is left out."""
+
+    whole: ClassVar[bool] = True
+    count: int
+
+    def rows(self, data: Transitions) -> Transitions:
+        """The transitions of these, in their order.
+
+        Raises:
+            DataError: No trajectory has an end.
+        """
+        trajectories = Trajectories.of(data)
+        ended = len(trajectories.returns) - (not data.terminals[-1])
+        if not ended:
+            raise DataError(f"no trajectory of {data.identity['id']} has an end, so none is among the best")
+        best = np.argsort(-trajectories.returns[:ended], kind="stable")[: self.count]
+        return data.take(np.isin(trajectories.number, best))
+
+
+@dataclass(frozen=True)
+class Drop(Step):
+    """Leave out each transition with probability `share`."""
+
+    random: ClassVar[bool] = True
+    cuts: ClassVar[bool] = True
+    share: float
+    seed: int = field(default=0, compare=False, repr=False)
+
+    def fit(self, data: Transitions, inputs: Inputs) -> Self:
+        """Take the seed."""
+        return replace(self, seed=inputs.seed)
+
+    def rows(self, data: Transitions) -> Transitions:
+        """What is left."""
+        random = _generator("drop", data.identity, self.share, self.seed)
+        return data.take(random.random(len(data)) >= self.share)
+
+
+@dataclass(frozen=True)
+class Mix(Step):
+    """Put transitions of another dataset in the place of some, so that they are `ratio` of all.
+
+    Transitions are drawn without replacement; there are as many as before, or as many as the other dataset
+    allows at this ratio.
+    """
+
+    random: ClassVar[bool] = True
+    cuts: ClassVar[bool] = True
+    dataset: str
+    ratio: float
+    seed: int = field(default=0, compare=False, repr=False)
+    other: Transitions | None = field(default=None, compare=False, repr=False)
+
+    def fit(self, data: Transitions, inputs: Inputs) -> Self:
+        """Take the seed and the other dataset.
+
+        Raises:
+            DataError: It is of other sizes.
+        """
+        other = inputs.others[self.dataset]
+        here, there = ((rows.observations.shape[1], rows.actions.shape[1]) for rows in (data, other))
+        if here != there:
+            raise DataError(other_sizes(data.identity["id"], self.dataset, here, there))
+        return replace(self, seed=inputs.seed, other=other)
+
+    def rows(self, data: Transitions) -> Transitions:
+        """Those kept, then those mixed in, each in their order."""
+        assert self.other is not None  # noqa: S101 - fitted first
+        total = min(len(data), int(len(self.other) / self.ratio))
+        theirs = round(total * self.ratio)
+        random = _generator("mix", [data.identity, self.other.identity], self.ratio, self.seed)
+
+        def some(rows: Transitions, count: int) -> Transitions:
+            return rows.take(np.sort(random.permutation(len(rows))[:count]))
+
+        return some(data, total - theirs).followed_by(some(self.other, theirs))
+
+
+@dataclass(frozen=True)
+class Trust(Step):
+    """A column ``trust``: 1 for transitions of trajectories whose return is above a threshold, else 0."""
+
+    whole: ClassVar[bool] = True
+    above: float
+    by: str = "return"
+
+    def rows(self, data: Transitions) -> Transitions:
+        """The transitions with the column.
+
+        Raises:
+            DataError: No trajectory has such a return.
+        """
+        trajectories = Trajectories.of(data)
+        chosen = trajectories.returns > self.above
+        if not chosen.any():
+            raise DataError(
+                f"no trajectory of {data.identity['id']} has a return above {self.above:g}, so none would "
+                f"be trusted; the largest is {trajectories.returns.max():g}"
+            )
+        return replace(data, extra={**data.extra, "trust": chosen[trajectories.number].astype(np.float32)})
+
+
+#: How a configuration names each step -> the step, from its value there.
+STEPS: Mapping[str, Callable[[Any], Step]] = {
+    "standardise": Standardise,
+    "reward": lambda value: Reward(**value),
+    "return_range": lambda value: ReturnRange(span=value),
+    "clip_actions": ClipActions,
+    "best_trajectories": BestTrajectories,
+    "drop": Drop,
+    "mix": lambda value: Mix(value["dataset"]["id"], value["ratio"]),
+    "trust": lambda value: Trust(**value),
+}
+
+
+def steps_of(configuration: Mapping[str, Any]) -> tuple[Step, ...]:
+    """The steps of a run: those that its configuration names as data, then those among its hyperparameters.
+
+    Args:
+        configuration: `harness.results.records.RunRecord.configuration`, or its ``data`` and
+            ``hyperparameters``.
+    """
+    entries = [item for entry in configuration.get("data", ()) for item in entry.items()]
+    named = [STEPS[name](value) for name, value in entries]
+    return (*named, *_of_hyperparameters(configuration.get("hyperparameters") or {}))
+
+
+def _of_hyperparameters(values: Mapping[str, Any]) -> list[Step]:
+    steps: list[Step] = []
+    if values.get("normalize_observations"):
+        steps.append(Standardise(values["observation_epsilon"]))
+    scale, shift = values.get("reward_scale", 1.0), values.get("reward_shift", 0.0)
+    if values.get("normalize_rewards"):
+        steps.append(ReturnRange(scale, shift, corl=True))
+    elif (scale, shift) != (1.0, 0.0):
+        steps.append(Reward(scale, shift))
+    return steps
+
+
+def problem(steps: Sequence[Step]) -> str | None:
+    """What is wrong with an order of steps, or None."""
+    cut = None
+    for step in steps:
+        if cut and step.whole:
+            return (
+                f"{_name(step)} looks at whole trajectories, which {_name(cut)} before it has cut: change "
+                "their order, or leave one out"
+            )
+        cut = step if step.cuts else cut
+    return None
+
+
+def other_sizes(dataset: str, mixed: str, here: tuple[int, int], there: tuple[int, int]) -> str:
+    """What is said of a dataset that is mixed into one of other sizes (of observation and action)."""
+    return (
+        f"{mixed} cannot be mixed into {dataset}: observations and actions have {there[0]} and {there[1]} "
+        f"numbers there, {here[0]} and {here[1]} here"
+    )
+
+
+def _name(step: Step) -> str:
+    """As configurations name it."""
+    hyperparameter = isinstance(step, ReturnRange) and step.corl
+    return (
+        "normalize_rewards"
+        if hyperparameter
+        else re.sub(r"(?<=.)([A-Z])", r"_\1", type(step).__name__).lower()
+    )
+
+
+class Prepared(NamedTuple):
+    """Transitions as they are trained on, and the fitted steps that made them."""
+
+    rows: Transitions
+    steps: Pipeline
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Fitted steps, as one."""
+
+    steps: tuple[Step, ...] = ()
+
+    def observation(self, observation: Floats) -> NDArray[np.float32]:
+        """Observations ``(..., S)`` of the environment as a policy takes them."""
+        for step in self.steps:
+            observation = step.observation(observation)
+        return np.asarray(observation, np.float32)
+
+    def action(self, action: Floats) -> NDArray[np.float32]:
+        """Gathered actions ``(..., A)`` as they are trained on."""
+        for step in self.steps:
+            action = step.action(action)
+        return np.asarray(action, np.float32)
+
+    def reward(self, reward: Floats) -> NDArray[np.float32]:
+        """Rewards ``(...)`` of the environment as they are trained on."""
+        for step in self.steps:
+            reward = step.reward(reward)
+        return np.asarray(reward, np.float32)
+
+
+def prepare(data: Transitions, steps: Sequence[Step], inputs: Inputs = Inputs()) -> Prepared:  # noqa: B008
+    """Fit and make the steps, one after the other.
+
+    Raises:
+        DataError: A step finds nothing to keep, or cannot be fitted.
+    """
+    fitted = []
+    for step in steps:
+        fitted.append(step.fit(data, inputs))
+        data = fitted[-1].rows(data)
+    # what only chooses rows, and may hold others, has no part in what comes later
+    return Prepared(data, Pipeline(tuple(step for step in fitted if not step.cuts)))
+
+
+def shared(steps: Sequence[Step], seed: int) -> str:
+    """Equal for runs to which the steps give equal transitions of equal data."""
+    drawn = seed if any(step.random for step in steps) else None
+    return f"{tuple(steps)} {drawn}"
+
+
+# -- trajectories ------------------------------------------------------------------------------------------
+
+
+class Trajectories(NamedTuple):
+    """The trajectories that consecutive transitions make.
+
+    Attributes:
+        number: (N,) which one each transition belongs to, from 0.
+        returns: (T,) the undiscounted return of each, in float64.
+    """
+
+    number: NDArray[np.int64]
+    returns: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, data: Transitions) -> Self:
+        """A trajectory ends where it is terminal, where the next row begins elsewhere, and at the last row.
+
+        Raises:
+            DataError: The rows are in no order.
+        """
+        if not data.ordered:
+            raise DataError(
+                f"the rows of {data.identity['id']} are in no order, so which of them make a trajectory is "
+                "not known"
+            )
+        joined = np.abs(data.next_observations[:-1] - data.observations[1:]).max(1, initial=0.0) <= _SAME
+        joined &= ~data.terminals[:-1]
+        number = np.concatenate([[0], np.cumsum(~joined)])
+        return cls(number, np.bincount(number, data.rewards).astype(np.float64))
+
+
+def corl_returns(rewards: NDArray[np.float32], terminals: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Returns of the episodes in (N,) transitions, as CORL counts them.
+
+    An episode ends at a terminal or after 1000 transitions; what is left at the end does not count. Since
+    D4RL drops the row at which an episode was cut, an episode of 1000 steps has 999 transitions, and the
+    count runs into the next one: CORL's IQL and CQL train with that.
+    """
+    ends: list[int] = []
+    start = 0
+    for terminal in [*np.flatnonzero(terminals).tolist(), len(rewards)]:
+        ends += range(start + CORL_EPISODE - 1, min(terminal + 1, len(rewards)), CORL_EPISODE)
+        if terminal < len(rewards) and (not ends or ends[-1] != terminal):
+            ends.append(terminal)
+        start = terminal + 1
+    # sums of the transitions after one end up to the next
+    return np.diff(np.cumsum(rewards, dtype=np.float64)[ends], prepend=0.0)
+
+
+# -- actions -----------------------------------------------------------------------------------------------
+
+
+def rescaled(data: Transitions, low: Floats, high: Floats) -> Transitions:
+    """Transitions whose actions are mapped from the bounds of an environment, (A,) each, to [-1, 1]."""
+
+    def mapped(actions: Floats) -> NDArray[np.float32]:
+        return (2 * (actions.astype(np.float64) - low) / (high.astype(np.float64) - low) - 1).astype(
+            np.float32
+        )
+
+    return replace(
+        data,
+        actions=mapped(data.actions),
+        next_actions=mapped(data.next_actions),
+        content_hash=digest([data.content_hash, low.tolist(), high.tolist()]),
+    )
+
+
+def _generator(*names: Any) -> np.random.Generator:
+    return np.random.default_rng(list(hashlib.sha256(canonical(names).encode()).digest()))
