@@ -10,6 +10,7 @@ import typer
 from harness.cli.app import App
 from harness.cli.options import (
     Database,
+    DataHome,
     choosing,
     database,
     examples,
@@ -48,13 +49,16 @@ def upgrade(ctx: typer.Context, db: Database = None) -> None:
 
 
 @group.command("check", epilog=examples("harness db check", "harness db check --db results.db"))
-def check(ctx: typer.Context, db: Database = None) -> None:
-    """Look for damage and contradictions.
+def check(ctx: typer.Context, data_home: DataHome = None, db: Database = None) -> None:
+    """Look for damage and contradictions, in the database and in the files that its runs left.
 
     The exit code is 4 if there are any.
     """
+    from harness.results import artefacts
+
     with open_store(ctx, db) as store:
         problems = store.check()
+        problems += artefacts.problems(store, store.location.folder("artefacts", data_home))
         runs = store.count()
     for problem in problems:
         out(problem)
@@ -69,9 +73,10 @@ def check(ctx: typer.Context, db: Database = None) -> None:
 def merge(
     ctx: typer.Context,
     other: Annotated[str, typer.Argument(metavar="OTHER", help="The database to take from; only read.")],
+    data_home: DataHome = None,
     db: Database = None,
 ) -> None:
-    """Add another database's runs.
+    """Add another database's runs, and the files that they left.
 
     Where scores, or values read from other runs, differ, ours are kept, the others printed, and the exit
     code is 4.
@@ -79,11 +84,14 @@ def merge(
     from harness.results import transfer
 
     with open_store(ctx, db, create=True) as store:
-        report = transfer.merge(store, other)
+        report = transfer.merge(store, other, home=data_home)
     note(
         f"{count(len(report.added), 'run')} added, {len(report.updated)} updated, "
-        f"{len(report.unchanged)} as they were, {len(report.busy)} left alone, being trained"
+        f"{len(report.unchanged)} as they were, {len(report.busy)} left alone, being trained; "
+        f"{count(report.files, 'artefact')} added"
     )
+    for artefact in report.left:
+        note(artefact)
     for conflict in report.conflicts:
         out(str(conflict))
     if report.conflicts:
@@ -132,7 +140,7 @@ def export(
     from harness.results import transfer
 
     with open_store(ctx, db) as store:
-        note(f"{count(transfer.export(store, path), 'run')} written to {path}")
+        note(f"{count(transfer.export(store, path, note), 'run')} written to {path}")
 
 
 @group.command("backup", epilog=examples("harness db backup backup.db"))
@@ -141,11 +149,11 @@ def backup(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="Where nothing is yet.")],
     db: Database = None,
 ) -> None:
-    """Copy a SQLite database, also while it is in use."""
+    """Copy a SQLite database and the files that its runs left, also while it is in use."""
     from harness.results import transfer
 
     with open_store(ctx, db) as store:
-        transfer.backup(store, path)
+        transfer.backup(store, path, note)
     note(f"{store.location} copied to {path}")
 
 

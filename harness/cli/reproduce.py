@@ -89,14 +89,13 @@ def reproduce(
     from harness.execution.interrupt import Interrupt
     from harness.execution.local import settings, train_missing
     from harness.execution.progress import Reporter
-    from harness.execution.restart import checkpoint_folder
     from harness.planning.status import status
     from harness.results.schema import Location
     from harness.results.store import Store
 
     how = settings(
         device,
-        checkpoint_folder(Location.parse(url), data_home),
+        Location.parse(url).folder("checkpoints", data_home),
         precision=precision,
         compiled=compiled,
         home=data_home,

@@ -111,7 +111,6 @@ def retry(
     ] = False,
 ) -> None:
     """Queue failed runs for the next `reproduce`."""
-    from harness.execution.restart import checkpoint_folder
     from harness.execution.restart import restart as begin_anew
     from harness.planning.status import trainable_keys
 
@@ -119,7 +118,7 @@ def retry(
     with open_store(ctx, db, choice.preset) as store:
         keys = trainable_keys(resolved, store)
         if restart:
-            number = begin_anew(store, keys, checkpoint_folder(store.location, data_home))
+            number = begin_anew(store, keys, data_home)
             note(f"{count(number, 'unfinished run')} will begin anew")
         else:
             note(f"{count(store.retry(keys), 'failed run')} queued again")

@@ -11,9 +11,9 @@ from typing import Any
 
 from harness.datasets import generated, minari
 from harness.datasets.base import Transitions
-from harness.datasets.home import default_home
 from harness.datasets.readers import Fetch, Progress, Say, block, reader, silent
 from harness.errors import DataError
+from harness.home import default_home
 from harness.specs.models import Dataset, GeneratedSource, Lineage
 
 __all__ = [

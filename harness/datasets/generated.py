@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from harness import environments, files
 from harness.datasets import apart, cards, hdf5, readers
 from harness.datasets.base import Transitions, hash_arrays, transitions
-from harness.datasets.home import default_home
 from harness.datasets.qlearning import qlearning
 from harness.errors import DataError, HarnessError
+from harness.home import default_home
 from harness.results.records import canonical, digest
 from harness.specs.models import Dataset, Environment, GeneratedSource, PolicyFile
 

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 #: Step of the metrics that record what a run read from other runs before it began.
 BEGINNING = 0
@@ -91,6 +91,19 @@ def read_hyperparameter(metric: str) -> str:
 def imported_key(key: str) -> str:
     """Key of the run that holds the scores imported for the run of that key, or so described."""
     return hashlib.sha256(f"{key}:imported".encode()).hexdigest()
+
+
+class Artefact(NamedTuple):
+    """A file that a finished run left: 'policy', what acting needs, or 'state', all that an update changes.
+
+    ``name`` is that of a file in the folder of artefacts; ``sha256`` (hex) and ``size`` (bytes) are
+    its content's.
+    """
+
+    kind: str
+    name: str
+    sha256: str
+    size: int
 
 
 @dataclass(frozen=True)

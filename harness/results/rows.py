@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from sqlalchemy import Connection, Insert, Row, Select, bindparam, func, select, update
+from sqlalchemy import Connection, Insert, Row, Select, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import sqlite
 
 from harness.results.models import (
+    ArtefactRow,
     Base,
     ConfigurationRow,
     DatasetRow,
@@ -18,7 +19,7 @@ from harness.results.models import (
     EvaluationRow,
     RunRow,
 )
-from harness.results.records import RunRecord, digest
+from harness.results.records import Artefact, RunRecord, digest
 
 _CHUNK = 500
 
@@ -169,6 +170,25 @@ def _ids(connection: Connection, table: Any, column: Any, keys: Iterable[str]) -
         for chunk in chunks(keys)
         for key, row in connection.execute(select(column, table.id).where(column.in_(chunk)))
     }
+
+
+def insert_artefacts(
+    connection: Connection, runs: Mapping[str, int], artefacts: Mapping[str, Sequence[Artefact]]
+) -> None:
+    """Insert what runs left, in the place of earlier files of the same kinds.
+
+    Args:
+        connection: a writing transaction.
+        runs: run key -> row id.
+        artefacts: run key -> its files.
+    """
+    rows = [
+        {"run_id": runs[key], **artefact._asdict()} for key, found in artefacts.items() for artefact in found
+    ]
+    for row in rows:
+        same = (ArtefactRow.run_id == row["run_id"], ArtefactRow.kind == row["kind"])
+        connection.execute(delete(ArtefactRow).where(*same))
+    insert_many(connection, insert(ArtefactRow), rows)
 
 
 def insert_environment(connection: Connection, fingerprint: Mapping[str, str]) -> int:

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from harness import files
 from harness.errors import DataError, HarnessError, SchemaError
+from harness.home import default_home
 from harness.results.models import SCHEMA_VERSION
 from harness.results.records import canonical
 
@@ -59,6 +61,18 @@ class Location:
                 "a results database is a file; one in memory would be lost, give a path by --db"
             )
         return cls(parsed, Path(parsed.database or ""))
+
+    def folder(self, kind: str, home: Path | None = None) -> Path:
+        """Where the database's files of a kind lie: beside a SQLite file, else in the data folder.
+
+        Args:
+            kind: 'checkpoints' or 'artefacts'.
+            home: data folder, None for the default.
+        """
+        if self.path is not None:
+            path = self.path.resolve()
+            return path.with_name(f"{path.stem}.{kind}")
+        return (home or default_home()) / kind / quote(self.url.database or "", safe="")
 
     def __str__(self) -> str:
         return str(self.path) if self.path else self.url.render_as_string(hide_password=True)

@@ -10,14 +10,14 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from sqlalchemy import Connection, Update, delete, func, insert, literal, select, update
+from sqlalchemy import Connection, Update, case, delete, func, insert, literal, select, update
 
 from harness.errors import DataError
 from harness.results import leases, schema
@@ -30,6 +30,7 @@ from harness.results.models import (
     QUEUED,
     RUNNING,
     TRAINED,
+    ArtefactRow,
     ConfigurationRow,
     DatasetRow,
     EnvironmentRow,
@@ -39,12 +40,13 @@ from harness.results.models import (
     RunRow,
     Timestamp,
 )
-from harness.results.records import EvaluationRecord, RunRecord, digest
+from harness.results.records import Artefact, EvaluationRecord, RunRecord, digest
 from harness.results.rows import (
     Evaluation,
     Line,
     by_key,
     chunks,
+    insert_artefacts,
     insert_environment,
     insert_evaluations,
     insert_many,
@@ -68,16 +70,16 @@ class RunState:
         seed: seed of the run.
         origin: ``trained`` here, or ``imported`` from a file of scores.
         status: ``queued``, ``running``, ``finished``, ``failed`` or ``interrupted``.
-        alive: whether it is running under a lease that has not run out; a running run that is not alive is
+        alive: whether it is held under a lease that has not run out; a running run that is not alive is
             stale, and the next `Store.claim` takes it over.
         step: last evaluated step, None before the first evaluation.
         attempt: how often it was claimed.
-        owner: process that holds or held it, ``host:pid:start``.
+        owner: process that holds it or, if it is interrupted, held it, ``host:pid:start``.
         heartbeat: when the owner was last heard of.
         population: name of the population that it trained in last.
         checkpoint: name of the last checkpoint.
         checkpoint_step: step of that checkpoint.
-        error: traceback, if it failed.
+        error: traceback, if it failed; of a finished run, if training it again for its state failed.
         failed_step: step at which it failed, if known.
         environment_id: row of the fingerprint that it trained under, see `Store.environments`.
         wall_seconds: wall time of the training.
@@ -112,6 +114,11 @@ class RunState:
     started: datetime | None
     finished: datetime | None
 
+    @property
+    def held(self) -> bool:
+        """Whether a process trains it, or did until it died; also a finished run, again, for its state."""
+        return self.status == RUNNING or (self.status == FINISHED and self.owner is not None)
+
 
 # What a run that was never begun does not have
 _AS_NEW = dict.fromkeys(
@@ -130,6 +137,11 @@ _AS_NEW = dict.fromkeys(
         "started",
     )
 )
+
+
+#: Statuses of runs that a process may hold; a finished one is trained again for its state.
+_HELD = (RUNNING, FINISHED)
+_FREE: dict[str, None] = {"owner": None, "heartbeat": None}
 
 
 class Metric(NamedTuple):
@@ -271,8 +283,13 @@ class Store:
 
     # -- leases -------------------------------------------------------------------------------------------
 
-    def claim(self, keys: Iterable[str]) -> list[str]:
-        """Take runs to train: those queued or interrupted, and those running whose owner is dead.
+    def claim(self, keys: Iterable[str], again: Collection[str] = ()) -> list[str]:
+        """Take runs to train: those queued or interrupted, and those held whose owner is dead.
+
+        Args:
+            keys: the runs.
+            again: those of them that may be finished, and are trained again for the state that they end with.
+                They stay finished, with all that was measured, whatever becomes of this.
 
         Returns:
             the keys obtained, in the order given; no two processes obtain the same.
@@ -283,13 +300,14 @@ class Store:
         keys = list(dict.fromkeys(keys))
         statement = select(
             RunRow.id, RunRow.key, RunRow.status, RunRow.attempt, RunRow.owner, RunRow.heartbeat
-        ).where(RunRow.status.in_((QUEUED, INTERRUPTED, RUNNING)))
+        ).where(RunRow.status.in_((QUEUED, INTERRUPTED, RUNNING, FINISHED)))
         obtained = set()
         with self.writing() as connection:
             alive = self._judge()
             moment = now()
             for run in by_key(connection, statement, keys):
-                if run.status == RUNNING and alive(run):
+                finished = run.status == FINISHED
+                if (finished and run.key not in again) or (run.status in _HELD and alive(run)):
                     continue
                 # Where transactions do not exclude each other, the state just seen is the condition.
                 taken = connection.execute(
@@ -301,7 +319,7 @@ class Store:
                         RunRow.heartbeat.is_not_distinct_from(run.heartbeat),
                     )
                     .values(
-                        status=RUNNING,
+                        status=FINISHED if finished else RUNNING,
                         owner=self.owner,
                         heartbeat=moment,
                         attempt=run.attempt + 1,
@@ -327,34 +345,57 @@ class Store:
         """Give back unfinished runs, as ``interrupted``; those no longer held are left as they are."""
         with self.writing() as connection:
             for chunk in chunks(keys):
-                connection.execute(self._held(chunk).values(status=INTERRUPTED))
+                held = self._held(chunk)
+                connection.execute(held.where(RunRow.status == RUNNING).values(status=INTERRUPTED))
+                connection.execute(held.where(RunRow.status == FINISHED).values(**_FREE))
 
-    def finish(self, keys: Iterable[str], wall_seconds: float, device_seconds: float) -> None:
-        """Mark runs as finished.
+    def finish(
+        self,
+        keys: Iterable[str],
+        wall_seconds: float,
+        device_seconds: float,
+        artefacts: Mapping[str, Sequence[Artefact]] | None = None,
+    ) -> None:
+        """Mark runs as finished; of those that were trained again, only what they leave is written.
 
         Args:
             keys: the runs.
             wall_seconds: wall time of each run's training.
             device_seconds: each run's share of the device's time.
+            artefacts: run key -> the files that it left, in the place of earlier ones of their kinds.
 
         Raises:
             LeaseLostError: some are not this process's any more; nothing is written.
         """
         with self._holding(keys) as (connection, held):
+            insert_artefacts(connection, run_ids(connection, held), artefacts or {})
             for chunk in chunks(held):
+                ended = self._held(chunk).values(**_FREE, error=None, failed_step=None)
+                connection.execute(ended.where(RunRow.status == FINISHED))
                 connection.execute(
-                    self._held(chunk).values(
+                    ended.where(RunRow.status == RUNNING).values(
                         status=FINISHED,
                         finished=now(),
                         wall_seconds=wall_seconds,
                         device_seconds=device_seconds,
-                        error=None,
-                        failed_step=None,
                     )
                 )
 
+    def add_artefacts(self, artefacts: Mapping[str, Sequence[Artefact]]) -> None:
+        """Record files that finished runs left elsewhere; runs that are not finished here, or held, get none.
+
+        Args:
+            artefacts: run key -> its files, in the place of earlier ones of their kinds.
+        """
+        with self.writing() as connection:
+            free = select(RunRow.key, RunRow.id).where(RunRow.status == FINISHED, RunRow.owner.is_(None))
+            ids = {row.key: row.id for row in by_key(connection, free, artefacts)}
+            insert_artefacts(connection, ids, {key: artefacts[key] for key in ids})
+
     def fail(self, key: str, step: int | None, traceback: str) -> None:
         """Mark a run as failed; it is trained again only after `retry`.
+
+        A run that had finished and was trained again stays finished, and says why it has no state.
 
         Args:
             key: the run.
@@ -365,13 +406,20 @@ class Store:
             LeaseLostError: it is not this process's any more; nothing is written.
         """
         with self._holding([key]) as (connection, held):
-            connection.execute(self._held(held).values(status=FAILED, failed_step=step, error=traceback))
+            connection.execute(
+                self._held(held).values(
+                    **_FREE,
+                    status=case((RunRow.status == FINISHED, FINISHED), else_=FAILED),
+                    failed_step=step,
+                    error=traceback,
+                )
+            )
 
     def retry(self, keys: Iterable[str]) -> int:
         """Queue failed runs again, as if they had never been begun.
 
         What the failed attempt left goes: a checkpoint may hold what failed, and scores of two attempts must
-        not mix in one run.
+        not mix in one run. Of a finished run that failed when it was trained again, that alone is forgotten.
 
         Returns:
             the number of runs that were failed.
@@ -394,21 +442,29 @@ class Store:
 
     def _begin_anew(self, keys: Iterable[str], chosen: Callable[[Line], bool]) -> int:
         statement = select(RunRow.id, RunRow.key, RunRow.status, RunRow.owner, RunRow.heartbeat)
+        keys = list(dict.fromkeys(keys))
         with self.writing() as connection:
-            runs = [run.id for run in by_key(connection, statement, list(dict.fromkeys(keys))) if chosen(run)]
+            runs = [run.id for run in by_key(connection, statement, keys) if chosen(run)]
+            again = 0
+            for chunk in chunks(keys):
+                once_more = update(RunRow).where(
+                    RunRow.key.in_(chunk), RunRow.status == FINISHED, RunRow.error.is_not(None)
+                )
+                again += connection.execute(once_more.values(error=None, failed_step=None)).rowcount
             for chunk in chunks(runs):
                 evaluations = select(EvaluationRow.id).where(EvaluationRow.run_id.in_(chunk))
                 connection.execute(delete(EpisodeRow).where(EpisodeRow.evaluation_id.in_(evaluations)))
                 connection.execute(delete(EvaluationRow).where(EvaluationRow.run_id.in_(chunk)))
                 connection.execute(delete(MetricRow).where(MetricRow.run_id.in_(chunk)))
+                connection.execute(delete(ArtefactRow).where(ArtefactRow.run_id.in_(chunk)))
                 connection.execute(
                     update(RunRow).where(RunRow.id.in_(chunk)).values(status=QUEUED, **_AS_NEW)
                 )
-        return len(runs)
+        return len(runs) + again
 
     def _held(self, keys: Sequence[str]) -> Update:
         return update(RunRow).where(
-            RunRow.key.in_(keys), RunRow.status == RUNNING, RunRow.owner == self.owner
+            RunRow.key.in_(keys), RunRow.status.in_(_HELD), RunRow.owner == self.owner
         )
 
     def _renew(self, connection: Connection, keys: Iterable[str]) -> list[str]:
@@ -417,7 +473,7 @@ class Store:
         for chunk in chunks(keys):
             if connection.execute(self._held(chunk).values(heartbeat=now())).rowcount != len(chunk):
                 held = select(RunRow.key).where(
-                    RunRow.key.in_(chunk), RunRow.status == RUNNING, RunRow.owner == self.owner
+                    RunRow.key.in_(chunk), RunRow.status.in_(_HELD), RunRow.owner == self.owner
                 )
                 lost += sorted(set(chunk) - set(connection.execute(held).scalars()))
         return lost
@@ -440,7 +496,7 @@ class Store:
     def record_environment(
         self, keys: Iterable[str], fingerprint: Mapping[str, str], population: str
     ) -> None:
-        """Record what runs train under, before they do.
+        """Record what runs train under, before they do; of finished ones, what they trained under stays.
 
         Args:
             keys: the runs.
@@ -453,9 +509,9 @@ class Store:
         with self._holding(keys) as (connection, held):
             environment = insert_environment(connection, fingerprint)
             for chunk in chunks(held):
-                connection.execute(
-                    self._held(chunk).values(environment_id=environment, population=population)
-                )
+                connection.execute(self._held(chunk).values(population=population))
+                running = self._held(chunk).where(RunRow.status == RUNNING)
+                connection.execute(running.values(environment_id=environment))
 
     def record_checkpoint(self, keys: Iterable[str], name: str, step: int) -> None:
         """Record the checkpoint that runs can go on from.
@@ -561,7 +617,7 @@ class Store:
         with self.reading() as connection:
             rows = by_key(connection, statement, keys)
             states = {
-                row.key: RunState(alive=row.status == RUNNING and alive(row), **row._mapping) for row in rows
+                row.key: RunState(alive=row.status in _HELD and alive(row), **row._mapping) for row in rows
             }
         return states if keys is None else {key: states[key] for key in keys if key in states}
 
@@ -614,6 +670,23 @@ class Store:
             for row in by_key(connection, statement, found):
                 value = math.nan if row.value is None else row.value
                 found[row.key].append(Metric(row.step, row.name, value))
+        return found
+
+    def artefacts(self, keys: Iterable[str] | None = None) -> dict[str, dict[str, Artefact]]:
+        """What finished runs left: run key -> kind -> the file; only of runs that left something.
+
+        Args:
+            keys: run keys; None for all runs.
+        """
+        statement = (
+            select(RunRow.key, ArtefactRow.kind, ArtefactRow.name, ArtefactRow.sha256, ArtefactRow.size)
+            .join(RunRow, RunRow.id == ArtefactRow.run_id)
+            .order_by(ArtefactRow.run_id, ArtefactRow.kind)
+        )
+        found: dict[str, dict[str, Artefact]] = {}
+        with self.reading() as connection:
+            for row in by_key(connection, statement, keys):
+                found.setdefault(row.key, {})[row.kind] = Artefact(*row[1:])
         return found
 
     def environments(self, ids: Iterable[int]) -> dict[int, dict[str, str]]:

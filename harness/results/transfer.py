@@ -16,7 +16,7 @@ from sqlalchemy import delete, insert, select, update
 
 from harness import files
 from harness.errors import DataError, HarnessError
-from harness.results import schema
+from harness.results import artefacts, schema
 from harness.results.models import (
     FAILED,
     FINISHED,
@@ -33,7 +33,7 @@ from harness.results.models import (
     MetricRow,
     RunRow,
 )
-from harness.results.records import BEGINNING, RunRecord, read_hyperparameter
+from harness.results.records import BEGINNING, Artefact, RunRecord, read_hyperparameter
 from harness.results.rows import (
     Evaluation,
     by_key,
@@ -110,6 +110,8 @@ class MergeReport:
         unchanged: keys of runs that had everything already.
         busy: keys of runs that are being trained into this database right now and were left alone.
         conflicts: first differing number of each run that was left alone for having one.
+        files: how many artefacts were added.
+        left: artefacts that were not, and why, a sentence each.
     """
 
     added: tuple[str, ...]
@@ -117,23 +119,28 @@ class MergeReport:
     unchanged: tuple[str, ...]
     busy: tuple[str, ...]
     conflicts: tuple[Conflict, ...]
+    files: int = 0
+    left: tuple[str, ...] = ()
 
 
-def merge(into: Store, other: str | Path, keys: Iterable[str] | None = None) -> MergeReport:
+def merge(
+    into: Store, other: str | Path, keys: Iterable[str] | None = None, home: Path | None = None
+) -> MergeReport:
     """Add the runs of another database.
 
     New runs are copied; a run that both have gets what it lacks, unless a score differs, which leaves the
     whole run as it is. So does a value that it read from other runs, except that a run without a score here
     gives way to one there that is as far or further.
 
-    Running runs arrive as ``interrupted``, since their process works on the other database, and checkpoints,
-    which are files, do not come along. Each run is one transaction: a merge that was stopped is completed by
-    doing it again.
+    Running runs arrive as ``interrupted``, since their process works on the other database, and checkpoints
+    do not come along. The files that finished runs left do, where they are whole there and nothing of their
+    kind is here. Each run is one transaction: a merge that was stopped is completed by doing it again.
 
     Args:
         into: the database to add to.
         other: path or URL of the other, which is only read.
         keys: of the runs to add; None for all.
+        home: data folder, where servers' artefacts lie; None for the default.
 
     Raises:
         SchemaError: there is no such database, or it is of another schema version.
@@ -146,6 +153,7 @@ def merge(into: Store, other: str | Path, keys: Iterable[str] | None = None) -> 
         _merge_datasets(into, source)
         outcome: dict[str, list[str]] = {"added": [], "updated": [], "unchanged": [], "busy": []}
         conflicts: list[Conflict] = []
+        files_added, left = 0, list[str]()
         for chunk in chunks(source.runs(keys).values(), 100):
             keys = [run.key for run in chunk]
             ours, theirs = into.runs(keys), source.evaluations(keys)
@@ -169,7 +177,33 @@ def merge(into: Store, other: str | Path, keys: Iterable[str] | None = None) -> 
                     outcome["busy" if not copied else "added" if mine is None else "updated"].append(run.key)
                 else:
                     outcome["unchanged"].append(run.key)
-    return MergeReport(**{name: tuple(keys) for name, keys in outcome.items()}, conflicts=tuple(conflicts))
+            alike = set(keys) - {conflict.key for conflict in conflicts} - set(outcome["busy"])
+            added, why_not = _merge_artefacts(into, source, alike, home)
+            files_added += added
+            left += why_not
+    named = {name: tuple(keys) for name, keys in outcome.items()}
+    return MergeReport(**named, conflicts=tuple(conflicts), files=files_added, left=tuple(left))
+
+
+def _merge_artefacts(
+    into: Store, source: Store, keys: Iterable[str], home: Path | None
+) -> tuple[int, list[str]]:
+    """Add what these runs left there and not here; how many files, and why others were not added."""
+    theirs, ours = source.artefacts(keys), into.artefacts(keys)
+    folders = source.location.folder("artefacts", home), into.location.folder("artefacts", home)
+    added: dict[str, list[Artefact]] = {}
+    left = []
+    for key, found in theirs.items():
+        for kind, artefact in found.items():
+            mine = ours.get(key, {}).get(kind)
+            if mine is not None and (mine != artefact or artefacts.problem(folders[1], mine) is None):
+                continue
+            if wrong := artefacts.copy(artefact, *folders):
+                left.append(f"run {key}: its {kind} there {wrong}")
+            elif mine is None:
+                added.setdefault(key, []).append(artefact)
+    into.add_artefacts(added)
+    return sum(map(len, added.values())), left
 
 
 def _adds(run: RunState, mine: RunState, ours: Sequence[Evaluation], theirs: Sequence[Evaluation]) -> bool:
@@ -352,12 +386,13 @@ def _copy_run(
 # -- export and backup -------------------------------------------------------------------------------------
 
 
-def backup(store: Store, path: Path) -> None:
-    """Copy a SQLite database that may be in use to a file that is whole or not there.
+def backup(store: Store, path: Path, warn: Callable[[str], None] = lambda _: None) -> None:
+    """Copy a SQLite database that may be in use to a file that is whole or not there, and its artefacts.
 
     Args:
         store: the database.
         path: where nothing is yet.
+        warn: told of each artefact that the copy goes without, a sentence.
 
     Raises:
         HarnessError: the database is not SQLite.
@@ -368,15 +403,22 @@ def backup(store: Store, path: Path) -> None:
             f"{store.location} is not a SQLite file; back it up with that database's own tools"
         )
     schema.copy_sqlite(store.location.path, path)
+    with Store.open(path) as copied:
+        folders = store.location.folder("artefacts"), copied.location.folder("artefacts")
+        for key, found in copied.artefacts().items():
+            for kind, artefact in found.items():
+                if wrong := artefacts.copy(artefact, *folders):
+                    warn(f"run {key}: its {kind} {wrong}")
 
 
-def export(store: Store, path: Path) -> int:
+def export(store: Store, path: Path, warn: Callable[[str], None] = lambda _: None) -> int:
     """Write all results to a file, in the format of its suffix.
 
     ``.csv`` has one row for each evaluation, with raw returns; cells that a spreadsheet would take for a
     formula begin with an apostrophe. ``.json`` has one object for each run, with its configuration,
-    environment, evaluations and the values that it read from other runs (``resolved``). ``.db`` is a copy of
-    the SQLite database. An existing ``.csv`` or ``.json`` is replaced, an existing ``.db`` is not.
+    environment, evaluations, the values that it read from other runs (``resolved``) and the files that it
+    left (``artefacts``). ``.db`` is a copy of the SQLite database and of these files, see `backup`. An
+    existing ``.csv`` or ``.json`` is replaced, an existing ``.db`` is not.
 
     Returns:
         the number of runs written.
@@ -388,7 +430,7 @@ def export(store: Store, path: Path) -> int:
     writers: dict[str, Callable[[Store, TextIO], int]] = {".csv": _write_csv, ".json": _write_json}
     suffix = path.suffix.lower()
     if suffix == ".db":
-        backup(store, path)
+        backup(store, path, warn)
         return store.count()
     if suffix not in writers:
         raise HarnessError(f"{path}: results are exported as .csv, .json or .db; give the file one of these")
@@ -472,6 +514,7 @@ def _write_json(store: Store, file: TextIO) -> int:
         key: {read_hyperparameter(metric.name): metric.value for metric in metrics}
         for key, metrics in store.metrics(store.runs(), steps=[BEGINNING]).items()
     }
+    left = store.artefacts()
     runs = [
         {
             "key": run.key,
@@ -485,6 +528,7 @@ def _write_json(store: Store, file: TextIO) -> int:
             "wall_seconds": run.wall_seconds,
             "device_seconds": run.device_seconds,
             "resolved": read.get(run.key, {}),
+            "artefacts": {kind: file._asdict() for kind, file in left.get(run.key, {}).items()},
             "evaluations": [evaluation._asdict() for evaluation in evaluations],
         }
         for run, evaluations in _runs(store)

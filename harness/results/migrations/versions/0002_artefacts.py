@@ -1,4 +1,4 @@
-"""Files that finished runs leave."""
+"""Files that finished runs leave, and finished runs that a process holds to train them again for these."""
 
 from __future__ import annotations
 
@@ -21,3 +21,5 @@ def upgrade() -> None:
         sa.CheckConstraint("kind IN ('policy', 'state')", name=op.f("ck_artefact_kind")),
         sa.ForeignKeyConstraint(["run_id"], ["run.id"], name="fk_artefact_run_id"),
     )
+    # an owner now says that the run is being trained, also of a finished one
+    op.execute("UPDATE run SET owner = NULL, heartbeat = NULL WHERE status IN ('finished', 'failed')")
