@@ -13,11 +13,24 @@ import traceback
 from collections.abc import Iterable
 from typing import ClassVar
 
+_PASSWORD = re.compile(r"(?<=://)([^:/@\s]*):(?:(?!://)\S)*@")
+_SECRET = re.compile(
+    r"([?&][^=&\s]*(?:password|passwd|pwd|secret|token|key)[^=&\s]*=)[^&\s'\"]+", re.IGNORECASE
+)
+
+
+def masked(text: str) -> str:
+    """The text with the passwords of its URLs as ``***``; whatever is said or stored goes through this."""
+    return _SECRET.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))
+
 
 class HarnessError(Exception):
     """Base of every error that is the user's to mend. Exit code 2."""
 
     exit_code: ClassVar[int] = 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__(masked(message))
 
 
 class SpecError(HarnessError):

@@ -14,7 +14,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from harness.errors import DataError
+from harness.errors import DataError, masked
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -51,12 +51,20 @@ def _text(file: io.RawIOBase | io.BufferedIOBase, like: TextIO | None, **bufferi
     codecs.register_error(_ESCAPE, _escaped)
     encoding = like.encoding if like else "utf-8"
     # the buffer may be a raw file where nothing is buffered
-    return io.TextIOWrapper(file, encoding, _ESCAPE, **buffering)  # type: ignore[arg-type]
+    return _Masked(file, encoding, _ESCAPE, **buffering)  # type: ignore[arg-type]
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeEncodeError)  # noqa: S101 - nothing is decoded with it
     return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+
+class _Masked(io.TextIOWrapper):
+    """Text without passwords, also where others write it: tracebacks, warnings, wrong command lines."""
+
+    def write(self, text: str, /) -> int:
+        super().write(masked(text))
+        return len(text)
 
 
 class _Said(io.FileIO):

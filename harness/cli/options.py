@@ -213,7 +213,7 @@ def commands(ctx: typer.Context, table: str, *, whole: bool = False) -> Callable
     """From a verb to its command line for a table, to be suggested.
 
     It has this command's folders of specs, and those of its options that choose runs and that the other verb
-    takes, too.
+    takes, too; not what an environment variable says, which the other verb reads as well.
 
     Args:
         ctx: of the command that suggests it.
@@ -229,13 +229,19 @@ def commands(ctx: typer.Context, table: str, *, whole: bool = False) -> Callable
         chosen = [
             text
             for name in (() if whole else _CARRIED)
-            if name in options and (given := ctx.params.get(name)) is not None
+            if name in options and _given(ctx, name)
+            for given in [ctx.params[name]]
             for value in (given if isinstance(given, list | tuple) else [given])
             for text in (options[name], str(value))
         ]
         return shlex.join(["harness", *specs, verb, table, *chosen])
 
     return command
+
+
+def _given(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def examples(*commands: str) -> str:

@@ -14,7 +14,7 @@ import requests
 import urllib3
 
 from harness import files
-from harness.errors import DataError
+from harness.errors import DataError, masked
 
 _CHUNK = 1 << 16
 
@@ -198,13 +198,13 @@ class _Part:
     def begun(self) -> dict[str, str | int | None] | None:
         """What an earlier attempt noted about the file, if its bytes can be gone on from."""
         notes = files.read_json(self._notes)
-        return notes if notes and notes.get("url") == self.url and self.length else None
+        return notes if notes and notes.get("url") == masked(self.url) and self.length else None
 
     def begin(self, version: str | None, total: int | None) -> None:
         """Empty the part and note which file follows."""
         with files.explained(self.path):
             self.path.write_bytes(b"")
-        files.write_json(self._notes, {"url": self.url, "version": version, "total": total})
+        files.write_json(self._notes, {"url": masked(self.url), "version": version, "total": total})
 
     def discard(self) -> None:
         self.path.unlink(missing_ok=True)

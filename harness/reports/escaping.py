@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from harness.errors import masked
+
 # Brackets too: LaTeX takes a '[' that follows '\\' for an argument. Hyphens in a row would become dashes.
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -58,8 +60,8 @@ _OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202
 
 
 def _one_line(text: str) -> str:
-    """Without line breaks and other control characters: each run of them becomes a space."""
-    return re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", text)
+    """Passwords masked, and each run of line breaks and other control characters become a space."""
+    return re.sub(r"[\s\x00-\x1f\x7f-\x9f]+", " ", masked(text))
 
 
 def latex(text: str) -> str:
@@ -76,12 +78,13 @@ def _latex_known(character: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """For a cell or a line of GitHub-flavoured Markdown."""
-    return "".join(_MARKDOWN.get(character, character) for character in _one_line(text))
+    """For a cell or a line of GitHub-flavoured Markdown; what turns text around as for a terminal."""
+    return "".join(_MARKDOWN.get(character, character) for character in terminal(_one_line(text)))
 
 
 def csv(text: str) -> str:
-    """For a CSV field: what a spreadsheet would take for a formula gets an apostrophe in front."""
+    """As for a terminal, and what a spreadsheet would take for a formula gets an apostrophe in front."""
+    text = terminal(text)
     if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) and not _NUMBER.fullmatch(text):
         return f"'{text}"
     return text
@@ -90,6 +93,11 @@ def csv(text: str) -> str:
 def terminal(text: str) -> str:
     r"""For a terminal: what it would obey, or what turns text around, becomes ``\u001b`` and the like.
 
-    Line breaks and tabs stay. The escapes are JSON's own, so JSON stays the same JSON.
+    Line breaks and tabs stay. The escapes are JSON's own, so JSON stays the same JSON. Passwords are masked.
     """
-    return _OBEYED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return _OBEYED.sub(lambda match: f"\\u{ord(match[0]):04x}", masked(text))
+
+
+def script(json: str) -> str:
+    """For JSON whose texts a page's script shows: what turns these around is named as for a terminal."""
+    return _OBEYED.sub(lambda match: f"\\\\u{ord(match[0]):04x}", json)

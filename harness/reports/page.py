@@ -111,11 +111,15 @@ def _render(
             style=Markup(_file("page.css")),  # noqa: S704 (ours, from beside this file)
             script=Markup(script),  # noqa: S704 (the same)
             script_hash=Markup(f"'sha256-{digest}'" if data else "'none'"),  # noqa: S704 (letters and digits)
-            data=data
-            and htmlsafe_json_dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")),
+            data=data and _embedded(data),
             figures=figures,
         )
     )
+
+
+def _embedded(data: Mapping[str, Any]) -> Markup:
+    json = htmlsafe_json_dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Markup(escaping.script(json))  # noqa: S704 (escaped by jinja2)
 
 
 @cache

@@ -52,7 +52,7 @@ class Location:
             return cls(URL.create("sqlite", database=str(path)), path)
         try:
             parsed = make_url(url)
-        except ArgumentError as error:
+        except (ArgumentError, ValueError) as error:  # the latter where the port is no number
             raise SchemaError(f"{url!r} is neither a path nor a database URL") from error
         if parsed.get_backend_name() != "sqlite":
             return cls(parsed, None)

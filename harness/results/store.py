@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Self
 
 from sqlalchemy import Connection, Update, case, delete, func, insert, literal, select, update
 
-from harness.errors import DataError
+from harness.errors import DataError, masked
 from harness.results import leases, schema
 from harness.results.checks import contradictions, damage
 from harness.results.leases import LeaseLostError
@@ -411,7 +411,7 @@ class Store:
                     **_FREE,
                     status=case((RunRow.status == FINISHED, FINISHED), else_=FAILED),
                     failed_step=step,
-                    error=traceback,
+                    error=masked(traceback),
                 )
             )
 

@@ -60,6 +60,20 @@ def test_no_control_character_reaches_the_terminal(cli, evil, arguments):
         assert "[bold]not bold[/bold]" in " ".join(result.out.split())
 
 
+@pytest.mark.parametrize(
+    "arguments", ["table -f markdown", "table -f html", "table -f csv", "diff -f markdown", "report"]
+)
+def test_no_control_character_reaches_a_page(cli, evil, elsewhere, arguments):
+    assert cli("--specs", evil, "db", "import", "scores.csv", "--table", "evil-table1").code == 0
+    verb, *options = arguments.split()
+    assert cli("--specs", evil, verb, "evil-table1", *options, "-o", "made").code == 0
+    made = [elsewhere / "made", *(elsewhere / "made").rglob("*")]
+    pages = [path for path in made if path.is_file() and path.suffix in ("", ".md", ".html", ".csv", ".tex")]
+    assert pages
+    for page in pages:
+        harmless(page.read_text(encoding="utf-8"))
+
+
 def test_the_console_table_and_progress_are_harmless(evil, capsys):
     import io
 

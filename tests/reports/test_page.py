@@ -180,7 +180,7 @@ def test_no_text_becomes_markup(example, text):
     assert page.count("<script") == 2
     assert "<!--" not in page
     column = embedded(page)["cells"][0]["column"]
-    assert column == f"ASPC{text}"
+    assert column == "ASPC" + text.replace("\u2028", r"\u2028").replace("\u202e", r"\u202e")
 
 
 def test_a_script_stays_text_and_the_policy_allows_only_ours(example):
@@ -194,7 +194,7 @@ def test_a_script_stays_text_and_the_policy_allows_only_ours(example):
     script = page.rpartition("<script>")[2].partition("</script>")[0]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in page
-    assert "\u202e" not in Reader(page).data["h1"]
+    assert "\u202e" not in page
 
 
 def test_nothing_is_loaded_from_elsewhere(example):
