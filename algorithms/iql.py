@@ -19,7 +19,7 @@ from algorithms.base import (
     register,
     static,
 )
-from algorithms.networks import DeterministicActor, GaussianActor, Layers, TwinCritic, ValueFunction
+from algorithms.networks import Critics, DeterministicActor, GaussianActor, Layers, ValueFunction
 from algorithms.optimisers import Adam, cosine_decay, soft_update, target_of
 
 
@@ -66,7 +66,7 @@ class IQL(Algorithm):
         """Policy, twin Q with its target, and V, which has none."""
         h, actor = self.hyper, {"gaussian": GaussianActor, "deterministic": DeterministicActor}
         self.actor = actor[h.policy](self.initial, self.sizes, Layers(h.actor_hidden_sizes))
-        self.critic = TwinCritic(self.initial, self.sizes, Layers(h.critic_hidden_sizes))
+        self.critic = Critics(self.initial, self.sizes, Layers(h.critic_hidden_sizes))
         self.target_critic = target_of(self.critic)
         self.value = ValueFunction(self.initial, self.sizes, Layers(h.value_hidden_sizes))
         self.actor_optimiser = Adam(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone uses
 from torch import Tensor, nn
 
-from algorithms.base import Initial, Sizes
+from algorithms.base import Initial, Noise, Sizes, uniform
 
 
 def _stacked(x: Tensor) -> Tensor:
@@ -70,6 +72,15 @@ class LayerNorm(nn.Module):
         return torch.addcmul(bias, F.layer_norm(x, x.shape[-1:], eps=self.epsilon), weight)
 
 
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "silu": F.silu,
+    "mish": F.mish,
+    "gelu": F.gelu,
+    "gelu_tanh": functools.partial(F.gelu, approximate="tanh"),  # what JAX calls GELU
+}
+
+
 @dataclass(frozen=True)
 class Layers:
     """What an `MLP` is made of and how its parameters begin.
@@ -78,8 +89,10 @@ class Layers:
 
     Attributes:
         hidden_sizes: widths joined by '-', for example ``"256-256"``.
-        layer_norm: normalise after each ReLU.
+        activation: of the hidden layers, a name of `ACTIVATIONS`.
+        norm: where layer normalisation stands: before or after each activation; None: nowhere.
         norm_epsilon: of the normalisation.
+        dropout: rate of dropout, which ends each hidden layer.
         hidden_bias: constant first bias of the hidden layers.
         hidden_gain: the hidden layers' first weights are orthogonal, times this.
         output_bound: output W ~ U(±bound), and its b too unless `output_bias` is given.
@@ -88,8 +101,10 @@ class Layers:
     """
 
     hidden_sizes: str
-    layer_norm: bool = False
+    activation: str = "relu"
+    norm: Literal["before", "after"] | None = None
     norm_epsilon: float = 1e-5
+    dropout: float = 0.0
     hidden_bias: float | None = None
     hidden_gain: float | None = None
     output_bound: float | None = None
@@ -98,19 +113,24 @@ class Layers:
 
 
 class MLP(nn.Module):
-    """Linear-ReLU(-LayerNorm) layers and a linear output: ``(M, *heads, B, in) -> (M, *heads, B, out)``."""
+    """Hidden layers and a linear output: ``(M, *heads, B, in) -> (M, *heads, B, out)``.
+
+    A hidden layer is linear map, activation and, if asked for, layer normalisation and dropout; see `Layers`.
+    """
 
     def __init__(
         self, initial: Initial, inputs: int, outputs: int, layers: Layers, *, heads: tuple[int, ...] = ()
     ) -> None:
         super().__init__()
-        hidden = [inputs, *map(int, layers.hidden_sizes.split("-"))]
+        self._activate, self._options, self._heads = ACTIVATIONS[layers.activation], layers, heads
+        self._widths = [int(width) for width in layers.hidden_sizes.split("-")]
+        hidden = [inputs, *self._widths]
         self.layers, self.norms = nn.ModuleList(), nn.ModuleList()
         for i, o in pairwise(hidden):
             self.layers.append(
                 Linear(initial, i, o, heads=heads, gain=layers.hidden_gain, bias=layers.hidden_bias)
             )
-            if layers.layer_norm:
+            if layers.norm:
                 self.norms.append(LayerNorm(initial, o, heads=heads, epsilon=layers.norm_epsilon))
         self.layers.append(
             Linear(
@@ -124,13 +144,30 @@ class MLP(nn.Module):
             )
         )
 
-    def forward(self, x: Tensor, head: int | None = None) -> Tensor:
-        """Apply all heads, or only `head`, whose axis is then absent from `x` and from the result."""
+    def dropout_noise(self, name: str, rows: int) -> dict[str, Noise]:
+        """The random numbers of dropout on `rows` inputs of each member: those of layer i as ``name.i``."""
+        widths = enumerate(self._widths)
+        return {f"{name}.{index}": uniform(*self._heads, rows, width) for index, width in widths}
+
+    def forward(self, x: Tensor, head: int | None = None, dropout: Sequence[Tensor] = ()) -> Tensor:
+        """Apply all heads, or only `head`, whose axis is then absent from `x` and from the result.
+
+        Args:
+            x: ``(M, *heads, B, in)``.
+            head: the only one to apply.
+            dropout: numbers for `dropout_noise`, one tensor a hidden layer; none: nothing is dropped.
+        """
         *hidden, output = self.layers
+        norm, rate = self._options.norm, self._options.dropout
         for index, layer in enumerate(hidden):
-            x = layer(x, head).relu()
-            if self.norms:
+            x = layer(x, head)
+            if norm == "before":
                 x = self.norms[index](x, head)
+            x = self._activate(x)
+            if norm == "after":
+                x = self.norms[index](x, head)
+            if dropout:
+                x = x * (dropout[index] >= rate) / (1 - rate)
         result: Tensor = output(x, head)
         return result
 
@@ -142,9 +179,9 @@ class DeterministicActor(nn.Module):
         super().__init__()
         self.network = MLP(initial, sizes.observation, sizes.action, layers)
 
-    def forward(self, observation: Tensor) -> Tensor:
-        """The actions of all members."""
-        return torch.tanh(self.network(observation))
+    def forward(self, observation: Tensor, dropout: Sequence[Tensor] = ()) -> Tensor:
+        """The actions of all members; for `dropout` see `MLP`."""
+        return torch.tanh(self.network(observation, dropout=dropout))
 
 
 class ValueFunction(nn.Module):
@@ -163,21 +200,29 @@ class ValueFunction(nn.Module):
 CRITICS = {
     "vanilla": Layers("256-256"),  # TD3 (Fujimoto et al., 2018)
     # ReBRAC's, taken over by ASPC for every starred column
-    "robust": Layers("256-256-256", layer_norm=True, hidden_bias=0.1, output_bound=3e-3),
+    "robust": Layers("256-256-256", norm="after", hidden_bias=0.1, output_bound=3e-3),
 }
 
 
-class TwinCritic(nn.Module):
-    """Two independent Q functions per member, as two heads of one batched network."""
+class Critics(nn.Module):
+    """Independent Q functions of each member, as heads of one batched network.
 
-    def __init__(self, initial: Initial, sizes: Sizes, layers: Layers) -> None:
+    Args:
+        initial: draws the first parameters.
+        sizes: of observations and actions.
+        layers: of each critic.
+        count: N, how many each member has.
+    """
+
+    def __init__(self, initial: Initial, sizes: Sizes, layers: Layers, count: int = 2) -> None:
         super().__init__()
-        self.network = MLP(initial, sizes.observation + sizes.action, 1, layers, heads=(2,))
+        self.count = count
+        self.network = MLP(initial, sizes.observation + sizes.action, 1, layers, heads=(count,))
 
-    def forward(self, observation: Tensor, action: Tensor) -> Tensor:
-        """Both values: ``(M, B, S), (M, B, A) -> (M, 2, B)``."""
-        x = torch.cat([observation, action], -1)
-        value: Tensor = self.network(x.unsqueeze(1).expand(-1, 2, -1, -1)).squeeze(-1)
+    def forward(self, observation: Tensor, action: Tensor, dropout: Sequence[Tensor] = ()) -> Tensor:
+        """All values: ``(M, B, S), (M, B, A) -> (M, N, B)``; for `dropout` see `MLP`."""
+        x = torch.cat([observation, action], -1).unsqueeze(1).expand(-1, self.count, -1, -1)
+        value: Tensor = self.network(x, dropout=dropout).squeeze(-1)
         return value
 
     def first(self, observation: Tensor, action: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -36,14 +36,27 @@ class Adam(torch.optim.Adam):
         parameters: of all members.
         learning_rate: shared by the members.
         schedule: number of steps done -> factor of the learning rate at the next one.
+        clip_norm: the most that the norm of a member's gradient over all parameters may be, a number or
+            ``(M, 1)``; gradients of a larger norm are shortened to it.
+        weight_decay: λ, a number or ``(M, 1)``.
+        decay: how weights decay: ``decoupled``, by the rate times λ at each step, as in AdamW; ``l2``, by λ
+            times the weight in the gradient, after clipping, as in torch's Adam.
     """
 
     beta1, beta2, eps = 0.9, 0.999, 1e-8
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], learning_rate: float, schedule: Schedule | None = None
+        self,
+        parameters: Iterable[nn.Parameter],
+        learning_rate: float,
+        schedule: Schedule | None = None,
+        *,
+        clip_norm: float | Tensor | None = None,
+        weight_decay: float | Tensor = 0.0,
+        decay: Literal["decoupled", "l2"] = "decoupled",
     ) -> None:
         self.parameters, self._initial, self._schedule = list(parameters), learning_rate, schedule
+        self._clip_norm, self._weight_decay, self._decay = clip_norm, weight_decay, decay
         device = self.parameters[0].device
         cuda = device.type == "cuda"
         # a scheduled rate is float32, because CUDA's fused Adam reads a tensor of nothing else
@@ -72,20 +85,37 @@ class Adam(torch.optim.Adam):
             retain_graph: keep the graph for another derivative.
 
         Returns:
-            The gradients, one per parameter.
+            The gradients that the step took, one per parameter.
         """
-        gradients = torch.autograd.grad(loss.sum(), self.parameters, retain_graph=retain_graph)
-        self.apply(gradients)
-        return gradients
+        return self.apply(torch.autograd.grad(loss.sum(), self.parameters, retain_graph=retain_graph))
 
-    def apply(self, gradients: Iterable[Tensor]) -> None:
-        """Step with these gradients, one per parameter."""
+    def apply(self, gradients: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Step with these gradients, one per parameter.
+
+        Returns:
+            The gradients that the step took: clipped, and with weight decay if that is ``l2``.
+        """
+        if self._clip_norm is not None:
+            gradients = clipped(gradients, self._clip_norm)
+        if isinstance(self._weight_decay, Tensor) or self._weight_decay:
+            gradients = self._decayed(gradients)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
         self.step()
         if self._schedule:
             # from the number of steps, since tens of thousands of products would add up float32's roundings
             self.param_groups[0]["lr"].copy_(self._initial * self._schedule(self.steps))
+        return gradients
+
+    @torch.no_grad()
+    def _decayed(self, gradients: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Let the weights decay, or their gradients grow."""
+        weights = [_like(self._weight_decay, parameter) for parameter in self.parameters]
+        if self._decay == "l2":
+            return [g + w * p for g, w, p in zip(gradients, weights, self.parameters, strict=True)]
+        for parameter, weight in zip(self.parameters, weights, strict=True):
+            parameter.mul_(1 - self.learning_rate * weight)
+        return gradients
 
     @property
     def steps(self) -> Tensor:
@@ -133,8 +163,45 @@ def target_of(network: Net) -> Net:
 
 
 @torch.no_grad()
-def soft_update(rate: float, *pairs: tuple[nn.Module, nn.Module]) -> None:
-    """Move every (target, online) pair's target: target ← target + rate (online - target)."""
+def soft_update(rate: float | Tensor, *pairs: tuple[nn.Module, nn.Module]) -> None:
+    """Move every (target, online) pair's target: target ← target + rate (online - target).
+
+    An exponential moving average of parameters is this, too; see `average_rate`.
+
+    Args:
+        rate: a number or ``(M, 1)``.
+        pairs: networks of the same structure.
+    """
     targets: list[Tensor] = [p for target, _ in pairs for p in target.parameters()]
     onlines: list[Tensor] = [p for _, online in pairs for p in online.parameters()]
-    torch._foreach_lerp_(targets, onlines, rate)
+    if isinstance(rate, Tensor):
+        for target, online in zip(targets, onlines, strict=True):
+            target.lerp_(online, _like(rate, target))
+    else:
+        torch._foreach_lerp_(targets, onlines, rate)
+
+
+def average_rate(decay: float | Tensor, clock: Tensor, begin: int = 0) -> Tensor:
+    """The rate at which the moving average of parameters follows them: ``(M, 1)``.
+
+    1 - `decay`, but 1 before `begin` updates: until then the average is the parameters themselves.
+    """
+    return 1 - decay * (clock >= begin).to(clock.dtype)
+
+
+@torch.no_grad()
+def clipped(gradients: Sequence[Tensor], norm: float | Tensor) -> list[Tensor]:
+    """Gradients whose norm over all parameters of a member is at most `norm`, as torch clips them.
+
+    Args:
+        gradients: with a member axis each.
+        norm: a number or ``(M, 1)``.
+    """
+    squares = torch.cat([gradient.flatten(1).square().sum(1, keepdim=True) for gradient in gradients], 1)
+    factor = (norm / (squares.sum(1, keepdim=True).sqrt() + 1e-6)).clamp(max=1)
+    return [gradient * _like(factor, gradient) for gradient in gradients]
+
+
+def _like(value: float | Tensor, parameter: Tensor) -> float | Tensor:
+    """A per-member scalar with as many axes as a parameter; a number as it is."""
+    return value.view(-1, *[1] * (parameter.dim() - 1)) if isinstance(value, Tensor) else value

@@ -49,7 +49,7 @@ class ReBRAC(TD3):
         """As in EDAC, and LayerNorm after each ReLU."""
         return Layers(
             self.hyper.critic_hidden_sizes,
-            layer_norm=True,
+            norm="after",
             norm_epsilon=self.hyper.norm_epsilon,
             hidden_bias=0.1,
             output_bound=3e-3,

@@ -19,7 +19,7 @@ from algorithms.base import (
     register,
     static,
 )
-from algorithms.networks import Layers, TanhGaussianActor, TwinCritic
+from algorithms.networks import Critics, Layers, TanhGaussianActor
 from algorithms.optimisers import Adam, soft_update, target_of
 
 
@@ -58,7 +58,7 @@ class SAC(Algorithm):
         actor = Layers(self.hyper.actor_hidden_sizes, hidden_bias=0.0, output_bound=1e-3, output_bias=0.0)
         critic = Layers(self.hyper.critic_hidden_sizes, hidden_bias=0.0, output_bound=3e-3, output_bias=0.0)
         self.actor = TanhGaussianActor(self.initial, self.sizes, actor)
-        self.critic = TwinCritic(self.initial, self.sizes, critic)
+        self.critic = Critics(self.initial, self.sizes, critic)
         self.target_critic = target_of(self.critic)
         self.log_temperature = self.initial.constant((1,), 0.0)
         self.actor_optimiser = Adam(self.actor.parameters(), self.hyper.actor_learning_rate)

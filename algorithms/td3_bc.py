@@ -19,7 +19,7 @@ from algorithms.base import (
     register,
     static,
 )
-from algorithms.networks import CRITICS, DeterministicActor, Layers, TwinCritic
+from algorithms.networks import CRITICS, Critics, DeterministicActor, Layers
 from algorithms.optimisers import Adam, soft_update, target_of
 
 
@@ -63,7 +63,7 @@ class TD3(Algorithm):
     def build(self) -> None:
         """Actor, twin critics and the targets of both."""
         self.actor = DeterministicActor(self.initial, self.sizes, self.actor_layers())
-        self.critic = TwinCritic(self.initial, self.sizes, self.critic_layers())
+        self.critic = Critics(self.initial, self.sizes, self.critic_layers())
         self.target_actor, self.target_critic = target_of(self.actor), target_of(self.critic)
         self.actor_optimiser = Adam(self.actor.parameters(), self.hyper.actor_learning_rate)
         self.critic_optimiser = Adam(self.critic.parameters(), self.hyper.critic_learning_rate)
@@ -90,7 +90,7 @@ class TD3(Algorithm):
         return action
 
     @torch.no_grad()
-    def backup(self, batch: Batch, critic: TwinCritic, next_action: Tensor) -> Tensor:
+    def backup(self, batch: Batch, critic: Critics, next_action: Tensor) -> Tensor:
         """What `critic` makes of a transition, r + γ (1 - d) min_k Q_k(s', a'): ``(M, B)``."""
         next_value = critic(batch.next_observation, next_action).amin(1)
         value: Tensor = batch.reward + self.hyper.discount * (1 - batch.terminal) * next_value

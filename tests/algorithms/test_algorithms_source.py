@@ -42,7 +42,7 @@ def test_algorithms_are_told_apart_and_always_the_same(shipped):
             '"""TD3+BC: TD3 whose policy is held near',
             '"""Says more. TD3+BC: TD3 whose policy is held near',
         ),
-        ("networks", '"""The actions of all members."""', '"""Every member\'s actions."""'),
+        ("networks", '"""The values of all members."""', '"""Every member\'s actions."""'),
         (
             "networks",
             "class DeterministicActor(",
@@ -52,8 +52,8 @@ def test_algorithms_are_told_apart_and_always_the_same(shipped):
         ("base", "from typing import Any, ClassVar", "import json\nfrom typing import Any, ClassVar"),
         (
             "networks",
-            "return torch.tanh(self.network(observation))",
-            "return torch.tanh(\n            self.network(observation)\n        )",
+            "return torch.tanh(self.network(observation, dropout=dropout))",
+            "return torch.tanh(\n            self.network(observation, dropout=dropout)\n        )",
         ),
         ("optimisers", "(math.pi * (count / steps)", "(3 * (count / steps)"),  # a schedule of others
         ("iql", "advantage**2)", "advantage**4)"),
@@ -75,7 +75,7 @@ def test_what_does_not_run_makes_no_difference(shipped, file, old, new):
             "next_value = critic(batch.next_observation, next_action).amax(1)",
         ),  # a method of a base class
         ("td3_bc", "return batch_mean(q.abs()).detach()", "return batch_mean(q.abs())"),  # a function
-        ("networks", "layer_norm=True, hidden_bias=0.1", "layer_norm=True, hidden_bias=0.2"),  # a constant
+        ("networks", 'norm="after", hidden_bias=0.1', 'norm="after", hidden_bias=0.2'),  # a constant
         (
             "networks",
             "heads: tuple[int, ...] = (), epsilon: float = 1e-5",
@@ -86,8 +86,8 @@ def test_what_does_not_run_makes_no_difference(shipped, file, old, new):
         ("networks", "import torch.nn.functional as F", "import torch.nn.init as F"),
         (
             "td3_bc",
-            "from algorithms.networks import CRITICS, DeterministicActor,",
-            "from algorithms.networks import CRITICS, GaussianActor as DeterministicActor,",
+            "import CRITICS, Critics, DeterministicActor,",
+            "import CRITICS, Critics, GaussianActor as DeterministicActor,",
         ),
         ("randomness", "digest[:8]", "digest[8:16]"),
         ("hyperparameters", "int: 2**31 - 1", "int: 2**30"),
