@@ -151,15 +151,15 @@ class TD3BC(TD3):
 
     @property
     def alpha(self) -> Tensor:
-        """α of the next policy update, at critic step t: ``(M, 1)``.
+        """α of the present step t: ``(M, 1)``.
 
         linear: α(t) = α + (final α - α) min(t / T, 1)
         """
         if self.hyper.alpha_schedule == "constant":
             constant: Tensor = self.hyper.alpha
             return constant
-        t = (self.actor_optimiser.steps + 1) * self.hyper.policy_frequency
-        fraction = (t / self.hyper.alpha_schedule_steps).clamp(max=1).to(self.dtype)
+        t = self.clock + 1
+        fraction = (t / self.hyper.alpha_schedule_steps).clamp(max=1)
         return torch.lerp(self.hyper.alpha, self.hyper.final_alpha, fraction)
 
     def actor_loss(self, batch: Batch) -> Tensor:

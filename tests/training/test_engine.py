@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from algorithms import algorithm_class, algorithm_ids
+from algorithms.bc import BC
 from harness.training.engine import CudaCapture, Engine, cycle_of, set_precision
 from harness.training.population import build
 
@@ -41,6 +42,30 @@ def test_graphs_do_what_eager_steps_do(make_task, capture, algorithm):
     assert pieces == [20, 20, *[1] * 20, 20, 20, *[1] * 10]
     assert_same(found, expected)
     assert_same(graphed.metrics, plain.metrics)
+
+
+@pytest.mark.parametrize("graphed", [False, True])
+def test_the_clock_counts_the_updates_of_the_run_also_in_graphs_and_after_a_resumption(
+    make_task, capture, monkeypatch, graphed
+):
+    loss = BC.actor_loss
+    monkeypatch.setattr(BC, "actor_loss", lambda self, batch: loss(self, batch) * (1 + self.clock))
+    update = BC.update
+    monkeypatch.setattr(
+        BC, "update", lambda self, *given: update(self, *given) | {"clock": self.clock.clone()}
+    )
+    task, how = make_task("bc"), capture if graphed else None
+    straight, expected, _ = train(task, None, (110,))
+    assert straight.metrics["clock"].tolist() == [[109.0], [109.0]]
+    _, half, _ = train(task, how, (47,))
+    learner, replay, draws = build(task)
+    learner.load_training_state(half)
+    assert "clock" not in half
+    engine, done = Engine(learner, replay, draws, how), 47
+    while done < 110:
+        done = engine.advance(done, 110)
+    assert_same(learner.training_state(), expected)
+    assert_same(engine.metrics, straight.metrics)
 
 
 @pytest.mark.parametrize(
