@@ -64,7 +64,7 @@ def test_an_earlier_step_and_missing_seeds(cli, measured):
         "environment harness/maze2d-umaze.**",
         "",
         r"critic\_loss after 2,000 updates: mean ± standard deviation (ddof 1) over 2 seeds, "
-        "or over k of them where (k/n) stands.",
+        "or over k of n where (k/n) stands.",
         "",
         "| Dataset | ASPC |",
         "| :--- | ---: |",
