@@ -95,10 +95,10 @@ def verdict_rates(shape: Shape, n: int, loss: float, tables: int, seed: int) -> 
 
     Returns:
         Welch's p at most 0.05 (``before``), adjusted p at most 0.05 (``after``), and of the verdicts
-        ``WORSE`` or ``BETTER`` (``alarm``), ``OK`` and ``OK*``.
+        ``WORSE`` or ``BETTER`` (``alarm``), ``OK``, ``OK*`` and ``UNDECIDED``.
     """
     rng = np.random.default_rng(seed)
-    counts = dict.fromkeys(("before", "after", "alarm", "OK", "OK*"), 0)
+    counts = dict.fromkeys(("before", "after", "alarm", "OK", "OK*", "UNDECIDED"), 0)
     for _ in range(tables):
         mean, std = cells(rng, CELLS)
         published = draw(rng, shape, mean, std, n)
@@ -111,8 +111,8 @@ def verdict_rates(shape: Shape, n: int, loss: float, tables: int, seed: int) -> 
             counts["before"] += found.p is not None and found.p <= found.alpha
             counts["after"] += found.p_adjusted is not None and found.p_adjusted <= found.alpha
             counts["alarm"] += found.kind in (VerdictKind.BETTER, VerdictKind.WORSE)
-            counts["OK"] += found.kind is VerdictKind.OK
-            counts["OK*"] += found.kind is VerdictKind.UNDECIDED
+            if found.kind not in (VerdictKind.BETTER, VerdictKind.WORSE):
+                counts[str(found.kind)] += 1
     return {name: count / (tables * CELLS) for name, count in counts.items()}
 
 
@@ -128,7 +128,7 @@ def average_rates(shape: Shape, datasets: int, loss: float, tables: int, seed: i
     """
     rng = np.random.default_rng(seed)
     settings = Verdict(margin=Verdict().average_margin)
-    counts = dict.fromkeys(("BETTER", "WORSE", "OK", "OK*"), 0)
+    counts = dict.fromkeys(("BETTER", "WORSE", "OK", "OK*", "UNDECIDED"), 0)
     for _ in range(tables):
         mean, std = cells(rng, datasets)
         sides = [draw(rng, shape, mean - shift, std, 4).T for shift in (loss, 0.0)]
@@ -161,14 +161,17 @@ def report(draws: int, tables: int, seed: int) -> Iterator[str]:
             name = f"{DATASETS} datasets, {metric}, percentile"
             yield f"| {name} | {shape} | {' | '.join(f'{share:.1%}' for share in shares)} |"
     yield ""
-    yield "| reproduction | cells | n | p ≤ 0.05 | adjusted p ≤ 0.05 | verdict WORSE or BETTER | OK | OK\\* |"
-    yield "| :--- | :--- | ---: | ---: | ---: | ---: | ---: | ---: |"
+    yield (
+        "| reproduction | cells | n | p ≤ 0.05 | adjusted p ≤ 0.05 | verdict WORSE or BETTER | OK | OK\\* "
+        "| UNDECIDED |"
+    )
+    yield "| :--- | :--- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     for (name, loss), shape, n in product((("perfect", 0.0), ("2 σ worse", 2.0)), SHAPES, SEEDS):
         rates = verdict_rates(shape, n, loss, tables, seed)
         yield f"| {name} | {shape} | {n} | {' | '.join(f'{rate:.1%}' for rate in rates.values())} |"
     yield ""
-    yield "| reproduction | cells | datasets | BETTER | WORSE | OK | OK\\* |"
-    yield "| :--- | :--- | ---: | ---: | ---: | ---: | ---: |"
+    yield "| reproduction | cells | datasets | BETTER | WORSE | OK | OK\\* | UNDECIDED |"
+    yield "| :--- | :--- | ---: | ---: | ---: | ---: | ---: | ---: |"
     for (name, loss), shape, count in product(
         (("perfect", 0.0), ("3 points worse", 3.0)), SHAPES, (3, 9, 39)
     ):

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 Gate = Literal["aggregates", "cells", "both"]
 
-_COMPARED = frozenset({VerdictKind.OK, VerdictKind.UNDECIDED, VerdictKind.BETTER, VerdictKind.WORSE})
+_COMPARED = frozenset(
+    {VerdictKind.OK, VerdictKind.CLOSE, VerdictKind.UNDECIDED, VerdictKind.BETTER, VerdictKind.WORSE}
+)
 _MOST_FIELDS = 6  # of two configurations that a message lists
 _SIDES = ("current", "baseline's")
 
@@ -131,8 +133,8 @@ class DriftCell:
     @property
     def untested(self) -> bool:
         """Whether they were, and differ, and neither side has a deviation that would allow a test."""
-        kind, p, difference = self.verdict.kind, self.verdict.p, self.verdict.difference
-        return kind is VerdictKind.UNDECIDED and p is None and bool(difference)
+        undecided = self.verdict.kind in (VerdictKind.CLOSE, VerdictKind.UNDECIDED)
+        return undecided and self.verdict.p is None and bool(self.verdict.difference)
 
 
 @dataclass(frozen=True)

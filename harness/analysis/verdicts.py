@@ -28,7 +28,8 @@ class VerdictKind(StrEnum):
     """What can be said of a cell; the value is what every output shows."""
 
     OK = "OK"
-    UNDECIDED = "OK*"
+    CLOSE = "OK*"
+    UNDECIDED = "UNDECIDED"
     BETTER = "BETTER"
     WORSE = "WORSE"
     MISSING = "MISSING"
@@ -38,7 +39,8 @@ class VerdictKind(StrEnum):
 
 LEGEND: dict[VerdictKind, str] = {
     VerdictKind.OK: "equivalent to the published mean within the margin",
-    VerdictKind.UNDECIDED: "no difference shown, but too few seeds to show equivalence",
+    VerdictKind.CLOSE: "within the margin, but too few seeds to show equivalence",
+    VerdictKind.UNDECIDED: "farther off than the margin, but not significantly: too few seeds to tell",
     VerdictKind.BETTER: "significantly above the published mean, not shown to be within the margin",
     VerdictKind.WORSE: "significantly below the published mean, not shown to be within the margin",
     VerdictKind.MISSING: "k of n seeds have a score",
@@ -113,6 +115,7 @@ class Case:
         have: seeds with a score (for an average: complete cells).
         wanted: seeds asked for (for an average: all its cells).
         incomparable: reasons why the two numbers must not be compared; empty if they may.
+        same_sample: whether both numbers come from the same scores, so that no test applies.
     """
 
     reproduced: Estimate | None
@@ -120,6 +123,7 @@ class Case:
     have: int
     wanted: int
     incomparable: tuple[str, ...] = ()
+    same_sample: bool = False
 
 
 @dataclass(frozen=True)
@@ -179,7 +183,8 @@ def adjust(p_values: ArrayLike) -> NDArray[np.float64]:
 class _Test:
     """Welch's test and TOST of one case; ``p`` is None where both deviations are zero or unknown.
 
-    ``nearest`` and ``farthest`` are the distances from our mean to the two ends of the printed one.
+    ``nearest`` and ``farthest`` are the distances from our mean to the two ends of the printed one; where the
+    case is ``exact``, they alone decide.
     """
 
     difference: float
@@ -191,13 +196,18 @@ class _Test:
     note: str
 
 
-def _test(ours: Estimate, theirs: Estimate, margin: float, sides: tuple[str, str]) -> _Test:
+def _test(
+    ours: Estimate, theirs: Estimate, margin: float, sides: tuple[str, str], *, same_sample: bool
+) -> _Test:
     difference = ours.mean - theirs.mean
     low, high = theirs.printed or (theirs.mean, theirs.mean)
     nearest = max(low - ours.mean, ours.mean - high, 0.0)
     farthest = max(ours.mean - low, high - ours.mean)
     distances = (difference, nearest, farthest)
     note = ""
+    if same_sample:
+        note = f"{sides[0]} and {sides[1]} from the same scores: not tested, held against the margin"
+        return _Test(*distances, None, None, exact=True, note=note)
     if ours.variance is not None and theirs.variance is not None:
         variance = ours.variance + theirs.variance
         df = _satterthwaite([(ours.variance, ours.df), (theirs.variance, theirs.df)])
@@ -235,7 +245,8 @@ def _judge(test: _Test, p_adjusted: float | None, settings: models.Verdict) -> t
         return VerdictKind.OK, "; ".join(filter(None, (test.note, small)))
     if different:
         return VerdictKind.BETTER if test.difference > 0 else VerdictKind.WORSE, test.note
-    return VerdictKind.UNDECIDED, test.note
+    far = test.nearest > settings.margin
+    return VerdictKind.UNDECIDED if far else VerdictKind.CLOSE, test.note
 
 
 def verdicts(
@@ -248,9 +259,10 @@ def verdicts(
 
     All cells go in at once because the p-values are adjusted over those that are tested: comparable,
     published and complete. Equivalence wins over a significant difference, which then is real but smaller
-    than the margin, and the note says so. Where one side's deviation is unknown (one seed, none printed), it
-    is taken to equal the other's, and the note says so; where both are, nothing is tested and the verdict is
-    ``OK*``. Where both are zero, the difference alone is held against the margin.
+    than the margin, and the note says so. Where neither is shown, the verdict is ``OK*`` within the margin and
+    ``UNDECIDED`` beyond it. Where one side's deviation is unknown (one seed, none printed), it is taken to
+    equal the other's, and the note says so; where both are, nothing is tested. Where both are zero, or both
+    numbers come from the same scores, the difference alone is held against the margin.
 
     Args:
         cells: all cells of the table.
@@ -268,7 +280,9 @@ def verdicts(
         elif case.reproduced is None or case.have < case.wanted:
             kinds[index] = VerdictKind.MISSING
         else:
-            tests[index] = _test(case.reproduced, case.published, settings.margin, sides)
+            tests[index] = _test(
+                case.reproduced, case.published, settings.margin, sides, same_sample=case.same_sample
+            )
 
     tested = {index: test.p for index, test in tests.items() if test.p is not None}
     adjusted = dict(zip(tested, adjust(list(tested.values())).tolist(), strict=True))

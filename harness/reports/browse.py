@@ -51,7 +51,8 @@ QUERIES: dict[str, dict[str, str]] = {
         "description": "How much of each table is measured, and with what verdicts, by column.",
         "sql": """
             SELECT paper, table_id, preset, column_id, count(*) AS cells, sum(mean IS NOT NULL) AS measured,
-                avg(mean) AS mean_score, sum(verdict = 'OK') AS ok, sum(verdict = 'OK*') AS undecided,
+                avg(mean) AS mean_score, sum(verdict = 'OK') AS ok, sum(verdict = 'OK*') AS close,
+                sum(verdict = 'UNDECIDED') AS undecided,
                 sum(verdict = 'BETTER') AS better, sum(verdict = 'WORSE') AS worse,
                 sum(verdict = 'MISSING') AS missing, sum(verdict = 'N/C') AS not_comparable
             FROM cell GROUP BY paper, table_id, preset, column_id ORDER BY table_id, preset, column_id

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 _STYLES = {
     "OK": "green",
-    "OK*": "yellow",
+    "OK*": "green dim",
+    "UNDECIDED": "yellow",
     "BETTER": "cyan",
     "WORSE": "red",
     "MISSING": "dim",

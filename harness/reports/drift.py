@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 LEGEND: dict[VerdictKind, str] = {
     VerdictKind.OK: "the baseline's mean within the margin",
-    VerdictKind.UNDECIDED: "no difference shown, but too few seeds to show equivalence",
+    VerdictKind.CLOSE: "within the margin, but too few seeds to show equivalence",
+    VerdictKind.UNDECIDED: "farther off than the margin, but not significantly: too few seeds to tell",
     VerdictKind.BETTER: "significantly above the baseline, not shown to be within the margin",
     VerdictKind.WORSE: "significantly below the baseline, not shown to be within the margin",
     VerdictKind.MISSING: "k of the baseline's n seeds have a score now",
@@ -34,7 +35,8 @@ LEGEND: dict[VerdictKind, str] = {
 }
 _STYLES = {
     "OK": "green",
-    "OK*": "yellow",
+    "OK*": "green dim",
+    "UNDECIDED": "yellow",
     "BETTER": "cyan",
     "WORSE": "red",
     "MISSING": "red",

@@ -55,7 +55,8 @@ _BOOTSTRAP = BootstrapSettings(repetitions=5000)
 _VERDICTS: dict[VerdictKind, tuple[str, str]] = {
     # colour and marker
     VerdictKind.OK: ("#009E73", "o"),
-    VerdictKind.UNDECIDED: ("#8C8C8C", "o"),
+    VerdictKind.CLOSE: ("#56B4E9", "o"),
+    VerdictKind.UNDECIDED: ("#8C8C8C", "D"),
     VerdictKind.BETTER: ("#0072B2", "^"),
     VerdictKind.WORSE: ("#D55E00", "v"),
     VerdictKind.MISSING: ("#E69F00", "x"),

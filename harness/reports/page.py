@@ -34,7 +34,8 @@ _FEWEST, _MOST = 16, 200  # points of one curve
 _STYLES: dict[VerdictKind, tuple[str, str]] = {
     # a class of page.css, and a sign that needs no colour
     VerdictKind.OK: ("ok", "\N{CHECK MARK}"),
-    VerdictKind.UNDECIDED: ("undecided", "\N{ALMOST EQUAL TO}"),
+    VerdictKind.CLOSE: ("close", "\N{ALMOST EQUAL TO}"),
+    VerdictKind.UNDECIDED: ("undecided", "?"),
     VerdictKind.BETTER: ("better", "\N{BLACK UP-POINTING TRIANGLE}"),
     VerdictKind.WORSE: ("worse", "\N{BLACK DOWN-POINTING TRIANGLE}"),
     VerdictKind.MISSING: ("missing", "\N{HORIZONTAL ELLIPSIS}"),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -77,7 +79,9 @@ def test_nothing_to_adjust():
     ("arguments", "kind", "mark"),
     [
         (((70, 1, 4, 1), (70.5, 1, 4, 1)), VerdictKind.OK, "OK"),
-        (((70, 9, 4, 1), (75, 9, 4, 1)), VerdictKind.UNDECIDED, "OK*"),
+        (((70, 9, 4, 1), (74, 9, 4, 1)), VerdictKind.CLOSE, "OK*"),
+        (((70, 9, 4, 1), (76, 9, 4, 1)), VerdictKind.UNDECIDED, "UNDECIDED"),
+        (((30, 45, 4, 1), (97, 3, 4, 1)), VerdictKind.UNDECIDED, "UNDECIDED"),
         (((90, 1, 4, 1), (70, 1, 4, 1)), VerdictKind.BETTER, "BETTER"),
         (((50, 1, 4, 1), (70, 1, 4, 1)), VerdictKind.WORSE, "WORSE"),
         (((70, 1, 4, 1), None), VerdictKind.UNPUBLISHED, "–"),
@@ -94,6 +98,20 @@ def test_incomparable_wins_and_shows_no_difference():
     found = one((50, 1, 4, 1), (70, 1, 4, 1), incomparable=("other data",))
     assert (found.mark, found.reasons, found.difference, found.p) == ("N/C", ("other data",), None, None)
     assert one(None, None, wanted=4, incomparable=("other data",)).mark == "N/C 0/4"
+
+
+def test_the_same_scores_on_both_sides_are_not_tested():
+    for mean, kind in [(70.0, "OK"), (74.0, "OK"), (76.0, "BETTER")]:
+        [found] = verdicts(
+            [replace(case((mean, 9.0, 4, 1), (70.0, 9.0, 4, 1)), same_sample=True)], SETTINGS
+        )
+        assert (found.kind, found.p, found.p_equivalence) == (kind, None, None)
+        assert "from the same scores: not tested" in found.note
+
+
+def test_undecided_begins_beyond_the_margin_of_all_that_is_printed_so():
+    for mean, kind in [(75.04, "OK*"), (75.06, "UNDECIDED")]:
+        assert one((mean, 9.0, 4, 1), (70.0, 9.0, 4, 1, (69.95, 70.05))).kind == kind
 
 
 def test_significant_but_within_the_margin_is_ok_and_said():

@@ -259,7 +259,7 @@ def test_contrast(example, theme):
         bright, dark = sorted((luminance(colours[one]), luminance(colours[other])), reverse=True)
         return (bright + 0.05) / (dark + 0.05)
 
-    kinds = ["ok", "undecided", "better", "worse", "missing", "incomparable"]
+    kinds = ["ok", "close", "undecided", "better", "worse", "missing", "incomparable"]
     for ground in ["page", "raised", *kinds]:
         assert contrast("ink", ground) >= 4.5, ground
     for text in ("quiet", "accent"):
