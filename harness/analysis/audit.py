@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
 from harness.analysis.grid import TAKEN, Taken, countable, ways
 from harness.analysis.printed import CONVENTIONS, Convention, Printed, Range, explained, weighted_mean
 from harness.errors import SpecError
+from harness.specs.rows import TOTAL
 
 if TYPE_CHECKING:
     from harness.specs import Column, Specs, Table
@@ -40,7 +41,7 @@ Kind = Literal[
     "no deviations",
 ]
 HEADINGS: dict[Kind, str] = {
-    "average": "averages that the printed cells do not give",
+    "average": "averages and sums that the printed cells do not give",
     "repeated cells": "cells that repeat others",
     "repeated rows": "rows that repeat others",
     "mean is deviation": "mean and standard deviation are the same number",
@@ -49,8 +50,8 @@ HEADINGS: dict[Kind, str] = {
     "change": "changes in per cent that the cells do not give",
     "sign of a change": "decreases printed without a sign",
     "two tables": "one configuration, other numbers in another table",
-    "average within rounding": "averages that only unrounded cells can give",
-    "average cut off": "averages that the printed cells give cut off, not rounded",
+    "average within rounding": "averages and sums that only unrounded cells can give",
+    "average cut off": "averages and sums that the printed cells give cut off, not rounded",
     "digits of averages": "averages printed with unequal numbers of digits",
     "change within rounding": "changes in per cent that only unrounded cells can give",
     "change cut off": "changes in per cent that the printed numbers give cut off, not rounded",
@@ -93,13 +94,13 @@ class Sheet:
         table: its rows and columns.
         cells: the printed numbers by row and column.
         binary: rows whose episodes return 0 or 1, printed in per cent.
-        episodes: per seed, behind each printed number.
+        episodes: per seed, behind the printed numbers of cells, by row and column.
     """
 
     table: Table
     cells: Mapping[tuple[str, str], PublishedCell]
     binary: frozenset[str] = frozenset()
-    episodes: int = 0
+    episodes: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     def mean(self, row: str, column: str) -> Printed | None:
         """The printed mean, or None."""
@@ -115,11 +116,16 @@ class Sheet:
     def averages(self) -> list[tuple[str, str, tuple[str, ...]]]:
         """(row, label, datasets behind it) of the groups' averages and the total."""
         groups = [(group.id, group.average or group.label, group.datasets) for group in self.table.groups]
-        return [*groups, ("total", self.table.total or "total", self.table.datasets)]
+        return [*groups, (TOTAL, self.table.total or TOTAL, self.table.datasets)]
+
+    @property
+    def sums(self) -> list[tuple[str, str, tuple[str, ...]]]:
+        """(row, label, datasets behind it) of the groups' sums."""
+        return [(group.sum_id, group.sum or group.label, group.datasets) for group in self.table.groups]
 
     def row(self, name: str) -> str:
         """A row's label."""
-        return next((label for row, label, _ in self.averages if row == name), name)
+        return next((label for row, label, _ in (*self.averages, *self.sums) if row == name), name)
 
 
 def audit(table: Table, specs: Specs) -> list[Finding]:
@@ -142,7 +148,11 @@ def audit(table: Table, specs: Specs) -> list[Finding]:
         cells,
         # the one domain of D4RL that only tells whether the goal was reached
         frozenset(row for row in rows if specs.dataset(row).domain == "antmaze"),
-        specs.protocol(table.protocol).episodes,
+        {
+            (row, column.id): specs.protocol(table.protocol_of(column, row)).episodes
+            for row in rows
+            for column in table.columns
+        },
     )
     return _ordered([*examine(sheet), *_two_tables(sheet, specs)])
 
@@ -151,6 +161,7 @@ def examine(sheet: Sheet) -> list[Finding]:
     """What one table shows by itself, ordered as by `audit`."""
     checks = (
         _averages,
+        _means_of_columns,
         _repeated_cells,
         _repeated_rows,
         _means_that_are_deviations,
@@ -173,9 +184,17 @@ def _ordered(findings: list[Finding]) -> list[Finding]:
 
 @dataclass(frozen=True)
 class _Behind:
-    """Numbers that an average is taken over, with how many rows each stands for."""
+    """Numbers that an average or a sum is taken over.
+
+    Attributes:
+        numbers: each with how many rows it stands for.
+        what: they are, in words.
+        total: whether they are added up.
+    """
 
     numbers: list[tuple[Printed, int]]
+    what: str = "cells"
+    total: bool = False
 
     @property
     def count(self) -> int:
@@ -183,21 +202,25 @@ class _Behind:
 
     @property
     def exact(self) -> Fraction:
-        """The average of the numbers as printed."""
-        return sum((number.value * weight for number, weight in self.numbers), Fraction()) / self.count
+        """The average or sum of the numbers as printed."""
+        total = sum((number.value * weight for number, weight in self.numbers), Fraction())
+        return total if self.total else total / self.count
 
     @property
     def possible(self) -> dict[Convention, Range]:
-        """The averages of the numbers before they were rounded or cut off."""
+        """The averages or sums of the numbers before they were rounded or cut off."""
+        times = Fraction(self.count if self.total else 1)
         return {
-            convention: weighted_mean((number.range(convention), weight) for number, weight in self.numbers)
+            convention: weighted_mean(
+                (number.range(convention), weight) for number, weight in self.numbers
+            ).scaled(times)
             for convention in CONVENTIONS
         }
 
     def errors(self, printed: Printed) -> float:
         """How far off the average is, in standard deviations of its error if digits are lost at random."""
         variance = sum(float(number.unit * weight) ** 2 / 12 for number, weight in self.numbers)
-        spread = math.sqrt(variance) / self.count
+        spread = math.sqrt(variance) / (1 if self.total else self.count)
         distances = []
         for allowed in self.possible.values():
             middle = (allowed.low + allowed.high) / 2
@@ -209,18 +232,35 @@ class _Behind:
 
 
 def _averages(sheet: Sheet) -> Iterator[Finding]:
+    sums = {row for row, *_ in sheet.sums}
     for column in sheet.table.columns:
-        for row, _, datasets in sheet.averages:
+        for row, _, datasets in (*sheet.averages, *sheet.sums):
             printed = sheet.mean(row, column.id)
             if printed is None:
                 continue
             cells = _behind(sheet, column.id, [(dataset, 1) for dataset in datasets])
             groups = None
-            if row == "total":
+            if row == TOTAL:
                 weights = [(group.id, len(group.datasets)) for group in sheet.table.groups]
                 groups = _behind(sheet, column.id, weights)
+                groups = groups and replace(groups, what="averages of the groups")
+            if cells and row in sums:
+                cells = replace(cells, total=True)
             if behind := cells or groups:
                 yield from _average(sheet, row, column, printed, behind, groups if cells else None)
+
+
+def _means_of_columns(sheet: Sheet) -> Iterator[Finding]:
+    """Numbers of columns that are means of others, in every row that is printed."""
+    labels = {column.id: column.label for column in sheet.table.columns}
+    for column in sheet.table.columns:
+        members = column.mean_of or ()
+        for row in sheet.table.printed_rows if members else ():
+            printed, numbers = sheet.mean(row, column.id), [sheet.mean(row, name) for name in members]
+            known = [(number, 1) for number in numbers if number]
+            if printed and len(known) == len(members):
+                what = f"numbers of {' and '.join(labels[name] for name in members)}"
+                yield from _average(sheet, row, column, printed, _Behind(known, what), None)
 
 
 def _behind(sheet: Sheet, column: str, rows: Sequence[tuple[str, int]]) -> _Behind | None:
@@ -237,8 +277,8 @@ def _average(
     if "rounded" in fits:
         return
     where = f"{column.label}, {sheet.row(row)}"
-    what = "cells" if len(behind.numbers) == behind.count else "averages of the groups"
-    gives = f"{_text(printed)} is printed, the printed {what} give {_number(behind.exact, printed)}"
+    give = "add up to" if behind.total else "give"
+    gives = f"{_text(printed)} is printed, the printed {behind.what} {give} {_number(behind.exact, printed)}"
     if fits:
         yield Finding("average cut off", "info", (row,), (column.id,), f"{where}: {gives}.")
     elif explained(printed, behind.possible):
@@ -253,7 +293,7 @@ def _average(
         )
     else:
         parts = [f"{where}: {gives}"]
-        if what == "cells":
+        if behind.what == "cells" and not behind.total:
             total = behind.exact * behind.count
             parts.append(
                 f"the {behind.count} cells must add up to {_sum_range(printed, behind.count)} "
@@ -459,26 +499,22 @@ def _needed_score(mean: Printed, std: Printed, n: int, ddof: int, lowest: float)
 
 def _grid(sheet: Sheet) -> Iterator[Finding]:
     for column in sheet.table.columns:
-        for n in dict.fromkeys(cell.n for cell in sheet.cells.values() if cell.column == column.id):
-            if not countable(n, sheet.episodes):
-                continue
-            possible = {
-                row: ways(mean, std, n, sheet.episodes)
-                for _, row, mean, std in _deviations(sheet, [column])
-                if row in sheet.binary and sheet.cells[row, column.id].n == n
-            }
-            if possible:
-                yield from _column_grid(sheet, column, n, possible)
+        taken: dict[tuple[int, int], dict[str, frozenset[Taken]]] = {}
+        for _, row, mean, std in _deviations(sheet, [column]):
+            of = sheet.cells[row, column.id].n, sheet.episodes.get((row, column.id), 0)
+            if row in sheet.binary and countable(*of):
+                taken.setdefault(of, {})[row] = ways(mean, std, *of)
+        for (n, episodes), possible in taken.items():
+            yield from _column_grid(sheet, column, f"{n} seeds of {episodes} episodes", possible)
 
 
 def _column_grid(
-    sheet: Sheet, column: Column, n: int, possible: Mapping[str, frozenset[Taken]]
+    sheet: Sheet, column: Column, behind: str, possible: Mapping[str, frozenset[Taken]]
 ) -> Iterator[Finding]:
     """The convention that fits most of a column's cells, and the cells that it does not fit."""
     fitting = {taken: sum(taken in found for found in possible.values()) for taken in TAKEN}
     most = max(fitting.values())
     best = [taken for taken in TAKEN if fitting[taken] == most]
-    behind = f"{n} seeds of {sheet.episodes} episodes"
     off = [row for row, found in possible.items() if not found.intersection(best)]
     if 2 * most > len(possible):
         for row in off:
@@ -596,11 +632,7 @@ def _two_tables(sheet: Sheet, specs: Specs) -> Iterator[Finding]:
     for name in specs.ids("tables"):
         try:
             other = specs.table(name)
-            same = (other.paper.title, other.protocol, other.lineage) == (
-                table.paper.title,
-                table.protocol,
-                table.lineage,
-            )
+            same = (other.paper.title, other.lineage) == (table.paper.title, table.lineage)
             cells = specs.published(other) if same and other.id != table.id else None
         except SpecError:  # is told where that table is asked for
             continue
@@ -611,20 +643,22 @@ def _two_tables(sheet: Sheet, specs: Specs) -> Iterator[Finding]:
 def _same_columns(sheet: Sheet, other: Sheet, specs: Specs) -> Iterator[Finding]:
     from harness.specs.columns import columns_of, layered  # with pydantic, which a table needs not wait for
 
-    def values(sheet: Sheet, column: Column, dataset: str) -> dict[str, object]:
+    def settings(sheet: Sheet, column: Column, dataset: str) -> tuple[str, dict[str, object]]:
         entries = layered(specs, columns_of(sheet.table)[column.id], dataset)
-        return {name: entry.value for name, entry in entries.items()}
+        return sheet.table.protocol_of(column, dataset), {
+            name: entry.value for name, entry in entries.items()
+        }
 
     for column in sheet.table.columns:
         for twin in other.table.columns:
-            if column.algorithm != twin.algorithm:
+            if column.algorithm is None or column.algorithm != twin.algorithm:
                 continue
             differing = []
             for row, theirs, datasets in _same_rows(sheet, other):
                 ours, printed = sheet.mean(row, column.id), other.mean(theirs, twin.id)
                 if ours is None or printed is None or _may_be_equal(ours, printed):
                     continue
-                if all(values(sheet, column, name) == values(other, twin, name) for name in datasets):
+                if all(settings(sheet, column, name) == settings(other, twin, name) for name in datasets):
                     differing.append((row, f"{sheet.row(row)} {_text(ours)} and {_text(printed)}"))
             if differing:
                 yield Finding(
@@ -644,7 +678,7 @@ def _same_rows(sheet: Sheet, other: Sheet) -> Iterator[tuple[str, str, tuple[str
             yield row, row, (row,)
     for row, _, datasets in sheet.averages:
         for theirs, _, behind in other.averages:
-            if set(datasets) == set(behind) and (row == "total") == (theirs == "total"):
+            if set(datasets) == set(behind) and (row == TOTAL) == (theirs == TOTAL):
                 yield row, theirs, datasets
 
 

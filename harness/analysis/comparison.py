@@ -2,54 +2,52 @@
 
 from __future__ import annotations
 
-import statistics
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from harness.analysis.audit import Finding, audit
+from harness.analysis.combined import Combined
 from harness.analysis.intervals import Interval, IntervalSettings, interval
 from harness.analysis.leading import leading
-from harness.analysis.printed import CONVENTIONS, Printed
-from harness.analysis.scores import Evaluated, deviation, first_counted, run_score
-from harness.analysis.verdicts import Case, Estimate, VerdictKind, VerdictResult, average, estimate, verdicts
-from harness.results.records import BEGINNING, CHANGED, commits, shortened, value_metric
-from harness.specs.published import SOURCES
+from harness.analysis.measurements import Measured, SeedScore, mean_of, measure, std_of
+from harness.analysis.verdicts import VerdictKind, VerdictResult, verdicts
+from harness.results.records import commits
+from harness.specs.rows import TOTAL, Row
 
 if TYPE_CHECKING:
     from harness.planning.cells import Cell, ResolvedTable
-    from harness.results.rows import Evaluation
-    from harness.results.store import Metric, RunState, Store
+    from harness.results.store import Store
     from harness.specs import Specs, models
     from harness.specs.published import PublishedCell
-
-Rounding = Literal["rounded", "cut off", "unknown"]
-TOTAL = "total"
+    from harness.specs.rows import RowKind
 
 
 @dataclass(frozen=True)
-class SeedScore:
-    """The normalised score of one run."""
+class Before:
+    """The scores of online runs before their first interaction: mean and standard deviation over seeds."""
 
-    seed: int
-    score: float
-    key: str
+    mean: float
+    std: float | None
 
 
 @dataclass(frozen=True)
 class ComparedCell:
-    """One cell, or one average: our number, the paper's, and the verdict.
+    """One cell, or what sums up several: our number, the paper's, and the verdict.
 
     Attributes:
-        row: dataset id; of an average the group's id, or ``total``.
+        row: dataset id; of a row that sums up others its id.
+        kind: of the row.
         column: column id.
-        mean: mean normalised score over seeds, of an average over its cells; None if there is none.
-        std: standard deviation over seeds, with the comparison's ``ddof``; None for one seed and averages.
-        n: seeds with a score; of an average its complete cells.
-        wanted: seeds asked for; of an average all its cells.
-        scores: the scores by seed; empty for averages.
-        interval: of the mean; None for fewer than two seeds and averages.
+        mean: mean normalised score over seeds, of an average or sum over its cells; None if there is none.
+        std: standard deviation over seeds, with the comparison's ``ddof``; None for one seed, averages and
+            sums.
+        n: seeds with a score; of an average or sum its complete cells.
+        wanted: seeds asked for; of an average or sum all its cells; 0 where the paper's number stands alone.
+        scores: the scores by seed; of an average or sum of the seeds that all its cells have.
+        before: the same of online runs before their first interaction; None if there is nothing.
+        interval: of the mean; None for fewer than two seeds.
         published: what the paper printed, or None.
         unavailable: why nothing can be run, for example ``no implementation``; None if it can.
         verdict: the verdict and its tests.
@@ -58,16 +56,19 @@ class ComparedCell:
             `harness.analysis.leading` has it; every report sets these in bold.
         imported: whether the number, or part of an average, was imported from a file, not trained here; every
             report marks these.
-        protocol: how its runs train and are scored, after any preset and option; None for averages.
+        protocol: how its runs train and are scored, after any preset and option; None where none
+            are its own.
     """
 
     row: str
+    kind: RowKind
     column: str
     mean: float | None
     std: float | None
     n: int
     wanted: int
     scores: tuple[SeedScore, ...]
+    before: Before | None
     interval: Interval | None
     published: PublishedCell | None
     unavailable: str | None
@@ -94,17 +95,18 @@ class ComparedRow:
 
     id: str
     label: str
+    kind: RowKind
     cells: tuple[ComparedCell, ...]
 
 
 @dataclass(frozen=True)
 class ComparedGroup:
-    """Consecutive rows and, where the table has it, the row of their averages."""
+    """Consecutive rows and, where the table has them, those of their averages and sums."""
 
     id: str
     label: str
     rows: tuple[ComparedRow, ...]
-    average: ComparedRow | None
+    summaries: tuple[ComparedRow, ...]
 
 
 @dataclass(frozen=True)
@@ -154,10 +156,15 @@ class Comparison:
         return tuple(cell for group in self.groups for row in group.rows for cell in row.cells)
 
     @property
-    def averages(self) -> tuple[ComparedCell, ...]:
-        """The cells of the group averages and of the total."""
-        rows = [*(group.average for group in self.groups), self.total]
-        return tuple(cell for row in rows if row for cell in row.cells)
+    def rows(self) -> tuple[ComparedRow, ...]:
+        """All rows in the order shown."""
+        rows = [row for group in self.groups for row in (*group.rows, *group.summaries)]
+        return (*rows, self.total) if self.total else tuple(rows)
+
+    @property
+    def summaries(self) -> tuple[ComparedCell, ...]:
+        """The cells of the rows that sum up others."""
+        return tuple(cell for row in self.rows if row.kind != "dataset" for cell in row.cells)
 
     @property
     def protocols(self) -> dict[models.Protocol, tuple[ComparedCell, ...]]:
@@ -171,7 +178,7 @@ class Comparison:
     @property
     def wanted(self) -> tuple[int, ...]:
         """Numbers of seeds that cells ask for, ascending."""
-        return tuple(sorted({cell.wanted for cell in self.cells}))
+        return tuple(sorted({cell.wanted for cell in self.cells if cell.wanted}))
 
     @property
     def counts(self) -> dict[VerdictKind, int]:
@@ -183,86 +190,6 @@ class Comparison:
     def incomparable(self) -> tuple[str, ...]:
         """All reasons for which some cell is not comparable, in order of appearance."""
         return tuple(dict.fromkeys(reason for cell in self.cells for reason in cell.verdict.reasons))
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a database says of one cell.
-
-    Attributes:
-        cell: the cell.
-        wanted: number of seeds that the protocol wants.
-        scores: those that count, by seed: of runs trained here, or if there are none, imported ones.
-        notes: what a reader must know of them.
-        published: what the paper printed, or None.
-        origin: of the scores, ``trained`` or ``imported``; None without a score.
-    """
-
-    cell: Cell
-    wanted: int
-    scores: tuple[SeedScore, ...]
-    notes: tuple[str, ...]
-    published: PublishedCell | None
-    origin: str | None
-
-    @property
-    def complete(self) -> bool:
-        """Whether every seed that the protocol wants has its score."""
-        return len(self.scores) >= self.wanted
-
-    @property
-    def mean(self) -> float | None:
-        """Mean score over seeds; None without a score."""
-        return statistics.fmean(item.score for item in self.scores) if self.scores else None
-
-    def std(self, ddof: int) -> float | None:
-        """Standard deviation over seeds, with divisor n - ddof; None for fewer than two."""
-        return deviation([item.score for item in self.scores], ddof)
-
-    @property
-    def estimate(self) -> Estimate | None:
-        """The mean and how well it is known; None without a score."""
-        return None if self.mean is None else estimate(self.mean, self.std(1), len(self.scores), 1)
-
-    @property
-    def complete_estimate(self) -> Estimate | None:
-        """The estimate, if the cell is complete."""
-        return self.estimate if self.complete else None
-
-    def case(self, rounding: Rounding) -> Case:
-        """The cell beside what the paper printed."""
-        printed = _printed(self.published, rounding)
-        return Case(self.estimate, printed, len(self.scores), self.wanted, self.cell.incomparable)
-
-
-@dataclass(frozen=True)
-class Measurements:
-    """What a database says of a table.
-
-    Attributes:
-        cells: by (dataset id, column id), row by row.
-        states: of the runs that the database knows, by key.
-        fingerprints: of the environments behind the runs, by row id.
-    """
-
-    cells: Mapping[tuple[str, str], Measured]
-    states: Mapping[str, RunState]
-    fingerprints: Mapping[int, Mapping[str, str]]
-
-
-def _printed(published: PublishedCell | None, rounding: Rounding) -> Estimate | None:
-    if published is None:
-        return None
-    return estimate(
-        published.mean, published.std, published.n, published.ddof, _unrounded(published, rounding)
-    )
-
-
-def _unrounded(published: PublishedCell, rounding: Rounding) -> tuple[float, float]:
-    """The lowest and the highest mean that a paper would print like this."""
-    printed = Printed.of(published.mean, published.decimals)
-    ranges = [printed.range(one) for one in (CONVENTIONS if rounding == "unknown" else (rounding,))]
-    return float(min(each.low for each in ranges)), float(max(each.high for each in ranges))
 
 
 def compare(
@@ -284,69 +211,32 @@ def compare(
         SpecError: the file of published numbers is not as it should be.
     """
     table = resolved.table
-    ddof = table.published.ddof if table.published else 1
     # the whole table's, of which a preset or a glob may have left only a part
     published = specs.published(specs.table(table.id)) or {}
     found = measure(resolved, store, published)
-    measured = found.cells
-    label = resolved.preset.label if resolved.preset else None
-    rounding = table.published.rounding if table.published else "unknown"
-    results = verdicts([item.case(rounding) for item in measured.values()], table.verdict, label)
-    leaders = {
-        (row, column.id): flag
-        for row in table.datasets
-        for column, flag in zip(
-            table.columns,
-            leading(
-                [measured[row, column.id].complete_estimate for column in table.columns], table.verdict.alpha
-            ),
-            strict=True,
-        )
-    }
-    cells = {
-        (row, column): ComparedCell(
-            row=row,
-            column=column,
-            mean=item.mean,
-            std=item.std(ddof),
-            n=len(item.scores),
-            wanted=item.wanted,
-            scores=item.scores,
-            interval=interval([score.score for score in item.scores], intervals),
-            published=item.published,
-            unavailable=item.cell.unavailable,
-            verdict=result,
-            notes=item.notes,
-            leading=leaders[row, column],
-            imported=item.origin == "imported",
-            protocol=item.cell.protocol,
-        )
-        for ((row, column), item), result in zip(measured.items(), results, strict=True)
-    }
-    averages = _averages(table, measured, published, rounding, label)
-    behind = {found.states[score.key].environment_id for item in measured.values() for score in item.scores}
+    rows = _Rows(table, found.cells, published, intervals, resolved.preset.label if resolved.preset else None)
+    datasets, summaries = rows.datasets(), rows.summaries()
+    scores = [score for item in found.cells.values() for score in item.scores]
+    behind = {found.states[score.key].environment_id for score in scores}
     used = [found.fingerprints[i] for i in behind if i is not None]
     known = {commit for fingerprint in used for commit in commits(fingerprint)}
     return Comparison(
         table=table,
         lineage=resolved.lineage,
         preset=resolved.preset.id if resolved.preset else None,
-        label=label,
+        label=rows.label,
         columns=table.columns,
         groups=tuple(
             ComparedGroup(
                 id=group.id,
                 label=group.label,
-                rows=tuple(
-                    ComparedRow(row, row, tuple(cells[row, column.id] for column in table.columns))
-                    for row in group.datasets
-                ),
-                average=averages.get(group.id),
+                rows=tuple(datasets[row] for row in group.datasets),
+                summaries=tuple(summaries[summary.id] for summary in group.summaries),
             )
             for group in table.groups
         ),
-        total=averages.get(TOTAL),
-        ddof=ddof,
+        total=summaries.get(TOTAL),
+        ddof=rows.ddof,
         environments=len(used),
         commits=tuple(sorted(known)),
         environment_notes=_environment_notes(resolved.cells),
@@ -358,187 +248,126 @@ def compare(
     )
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """What the rows of a table are made from.
+
+    Attributes:
+        measured: the cells that are trained, by (dataset id, column id).
+        published: what the paper printed, by (row id, column id).
+        intervals: which intervals to compute.
+        label: of the preset, or None.
+    """
+
+    table: models.Table
+    measured: Mapping[tuple[str, str], Measured]
+    published: Mapping[tuple[str, str], PublishedCell]
+    intervals: IntervalSettings | None
+    label: str | None
+
+    @property
+    def ddof(self) -> int:
+        """Convention of the standard deviations."""
+        return self.table.published.ddof if self.table.published else 1
+
+    def datasets(self) -> dict[str, ComparedRow]:
+        """The rows proper, by dataset id."""
+        items: dict[str, list[Measured | Combined]] = {
+            row: [
+                self.measured[row, column.id] if column.algorithm else self._combined(row, column, (row,))
+                for column in self.table.columns
+            ]
+            for row in self.table.datasets
+        }
+        rows = [Row(row, row, "dataset", (row,)) for row in self.table.datasets]
+        return self._compared(rows, items, self.table.verdict)
+
+    def summaries(self) -> dict[str, ComparedRow]:
+        """The rows that sum up others, by id."""
+        rows = self.table.summaries
+        items: dict[str, list[Measured | Combined]] = {
+            row.id: [
+                self._combined(row.id, column, row.datasets, total=row.kind == "sum")
+                for column in self.table.columns
+            ]
+            for row in rows
+        }
+        return self._compared(rows, items, self.table.verdict.of_averages)
+
+    def _combined(
+        self, row: str, column: models.Column, datasets: Sequence[str], *, total: bool = False
+    ) -> Combined:
+        """What a cell that is made of others is made of."""
+        members = column.mean_of or ((column.id,) if column.algorithm else ())
+        parts = tuple(self.measured[dataset, member] for dataset in datasets for member in members)
+        times = len(datasets) if total else 1
+        return Combined(parts, len(datasets), self.published.get((row, column.id)), times)
+
+    def _compared(
+        self,
+        rows: Sequence[Row],
+        items: Mapping[str, Sequence[Measured | Combined]],
+        tests: models.Verdict,
+    ) -> dict[str, ComparedRow]:
+        """Rows with their verdicts, which are adjusted over all of them."""
+        rounding = self.table.published.rounding if self.table.published else "unknown"
+        cases = [item.case(rounding) for row in rows for item in items[row.id]]
+        results = iter(verdicts(cases, tests, self.label))
+        return {row.id: self._row(row, items[row.id], results) for row in rows}
+
+    def _row(
+        self, row: Row, items: Sequence[Measured | Combined], results: Iterator[VerdictResult]
+    ) -> ComparedRow:
+        trained = [
+            item.complete_estimate if column.algorithm else None
+            for column, item in zip(self.table.columns, items, strict=True)
+        ]
+        leads = leading(trained, self.table.verdict.alpha)
+        cells = map(self._cell, [row] * len(items), self.table.columns, items, results, leads)
+        return ComparedRow(row.id, row.label, row.kind, tuple(cells))
+
+    def _cell(
+        self,
+        row: Row,
+        column: models.Column,
+        item: Measured | Combined,
+        result: VerdictResult,
+        leads: bool,
+    ) -> ComparedCell:
+        before = mean_of(item.before)
+        deviation = std_of if row.kind == "dataset" else _no_deviation
+        times = item.times if isinstance(item, Combined) else 1
+        return ComparedCell(
+            row=row.id,
+            kind=row.kind,
+            column=column.id,
+            mean=item.mean,
+            std=deviation(item.scores, self.ddof),
+            n=item.have,
+            wanted=item.wanted,
+            scores=item.scores,
+            before=None if before is None else Before(before, deviation(item.before, self.ddof)),
+            interval=interval([score.score for score in item.scores], self.intervals),
+            published=item.published,
+            unavailable=item.unavailable,
+            verdict=result.times(times),
+            notes=item.notes,
+            leading=leads,
+            imported=item.imported,
+            protocol=item.cell.protocol if isinstance(item, Measured) else None,
+        )
+
+
+def _no_deviation(scores: Sequence[SeedScore], ddof: int) -> None:
+    """Of averages and sums none is shown, as papers have it: they have intervals."""
+
+
 def _is_shown(table: models.Table, rows: Sequence[str], columns: Sequence[str]) -> bool:
     """Whether a table has one of these rows and one of these columns; none stands for any."""
-    averages = [group.id for group in table.groups if group.average] + ([TOTAL] if table.total else [])
-    there = {*table.datasets, *averages}
+    there = {*table.datasets, *(summary.id for summary in table.summaries)}
     return (not rows or not there.isdisjoint(rows)) and (
         not columns or any(column.id in columns for column in table.columns)
     )
-
-
-def measure(
-    resolved: ResolvedTable, store: Store, published: Mapping[tuple[str, str], PublishedCell]
-) -> Measurements:
-    """Read the scores of a table's cells, all in a few queries.
-
-    Args:
-        resolved: the table's cells and their runs.
-        store: the results.
-        published: what the paper printed, by (dataset id, column id).
-    """
-    runs = [run for cell in resolved.cells for run in cell.runs]
-    states = store.runs([*(run.key for run in runs), *(run.imported_key for run in runs)])
-    finished = {key for key, state in states.items() if state.status == "finished"}
-    evaluations: dict[str, list[Evaluation]] = {}
-    for protocol, some in resolved.protocols.items():
-        keys = {key for cell in some for run in cell.runs for key in (run.key, run.imported_key)}
-        evaluations |= store.evaluations(keys & finished, since=first_counted(protocol))
-    identifiers = {state.environment_id for state in states.values() if state.environment_id is not None}
-    fingerprints = store.environments(sorted(identifiers))
-    reading = [run.key for cell in resolved.cells if cell.sources for run in cell.runs if run.key in states]
-    read = store.metrics(reading, steps=[BEGINNING]) if reading else {}
-    cells = {
-        (cell.dataset.id, cell.column.id): _measure(
-            cell,
-            states,
-            evaluations,
-            fingerprints,
-            published.get((cell.dataset.id, cell.column.id)),
-            read,
-        )
-        for cell in resolved.cells
-    }
-    return Measurements(cells, states, fingerprints)
-
-
-def _measure(
-    cell: Cell,
-    states: Mapping[str, RunState],
-    evaluations: Mapping[str, Sequence[Evaluated]],
-    fingerprints: Mapping[int, Mapping[str, str]],
-    published: PublishedCell | None,
-    read: Mapping[str, Sequence[Metric]],
-) -> Measured:
-    protocol = cell.protocol
-    by_origin: dict[str, list[SeedScore]] = {"trained": [], "imported": []}
-    for run in cell.runs:
-        for key in (run.key, run.imported_key):
-            score = run_score(evaluations.get(key, ()), protocol, cell.dataset.reference)
-            if score is not None:
-                by_origin[states[key].origin].append(SeedScore(run.seed, score, key))
-    trained, imported = by_origin["trained"], by_origin["imported"]
-    scores = trained or imported
-
-    keys = [key for run in cell.runs for key in (run.key, run.imported_key) if key in states]
-    failed = sum(states[key].status == "failed" for key in keys)
-    unscored = sum(states[key].status == "finished" for key in keys) - len(trained) - len(imported)
-    notes = [f"{failed} failed"] if failed else []
-    if unscored:
-        notes.append(f"{unscored} finished without the score that the protocol counts")
-    if imported:
-        notes.append(f"{len(imported)} imported, left out" if trained else "imported")
-    for name, source in cell.sources.items():
-        seeds: defaultdict[float, list[int]] = defaultdict(list)
-        for run in cell.runs:
-            for metric in read.get(run.key, ()):
-                if metric.name == value_metric(name):
-                    seeds[metric.value].append(run.seed)
-        for value, some in sorted(seeds.items()):
-            whose = f" (seed{'' if len(some) == 1 else 's'} {', '.join(map(str, some))})"
-            notes.append(f"{name} {value:.6g}{whose if len(seeds) > 1 else ''}, from {source.cell.column.id}")
-    used = {states[score.key].environment_id for score in scores}
-    known = [fingerprints[i] for i in sorted(i for i in used if i is not None)]
-    if differing := _differing(known):
-        notes.append(f"environments differ: {', '.join(differing)}")
-    for fingerprint in known:
-        if moved := [f"{name} {shortened(value)}" for name, value in fingerprint.items() if CHANGED in value]:
-            notes.append(f"environment changed while training: {', '.join(moved)}")
-    if None in used and known:
-        notes.append("environments differ: some are not recorded")
-    if published and published.source != "own":
-        notes.append(f"published number {SOURCES[published.source]}")
-    if published and published.note:
-        notes.append(f"published: {published.note}")
-    origin = ("trained" if trained else "imported") if scores else None
-    return Measured(cell, len(protocol.seeds), tuple(scores), tuple(notes), published, origin)
-
-
-def _differing(fingerprints: Sequence[Mapping[str, str]]) -> list[str]:
-    """The fields in which fingerprints differ, each with its values: ``torch 2.6/2.13``."""
-    fields = dict.fromkeys(field for fingerprint in fingerprints for field in fingerprint)
-    values = {
-        field: list(dict.fromkeys(shortened(fingerprint.get(field, "none")) for fingerprint in fingerprints))
-        for field in fields
-        if len({fingerprint.get(field) for fingerprint in fingerprints}) > 1
-    }
-    return [f"{field} {'/'.join(seen)}" for field, seen in values.items()]
-
-
-def _averages(
-    table: models.Table,
-    measured: Mapping[tuple[str, str], Measured],
-    published: Mapping[tuple[str, str], PublishedCell],
-    rounding: Rounding,
-    label: str | None,
-) -> dict[str, ComparedRow]:
-    """The rows of averages by group id, and of the total.
-
-    The paper's side of the test is the average that it printed; how well that is known follows from the
-    deviations of the cells behind it.
-    """
-    rows = [(group.id, group.average, group.datasets) for group in table.groups if group.average]
-    if table.total:
-        rows.append((TOTAL, table.total, table.datasets))
-    cases: dict[tuple[str, str], Case] = {}
-    for row, _, datasets in rows:
-        for column in table.columns:
-            items = [measured[dataset, column.id] for dataset in datasets]
-            complete = [found for item in items if (found := item.complete_estimate)]
-            reasons = dict.fromkeys(reason for item in items for reason in item.cell.incomparable)
-            cases[row, column.id] = Case(
-                reproduced=average(complete) if len(complete) == len(datasets) else None,
-                published=_printed_average(
-                    published.get((row, column.id)),
-                    [published.get((dataset, column.id)) for dataset in datasets],
-                    rounding,
-                ),
-                have=len(complete),
-                wanted=len(datasets),
-                incomparable=tuple(reasons),
-            )
-    behind = {row: datasets for row, _, datasets in rows}
-    results = dict(zip(cases, verdicts(list(cases.values()), table.verdict.of_averages, label), strict=True))
-
-    def compared(row: str, column: str, leads: bool) -> ComparedCell:
-        case = cases[row, column]
-        return ComparedCell(
-            row=row,
-            column=column,
-            mean=case.reproduced.mean if case.reproduced else None,
-            std=None,
-            n=case.have,
-            wanted=case.wanted,
-            scores=(),
-            interval=None,
-            published=published.get((row, column)),
-            unavailable=None if case.reproduced or case.incomparable else f"{case.have} of {case.wanted}",
-            verdict=results[row, column],
-            notes=(),
-            leading=leads,
-            imported=any(measured[dataset, column].origin == "imported" for dataset in behind[row]),
-        )
-
-    def compared_row(row: str, label: str) -> ComparedRow:
-        columns = [column.id for column in table.columns]
-        leaders = leading([cases[row, column].reproduced for column in columns], table.verdict.alpha)
-        return ComparedRow(row, label, tuple(map(compared, [row] * len(columns), columns, leaders)))
-
-    return {row: compared_row(row, name or row) for row, name, _ in rows}
-
-
-def _printed_average(
-    printed: PublishedCell | None, behind: Sequence[PublishedCell | None], rounding: Rounding
-) -> Estimate | None:
-    """The average that the paper printed, with the variance that its own cells give it."""
-    if printed is None:
-        return None
-    unrounded = _unrounded(printed, rounding)
-    known = [found for cell in behind if (found := _printed(cell, rounding))]
-    if len(known) < len(behind):
-        return estimate(printed.mean, None, printed.n, printed.ddof, unrounded)
-    derived = average(known)
-    return Estimate(printed.mean, derived.variance, derived.df, derived.n, unrounded)
 
 
 def _environment_notes(cells: Iterable[Cell]) -> tuple[str, ...]:

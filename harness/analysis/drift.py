@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.analysis.comparison import TOTAL, Measured, Measurements, measure
 from harness.analysis.incomparable import why_incomparable
+from harness.analysis.measurements import Measured, Measurements, measure
 from harness.analysis.verdicts import Case, VerdictKind, VerdictResult, average, verdicts
 from harness.errors import HarnessError
 from harness.results.records import digest
 from harness.specs import models
+from harness.specs.rows import TOTAL
 
 if TYPE_CHECKING:
     from harness.planning.cells import ResolvedTable

@@ -90,9 +90,13 @@ def select(comparison: Comparison, command: Callable[[str], str] = "harness {} T
     """
     rows = [row for group in comparison.groups for row in group.rows]
     cells = {(row.id, cell.column): cell for row in rows for cell in row.cells}
-    ids = [column.id for column in comparison.columns]
-    columns = [column for column in ids if any(cells[row.id, column].complete for row in rows)]
-    left_out = [LeftOut("column", column, "no complete cell") for column in ids if column not in columns]
+    trained = [column.id for column in comparison.columns if column.algorithm]
+    columns = [column for column in trained if any(cells[row.id, column].complete for row in rows)]
+    left_out = [
+        LeftOut("column", column.id, "no complete cell" if column.algorithm else "no algorithm of its own")
+        for column in comparison.columns
+        if column.id not in columns
+    ]
     datasets = []
     for row in rows:
         lacking = [cell for column in columns if not (cell := cells[row.id, column]).complete]

@@ -71,8 +71,10 @@ def run_return(evaluations: Sequence[Evaluated], protocol: models.Protocol) -> f
     return value if math.isfinite(value) else None
 
 
-def first_counted(protocol: models.Protocol) -> int:
-    """The first step whose evaluation can count; what came before need not be read."""
+def first_shown(protocol: models.Protocol) -> int:
+    """The first step whose evaluation can count, or is shown; what came before need not be read."""
+    if protocol.online:
+        return 0
     match protocol.score:
         case "last":
             return protocol.length
@@ -80,6 +82,16 @@ def first_counted(protocol: models.Protocol) -> int:
             return max(protocol.length - protocol.last_k * protocol.evaluate_every, 0)
         case "best":
             return 0
+
+
+def score_before(
+    evaluations: Sequence[Evaluated], protocol: models.Protocol, reference: models.ReferenceScores
+) -> float | None:
+    """The normalised score of an online run before its first interaction; None if there is none."""
+    first = evaluations[0] if evaluations else None
+    if not protocol.online or first is None or first.step > 0 or not math.isfinite(first.mean_return):
+        return None
+    return normalise(first.mean_return, reference)
 
 
 def run_score(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,7 @@ class VerdictKind(StrEnum):
     WORSE = "WORSE"
     MISSING = "MISSING"
     INCOMPARABLE = "N/C"
+    PRINTED = "PRINTED"
     UNPUBLISHED = "\N{EN DASH}"
 
 
@@ -45,6 +46,7 @@ LEGEND: dict[VerdictKind, str] = {
     VerdictKind.WORSE: "significantly below the published mean, not shown to be within the margin",
     VerdictKind.MISSING: "k of n seeds have a score",
     VerdictKind.INCOMPARABLE: "not comparable with the published number",
+    VerdictKind.PRINTED: "a number of the paper's alone, for which nothing is trained",
     VerdictKind.UNPUBLISHED: "nothing published",
 }
 
@@ -113,7 +115,7 @@ class Case:
         reproduced: our estimate; None if there is no score.
         published: the paper's estimate; None if it printed nothing.
         have: seeds with a score (for an average: complete cells).
-        wanted: seeds asked for (for an average: all its cells).
+        wanted: seeds asked for (for an average: all its cells); 0 where nothing is trained.
         incomparable: reasons why the two numbers must not be compared; empty if they may.
         same_sample: whether both numbers come from the same scores, so that no test applies.
     """
@@ -167,6 +169,11 @@ class VerdictResult:
     def text(self) -> str:
         """The mark and, where a preset was used, its label: ``OK* (smoke protocol)``."""
         return f"{self.mark} ({self.label})" if self.label else self.mark
+
+    def times(self, number: int) -> VerdictResult:
+        """The verdict on a sum that was judged as the mean of so many numbers."""
+        difference = None if self.difference is None else self.difference * number
+        return replace(self, difference=difference, margin=self.margin * number)
 
 
 def adjust(p_values: ArrayLike) -> NDArray[np.float64]:
@@ -259,10 +266,10 @@ def verdicts(
 
     All cells go in at once because the p-values are adjusted over those that are tested: comparable,
     published and complete. Equivalence wins over a significant difference, which then is real but smaller
-    than the margin, and the note says so. Where neither is shown, the verdict is ``OK*`` within the margin and
-    ``UNDECIDED`` beyond it. Where one side's deviation is unknown (one seed, none printed), it is taken to
-    equal the other's, and the note says so; where both are, nothing is tested. Where both are zero, or both
-    numbers come from the same scores, the difference alone is held against the margin.
+    than the margin, and the note says so. Where neither is shown, the verdict is ``OK*`` within the margin
+    and ``UNDECIDED`` beyond it. Where one side's deviation is unknown (one seed, none printed), it is taken
+    to equal the other's, and the note says so; where both are, nothing is tested. Where both are zero, or
+    both numbers come from the same scores, the difference alone is held against the margin.
 
     Args:
         cells: all cells of the table.
@@ -277,6 +284,8 @@ def verdicts(
             kinds[index] = VerdictKind.INCOMPARABLE
         elif case.published is None:
             kinds[index] = VerdictKind.UNPUBLISHED
+        elif case.wanted == 0:
+            kinds[index] = VerdictKind.PRINTED
         elif case.reproduced is None or case.have < case.wanted:
             kinds[index] = VerdictKind.MISSING
         else:

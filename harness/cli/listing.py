@@ -103,8 +103,7 @@ def show(
     elif published:
         only_averages = spec.published is not None and spec.published.rows == "averages"
         rows = [] if only_averages else [(name, name) for name in spec.datasets]
-        rows += [(group.id, group.average) for group in spec.groups if group.average]
-        rows += [("total", spec.total)] if spec.total else []
+        rows += [(row.id, row.label) for row in spec.summaries]
         header = ["", *(column.label for column in spec.columns)]
         table_out(
             header,
@@ -120,18 +119,22 @@ def _printed(cell: Any) -> str | None:
     number = f"{cell.mean:.{cell.decimals}f}"
     if cell.std is not None:
         number += f" ± {cell.std:.{cell.std_decimals}f}"
+    if cell.before_mean is not None:
+        spread = "" if cell.before_std is None else f" ± {cell.before_std:.{cell.std_decimals}f}"
+        number = f"{cell.before_mean:.{cell.decimals}f}{spread} → {number}"
+    if cell.low is not None:
+        number += f" ({cell.low:.{cell.decimals}f} to {cell.high:.{cell.decimals}f})"
     return f"{number} ({cell.change} %)" if cell.change else number
 
 
 def _describe(specs: Specs, table: Table) -> None:
     from harness.reports.protocols import held_for, protocol_text
-    from harness.specs.columns import protocols_of
 
     paper = table.paper
     arxiv = f", arXiv:{paper.arxiv}" if paper.arxiv else ""
     out(f"{table.id}, version {table.version}: {table.title}")
     out(f"Paper: {paper.title} ({paper.authors}, {paper.year}{arxiv})")
-    for name, cells in protocols_of(table).items():
+    for name, cells in table.protocols.items():
         protocol, where = specs.protocol(name), held_for(table, cells)
         out(f"Protocol: {name}{where and f' ({where})'}: {protocol.description}")
         out(f"  {protocol_text(protocol)}")
@@ -141,9 +144,18 @@ def _describe(specs: Specs, table: Table) -> None:
         out(f"  {group.label}: {', '.join(group.datasets)}")
     out("Columns:")
     for column in table.columns:
-        missing = "" if specs.has_algorithm(column.algorithm) else ", no implementation"
-        settings = "".join(f", {text}" for text in _settings(column))
-        out(f"  {column.id}: {column.label} ({column.algorithm}{missing}{settings})")
+        out(f"  {column.id}: {column.label} ({', '.join(_made_of(specs, column))})")
+
+
+def _made_of(specs: Specs, column: Column) -> Iterator[str]:
+    """What a column's numbers come from."""
+    if column.mean_of:
+        yield f"mean of {' and '.join(column.mean_of)}"
+    elif column.algorithm is None:
+        yield "printed only"
+    else:
+        yield column.algorithm + ("" if specs.has_algorithm(column.algorithm) else ", no implementation")
+        yield from _settings(column)
 
 
 def _settings(column: Column) -> Iterator[str]:

@@ -28,8 +28,8 @@ from harness.specs.columns import (
     Scope,
     Written,
     columns_of,
+    members,
     own_settings,
-    protocol_of,
     settings,
     source,
     states_read,
@@ -122,7 +122,7 @@ class ResolvedTable:
     """A table with every choice made.
 
     Attributes:
-        cells: row by row, of the columns that have an algorithm.
+        cells: row by row, of the columns that have an algorithm or are averaged by one that is shown.
         steps: what was asked for instead of the protocols' own lengths, or None.
     """
 
@@ -217,11 +217,15 @@ def resolve(specs: Specs, table_id: str, choice: Choice = _NOTHING_CHOSEN) -> Re
     scope = Scope(table_id, columns_of(table, preset), preset)
     context = _Context(specs, table, scope, choice)
     shown = _restrict(table, preset, choice)
-    cells = tuple(
-        context.cell(specs.dataset(dataset_id), scope.columns[column.id], choice.seeds)
-        for dataset_id in shown.datasets
+    trained = {
+        member.column.id: member
         for column in shown.columns
-        if column.algorithm
+        for member in members(specs, scope.columns[column.id], scope.columns)
+    }
+    cells = tuple(
+        context.cell(specs.dataset(dataset_id), column, choice.seeds)
+        for dataset_id in shown.datasets
+        for column in trained.values()
     )
     return ResolvedTable(shown, context.lineage, preset, cells, choice.steps)
 
@@ -286,9 +290,8 @@ def _restrict(table: Table, preset: Preset | None, choice: Choice) -> Table:
         left = tuple(name for name in group.datasets if name in rows)
         whole = len(left) == len(group.datasets)
         if left:
-            groups.append(
-                group.model_copy(update={"datasets": left, "average": group.average if whole else None})
-            )
+            dropped = {} if whole else {"average": None, "sum": None}
+            groups.append(group.model_copy(update={"datasets": left, **dropped}))
     return table.model_copy(
         update={
             "groups": tuple(groups),
@@ -375,7 +378,7 @@ class _Context:
         `trail` has the tables and ids of the columns that depend on it, directly or not.
         """
         dataset = _sized(dataset, self.scope.preset)
-        protocol = self.protocol(protocol_of(self.table, written.column, dataset.id))
+        protocol = self.protocol(self.table.protocol_of(written.column, dataset.id))
         column, environment = written.column, dataset.environment
         entries = settings(self.specs, written, dataset.id)
         trail = (*trail, (self.scope.table, column.id))

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import files
-from harness.analysis.comparison import Measurements, measure
 from harness.analysis.incomparable import why_incomparable
+from harness.analysis.measurements import Measurements, measure
 from harness.errors import DataError, HarnessError, IncompleteError
 from harness.reports import escaping, wording
 from harness.results import provenance, transfer

@@ -34,8 +34,8 @@ def table(comparison: Comparison) -> Group:
     for group in comparison.groups:
         for row in group.rows:
             grid.add_row(*_row(row))
-        if group.average:
-            grid.add_row(*_row(group.average), style="italic")
+        for row in group.summaries:
+            grid.add_row(*_row(row), style="italic")
         grid.add_section()
     if comparison.total:
         grid.add_row(*_row(comparison.total), style="italic")

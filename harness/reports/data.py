@@ -34,7 +34,8 @@ def _field(value: object) -> object:
 
 def _records(comparison: Comparison) -> Iterator[dict[str, object]]:
     labels = {column.id: column.label for column in comparison.columns}
-    for group, kind, row in _rows(comparison):
+    groups = {row.id: group.id for group in comparison.groups for row in (*group.rows, *group.summaries)}
+    for row in comparison.rows:
         for cell in row.cells:
             interval, published, verdict = cell.interval, cell.published, cell.verdict
             yield {
@@ -42,8 +43,8 @@ def _records(comparison: Comparison) -> Iterator[dict[str, object]]:
                 "version": comparison.table.version,
                 "preset": comparison.label,
                 "lineage": comparison.lineage,
-                "group": group,
-                "kind": kind,
+                "group": groups.get(row.id, ""),
+                "kind": row.kind,
                 "row": row.id,
                 "column": cell.column,
                 "label": labels[cell.column],
@@ -54,6 +55,8 @@ def _records(comparison: Comparison) -> Iterator[dict[str, object]]:
                 "ddof": comparison.ddof,
                 "n": cell.n,
                 "wanted": cell.wanted,
+                "before_mean": cell.before and cell.before.mean,
+                "before_std": cell.before and cell.before.std,
                 "low": interval and interval.low,
                 "high": interval and interval.high,
                 "interval": interval and interval.method,
@@ -62,6 +65,10 @@ def _records(comparison: Comparison) -> Iterator[dict[str, object]]:
                 "published_std": published and published.std,
                 "published_n": published and published.n,
                 "published_ddof": published and published.ddof,
+                "published_low": published and published.low,
+                "published_high": published and published.high,
+                "published_before_mean": published and published.before_mean,
+                "published_before_std": published and published.before_std,
                 "published_source": published and published.source,
                 "difference": cell.difference,
                 "p": verdict.p,
@@ -84,17 +91,6 @@ def _findings(comparison: Comparison, row: str, column: str) -> list[str]:
         for finding in comparison.findings
         if row in finding.rows and column in finding.columns
     ]
-
-
-def _rows(comparison: Comparison) -> Iterator[tuple[str, str, ComparedRow]]:
-    """(group id, kind of row, row) in the order of the table."""
-    for group in comparison.groups:
-        for row in group.rows:
-            yield group.id, "dataset", row
-        if group.average:
-            yield group.id, "average", group.average
-    if comparison.total:
-        yield "", "total", comparison.total
 
 
 def json_text(comparison: Comparison) -> str:
@@ -120,7 +116,7 @@ def _document(comparison: Comparison) -> dict[str, Any]:
                 "id": group.id,
                 "label": group.label,
                 "rows": [_row(row) for row in group.rows],
-                "average": group.average and _row(group.average),
+                "summaries": [_row(row) for row in group.summaries],
             }
             for group in comparison.groups
         ],
@@ -131,7 +127,7 @@ def _document(comparison: Comparison) -> dict[str, Any]:
 
 
 def _row(row: ComparedRow) -> dict[str, Any]:
-    return {"id": row.id, "label": row.label, "cells": [_cell(cell) for cell in row.cells]}
+    return {"id": row.id, "label": row.label, "kind": row.kind, "cells": [_cell(cell) for cell in row.cells]}
 
 
 def _cell(cell: ComparedCell) -> dict[str, Any]:

@@ -26,7 +26,6 @@ from harness.reports.sources import Part, algorithms_folder, read_algorithm
 from harness.reports.templating import Raw, environment
 from harness.specs import Specs
 from harness.specs.catalogue import shipped_folder
-from harness.specs.columns import protocols_of
 
 if TYPE_CHECKING:
     from harness.specs import models
@@ -345,7 +344,7 @@ def _protocol(specs: Specs, table: Table) -> str:
     """Each protocol with the cells that it holds for."""
     texts = [
         f"{where and f'{where}: '}{protocol_text(specs.protocol(name))}."
-        for name, cells in protocols_of(table).items()
+        for name, cells in table.protocols.items()
         for where in (held_for(table, cells),)
     ]
     return " ".join([*texts, f"Data: {table.lineage}."])

@@ -31,6 +31,7 @@ LEGEND: dict[VerdictKind, str] = {
     VerdictKind.WORSE: "significantly below the baseline, not shown to be within the margin",
     VerdictKind.MISSING: "k of the baseline's n seeds have a score now",
     VerdictKind.INCOMPARABLE: "not comparable with the baseline",
+    VerdictKind.PRINTED: "nothing is trained",
     VerdictKind.UNPUBLISHED: "not in the baseline",
 }
 _STYLES = {

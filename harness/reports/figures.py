@@ -256,7 +256,7 @@ def radar(comparison: Comparison) -> Figure | None:
     """Min-max radar of the algorithms: a spoke per row, of the groups' averages where rows are too many."""
     rows = [row for group in comparison.groups for row in group.rows]
     if len(rows) > _MOST_SPOKES:
-        rows = [group.average for group in comparison.groups if group.average]
+        rows = [row for group in comparison.groups for row in group.summaries if row.kind == "average"]
     shown, columns = _without_gaps(rows, len(comparison.columns))
     if len(shown) < 3 or len(columns) < 2:
         return None

@@ -109,7 +109,10 @@ class _Columns:
     def _ours(self, cell: ComparedCell) -> str:
         mark = rf"{{\tiny {text}}}" if (text := escaping.latex(wording.mark(cell))) else ""
         if cell.mean is not None:
-            return f"{self._number(cell.mean, cell.std, bold=cell.leading)} & {mark}".rstrip()
+            before = (cell.before.mean, cell.before.std) if cell.before else (None, None)
+            ends = (cell.interval.low, cell.interval.high) if cell.interval and cell.kind == "sum" else None
+            number = self._number(cell.mean, cell.std, before, ends, bold=cell.leading)
+            return f"{number} & {mark}".rstrip()
         # why a dataset's cell has no number is said in the notes: here it would widen the column
         said = {other.unavailable for other in self.comparison.cells}
         parts = ["" if cell.unavailable in said else escaping.latex(cell.unavailable or ""), mark]
@@ -121,20 +124,42 @@ class _Columns:
     def _theirs(self, cell: ComparedCell) -> str:
         if cell.published is None:
             return _spanning(self.of_number, _grey("--"))
-        number = self._number(cell.published.mean, cell.published.std)
+        printed = cell.published
+        before = (printed.before_mean, printed.before_std)
+        ends = None if printed.low is None or printed.high is None else (printed.low, printed.high)
+        number = self._number(printed.mean, printed.std, before, ends)
         return number if self.siunitx else " & ".join(map(_grey, number.split(" & ")))
 
-    def _number(self, mean: float, std: float | None, *, bold: bool = False) -> str:
-        """The entries of a number: mean and deviation, or both in one for siunitx."""
+    def _number(
+        self,
+        mean: float,
+        std: float | None,
+        before: tuple[float | None, float | None] = (None, None),
+        ends: tuple[float, float] | None = None,
+        *,
+        bold: bool = False,
+    ) -> str:
+        """The entries of a number: mean and deviation, or both in one for siunitx.
+
+        What it was before stands before it, an interval behind it; siunitx aligns only numbers without these.
+        """
         shown = [wording.number(part, digits=self.digits) for part in (mean, std) if part is not None]
-        if self.siunitx:
+        if self.siunitx and before[0] is None and ends is None:
             return (r"\bfseries " if bold else "") + " +- ".join(shown)
         strong = [rf"\textbf{{{part}}}" if bold else part for part in shown]
-        return strong[0].replace("-", "$-$") + " & " + (rf"$\pm$\,{strong[1]}" if std is not None else "")
+        number, spread = strong[0], rf"$\pm$\,{strong[1]}" if std is not None else ""
+        if before[0] is not None:
+            was = escaping.latex(wording.mean_std(*before, digits=self.digits))
+            number = rf"{was} $\to$ {number}"
+        if ends:
+            low, high = (wording.number(end, digits=self.digits) for end in ends)
+            spread = f"{spread} ({low} to {high})".strip()
+        entries = [entry.replace("-", "$-$") for entry in (number, spread)]
+        return f"{{{' '.join(filter(None, entries))}}}" if self.siunitx else " & ".join(entries)
 
     def _table_format(self) -> str:
         """Room for the widest numbers of the table."""
-        cells = (*self.comparison.cells, *self.comparison.averages)
+        cells = (*self.comparison.cells, *self.comparison.summaries)
         numbers = [(cell.mean, cell.std) for cell in cells if cell.mean is not None]
         if self.with_published:
             numbers += [(cell.published.mean, cell.published.std) for cell in cells if cell.published]

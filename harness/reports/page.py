@@ -9,7 +9,7 @@ import base64
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -40,6 +40,7 @@ _STYLES: dict[VerdictKind, tuple[str, str]] = {
     VerdictKind.WORSE: ("worse", "\N{BLACK DOWN-POINTING TRIANGLE}"),
     VerdictKind.MISSING: ("missing", "\N{HORIZONTAL ELLIPSIS}"),
     VerdictKind.INCOMPARABLE: ("incomparable", "\N{NOT EQUAL TO}"),
+    VerdictKind.PRINTED: ("unpublished", "\N{WHITE CIRCLE}"),
     VerdictKind.UNPUBLISHED: ("unpublished", "\N{WHITE CIRCLE}"),
 }
 
@@ -96,7 +97,7 @@ def _render(
 ) -> str:
     places = {
         (cell.row, cell.column): place
-        for place, cell in enumerate(cell for row in _rows(comparison) for cell in row.cells)
+        for place, cell in enumerate(cell for row in comparison.rows for cell in row.cells)
     }
     script = _file("page.js") if data else ""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -149,16 +150,6 @@ def _file(name: str) -> str:
     return environment.loader.get_source(environment, name)[0].strip()
 
 
-def _rows(comparison: Comparison) -> Iterable[ComparedRow]:
-    """All rows in the order of the page."""
-    for group in comparison.groups:
-        yield from group.rows
-        if group.average:
-            yield group.average
-    if comparison.total:
-        yield comparison.total
-
-
 # -- what opens --------------------------------------------------------------------------------------------
 
 
@@ -188,7 +179,6 @@ def _data(comparison: Comparison, histories: Histories, command: Callable[[str, 
     def shown(row: ComparedRow, cell: ComparedCell) -> dict[str, Any]:
         runs = histories.get((cell.row, cell.column), ())
         longest = max((len(run.curve) for run in runs), default=0)
-        proper = row.label == row.id
         return {
             "id": f"{cell.row}/{cell.column}",
             "row": row.label,
@@ -203,10 +193,12 @@ def _data(comparison: Comparison, histories: Histories, command: Callable[[str, 
             "notes": [*cell.notes, *filter(None, [cell.verdict.note])],
             "seeds": [seed(run) for run in runs],
             "thinned": f"Drawn at {most} of up to {longest} evaluations." if longest > most else "",
-            "command": command(cell.row, cell.column) if proper and not cell.unavailable else None,
+            "command": command(cell.row, cell.column)
+            if row.kind == "dataset" and cell.wanted and not cell.unavailable
+            else None,
         }
 
-    cells = [shown(row, cell) for row in _rows(comparison) for cell in row.cells]
+    cells = [shown(row, cell) for row in comparison.rows for cell in row.cells]
     return {
         "columns": [f"{column.label} {column.id}" for column in comparison.columns],
         "cells": cells,
@@ -224,7 +216,7 @@ def _facts(cell: ComparedCell, ddof: int) -> list[tuple[str, str]]:
     if cell.unavailable:
         facts.append(("No score", cell.unavailable))
     if cell.mean is not None:
-        of = f"{cell.n} of {count(cell.wanted, 'seed' if cell.scores else 'cell')}"
+        of = f"{cell.n} of {count(cell.wanted, 'seed' if cell.kind == 'dataset' else 'cell')}"
         std = f", ddof {ddof}" if cell.std is not None else ""
         facts.append(("Reproduced", f"{wording.mean_std(cell.mean, cell.std)} ({of}{std})"))
     if interval:

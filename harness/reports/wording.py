@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from harness.analysis.comparison import ComparedCell, ComparedRow, Comparison
 
 _IMPORTED = "\N{DAGGER}"
+_TO = "\N{RIGHTWARDS ARROW}"
 _MOST_CELLS = 6  # cells that a note lists by name before it only counts them
 
 
@@ -42,13 +43,35 @@ def p_value(value: float | None) -> str:
 
 
 def reproduced(cell: ComparedCell, digits: int = 1) -> str:
-    """Our number, or why there is none; empty where the verdict's mark says it."""
-    return mean_std(cell.mean, cell.std, digits) if cell.mean is not None else cell.unavailable or ""
+    """Our number, or why there is none; empty where the verdict's mark says it.
+
+    Of online runs what it was before the first interaction and what it became, of sums with their interval.
+    """
+    if cell.mean is None:
+        return cell.unavailable or ""
+    parts = [mean_std(cell.before.mean, cell.before.std, digits), _TO] if cell.before else []
+    parts.append(mean_std(cell.mean, cell.std, digits))
+    if cell.interval and cell.kind == "sum":
+        parts.append(_ends(cell.interval.low, cell.interval.high, digits))
+    return " ".join(parts)
 
 
 def published(cell: ComparedCell, digits: int = 1) -> str:
-    """The paper's number, or an en dash."""
-    return mean_std(cell.published.mean, cell.published.std, digits) if cell.published else number(None)
+    """The paper's number, with all that it printed beside it, or an en dash."""
+    printed = cell.published
+    if printed is None:
+        return number(None)
+    parts = []
+    if printed.before_mean is not None:
+        parts = [mean_std(printed.before_mean, printed.before_std, digits), _TO]
+    parts.append(mean_std(printed.mean, printed.std, digits))
+    if printed.low is not None and printed.high is not None:
+        parts.append(_ends(printed.low, printed.high, digits))
+    return " ".join(parts)
+
+
+def _ends(low: float, high: float, digits: int) -> str:
+    return f"({number(low, digits=digits)} to {number(high, digits=digits)})"
 
 
 def mark(cell: ComparedCell) -> str:
@@ -56,6 +79,8 @@ def mark(cell: ComparedCell) -> str:
 
     Where `reproduced` already says why nothing is there, only that it is N/C.
     """
+    if cell.verdict.kind is VerdictKind.PRINTED:
+        return ""
     if cell.unavailable is None or cell.mean is not None:
         return f"{cell.verdict.mark}{_IMPORTED if cell.imported else ''}"
     return str(cell.verdict.kind) if cell.verdict.kind is VerdictKind.INCOMPARABLE else ""
@@ -95,13 +120,8 @@ def diff_lines(comparison: Comparison) -> Iterator[DiffLine]:
                 p=p_value(cell.verdict.p_adjusted),
             )
 
-    for group in comparison.groups:
-        for row in group.rows:
-            yield from lines(row, seeds=True)
-        if group.average:
-            yield from lines(group.average, seeds=False)
-    if comparison.total:
-        yield from lines(comparison.total, seeds=False)
+    for row in comparison.rows:
+        yield from lines(row, seeds=row.kind == "dataset")
 
 
 @dataclass(frozen=True)
@@ -133,7 +153,8 @@ def notes(comparison: Comparison) -> tuple[Note, ...]:
     """Everything that a reader needs to judge the numbers, in the order shown."""
     table = comparison.table
     counts = ", ".join(f"{kind} {number}" for kind, number in comparison.counts.items() if number)
-    legend = "; ".join(f"{kind} {meaning}" for kind, meaning in LEGEND.items())
+    kinds = {cell.verdict.kind for row in comparison.rows for cell in row.cells}
+    legend = "; ".join(f"{kind} {meaning}" for kind, meaning in LEGEND.items() if kind in kinds)
     if any(cell.imported for cell in comparison.cells):
         legend += f"; {_IMPORTED} imported from a file of scores, not trained here"
     lines = [
@@ -146,7 +167,7 @@ def notes(comparison: Comparison) -> tuple[Note, ...]:
             "Scores",
             "100 (R - minimum) / (maximum - minimum) of the raw return R; "
             f"mean \N{PLUS-MINUS SIGN} standard deviation over seeds (ddof {comparison.ddof}); "
-            "averages are means over cells",
+            f"averages are means over cells{_also(comparison)}",
         ),
         Note("Data", _data(comparison)),
     ]
@@ -173,6 +194,21 @@ def notes(comparison: Comparison) -> tuple[Note, ...]:
     preset = f", preset '{comparison.preset}' ({comparison.label})" if comparison.label else ""
     lines.append(Note("Spec", f"{table.id}, version {table.version}{preset}"))
     return tuple(lines)
+
+
+def _also(comparison: Comparison) -> str:
+    """What else stands in the cells."""
+    parts = []
+    if any(cell.kind == "sum" for cell in comparison.summaries):
+        parts.append("sums with an interval, over seeds, of the sums seed by seed")
+    if any(cell.before for cell in comparison.cells):
+        parts.append(f"before {_TO} after: at interaction 0 and as the protocol counts")
+    labels = {column.id: column.label for column in comparison.columns}
+    for column in comparison.columns:
+        if column.mean_of:
+            members = ", ".join(labels.get(name, name) for name in column.mean_of)
+            parts.append(f"{column.label} is the mean of {members}, seed by seed")
+    return "".join(f"; {part}" for part in parts)
 
 
 def table_notes(
@@ -226,7 +262,7 @@ def _tests(comparison: Comparison) -> str:
     return (
         f"Welch's t-test, Benjamini-Hochberg over the {count(tested, 'cell')} tested (averages apart), "
         f"alpha {settings.alpha:g}; equivalence by two one-sided t-tests, margin {settings.margin:g} points "
-        f"({settings.average_margin:g} for averages), alpha {settings.alpha:g}; "
+        f"({settings.average_margin:g} for averages and for each number of a sum), alpha {settings.alpha:g}; "
         "printed means stand for all that would be printed so"
     )
 
@@ -278,7 +314,7 @@ def _cell_notes(comparison: Comparison) -> list[str]:
     """Each distinct note of cells with the cells it holds for."""
     labels = {column.id: column.label for column in comparison.columns}
     held: dict[str, list[str]] = {}
-    for cell in (*comparison.cells, *comparison.averages):
+    for cell in (*comparison.cells, *comparison.summaries):
         for note in (*cell.notes, *filter(None, [cell.verdict.note])):
             held.setdefault(note, []).append(f"{cell.row} / {labels[cell.column]}")
     return [

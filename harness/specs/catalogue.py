@@ -146,7 +146,7 @@ class Specs:
     def published(self, table: Table) -> dict[tuple[str, str], PublishedCell] | None:
         """The numbers that a table's paper printed, by row and column; None where the table names none.
 
-        Rows are dataset ids, group ids (their averages) and ``total``.
+        Rows are dataset ids, group ids (their averages), those with ``:sum`` (their sums) and ``total``.
 
         Raises:
             SpecError: The CSV file is missing or wrong, or has a row or column that the table has not.
@@ -166,7 +166,7 @@ class Specs:
             referrer.path.parent / table.published.file,
             table.published.seeds,
             table.published.ddof,
-            rows=(*table.datasets, *(group.id for group in table.groups), "total"),
+            rows=table.printed_rows,
             columns=[column.id for column in table.columns],
             referrer=referrer,
         )

@@ -88,22 +88,31 @@ def extra_columns_of(preset: Preset) -> dict[str, Written]:
     }
 
 
-def protocol_of(table: Table, column: Column, dataset_id: str) -> str:
-    """Id of a cell's protocol: the column's, else its group's, else the table's; later globs win."""
-    own = column.protocol if isinstance(column.protocol, Mapping) else {"*": column.protocol}
-    matching = [name for pattern, name in own.items() if name and fnmatchcase(dataset_id, pattern)]
-    groups = [group.protocol for group in table.groups if dataset_id in group.datasets and group.protocol]
-    return [table.protocol, *groups, *matching][-1]
+def members(specs: Specs, written: Written, columns: Mapping[str, Written]) -> tuple[Written, ...]:
+    """The columns that a column's numbers are made of: those that it is a mean of, or itself.
 
+    Empty where it shows printed numbers only.
 
-def protocols_of(table: Table) -> dict[str, list[tuple[str, str]]]:
-    """Ids of a table's protocols, each with its cells (dataset id, column id) that are trained."""
-    found: dict[str, list[tuple[str, str]]] = {}
-    for dataset in table.datasets:
-        for column in table.columns:
-            if column.algorithm:
-                found.setdefault(protocol_of(table, column, dataset), []).append((dataset, column.id))
-    return found
+    Args:
+        specs: for messages that point into a file.
+        written: the column.
+        columns: those that may be named, by id.
+
+    Raises:
+        SpecError: it is a mean of a column that does not exist or has no algorithm.
+    """
+    found = [written] if written.column.algorithm else []
+    for index, name in enumerate(written.column.mean_of or ()):
+        problem = ""
+        if name not in columns:
+            problem = str(UnknownNameError("column", name, columns))
+        elif columns[name].column.algorithm is None:
+            problem = f"column {name} has no algorithm, so there is nothing to take a mean of"
+        if problem:
+            document = specs.document(written.kind, written.spec)
+            raise SpecError(document.problem((*written.location, "mean_of", index), problem))
+        found.append(columns[name])
+    return tuple(found)
 
 
 def own_settings(written: Written, dataset_id: str) -> dict[str, Entry]:

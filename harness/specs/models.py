@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
@@ -27,6 +28,7 @@ from pydantic import (
 )
 
 from harness.errors import UnknownNameError
+from harness.specs.rows import TOTAL, Row
 from harness.specs.text import short
 
 ScoreRule = Literal["last", "mean_last", "best"]
@@ -774,6 +776,18 @@ class Group(Model):
     average: str | None = Field(default=None, description="label of the average row; None: no such row")
     sum: str | None = Field(default=None, description="label of the row of sums; None: no such row")
 
+    @property
+    def summaries(self) -> tuple[Row, ...]:
+        """The rows below the group's own."""
+        average = [Row(self.id, self.average, "average", self.datasets)] if self.average else []
+        total = [Row(self.sum_id, self.sum, "sum", self.datasets)] if self.sum else []
+        return (*average, *total)
+
+    @property
+    def sum_id(self) -> str:
+        """Id of the row of sums."""
+        return f"{self.id}:sum"
+
 
 class Published(Model):
     """The numbers that the paper printed and how its standard deviations were taken."""
@@ -839,6 +853,35 @@ class Table(Model):
                 if name in ids[:index]:
                     raise ValueError(f"{what} {name!r} appears twice")
         return self
+
+    def protocol_of(self, column: Column, dataset: str) -> str:
+        """Id of a cell's protocol: the column's, else its group's, else the table's; later globs win."""
+        own = column.protocol if isinstance(column.protocol, dict) else {"*": column.protocol}
+        matching = [name for pattern, name in own.items() if name and fnmatchcase(dataset, pattern)]
+        groups = [group.protocol for group in self.groups if dataset in group.datasets and group.protocol]
+        return [self.protocol, *groups, *matching][-1]
+
+    @property
+    def protocols(self) -> dict[str, list[tuple[str, str]]]:
+        """Ids of the protocols, each with its cells (dataset id, column id) that are trained."""
+        found: dict[str, list[tuple[str, str]]] = {}
+        for dataset in self.datasets:
+            for column in self.columns:
+                if column.algorithm:
+                    found.setdefault(self.protocol_of(column, dataset), []).append((dataset, column.id))
+        return found
+
+    @property
+    def printed_rows(self) -> tuple[str, ...]:
+        """Ids of all rows that a paper may have printed, whether they are shown or not."""
+        below = [row for group in self.groups for row in (group.id, group.sum_id)]
+        return (*self.datasets, *below, TOTAL)
+
+    @property
+    def summaries(self) -> tuple[Row, ...]:
+        """The rows that sum up others, in the table's order."""
+        total = [Row(TOTAL, self.total, "total", self.datasets)] if self.total else []
+        return (*(summary for group in self.groups for summary in group.summaries), *total)
 
     @property
     def datasets(self) -> tuple[str, ...]:

@@ -1,8 +1,10 @@
 """The numbers that papers printed, read from CSV files.
 
 Columns ``row,column,mean,std,source,note`` and, where a cell differs from its table's defaults, ``n`` and
-``ddof``; ``change`` where the paper prints a change in per cent beside its numbers. A cell that the paper
-leaves empty is listed with an empty mean.
+``ddof``; ``change`` where the paper prints a change in per cent beside its numbers; ``low`` and ``high``
+where it prints an interval; ``before_mean`` and ``before_std`` where it prints what online runs began with;
+``sample`` where the scores behind the number can be imported, under that name. A cell that the paper leaves
+empty is listed with an empty mean.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ SOURCES: Mapping[Source, str] = {
 }
 
 _REQUIRED = ("row", "column", "mean", "std", "source", "note")
-_OPTIONAL = ("n", "ddof", "change")
+_OPTIONAL = ("n", "ddof", "change", "low", "high", "before_mean", "before_std", "sample")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 _CHANGE = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)
 
@@ -49,6 +51,11 @@ class PublishedCell:
         source: See ``SOURCES``.
         note: What a reader should know; may be empty.
         change: Per cent printed beside the number, as printed; empty where none is.
+        low: Lower end of the interval printed with the number; None where none is.
+        high: Its upper end.
+        before_mean: What online runs scored before their first interaction; None where none is printed.
+        before_std: Its standard deviation; None where none is printed.
+        sample: Source of the scores behind the number, where those can be imported; may be empty.
         decimals: Digits that the mean is printed with after the point.
         std_decimals: The same of the standard deviation.
     """
@@ -62,6 +69,11 @@ class PublishedCell:
     source: Source
     note: str
     change: str = ""
+    low: float | None = None
+    high: float | None = None
+    before_mean: float | None = None
+    before_std: float | None = None
+    sample: str = ""
     decimals: int = field(default=1, compare=False)
     std_decimals: int = field(default=1, compare=False)
 
@@ -131,12 +143,13 @@ class _Cell:
 
     def published(self, default_n: int, default_ddof: Ddof) -> PublishedCell | None:
         text = self.record.fields
-        mean = self.number("mean")
-        std = self.number("std")
-        if std is not None and std < 0:
-            self.wrong("a standard deviation is not negative", "std")
-        if not text["mean"].strip() and std is not None:
-            self.wrong("a standard deviation without a mean", "mean")
+        mean, std = self.mean_std("mean", "std")
+        before_mean, before_std = self.mean_std("before_mean", "before_std")
+        low, high = self.number("low"), self.number("high")
+        if (low is None) != (high is None):
+            self.wrong("an interval has two ends", "low" if low is None else "high")
+        elif low is not None and high is not None and low > high:
+            self.wrong(f"the lower end {low:g} is above the upper one, {high:g}", "low")
         n = self.choice("n", lambda n: n.isascii() and n.isdigit() and int(n) > 0, "a whole number above 0")
         ddof = self.choice("ddof", lambda ddof: ddof in ("0", "1"), "0 or 1")
         source = self.choice(
@@ -157,6 +170,11 @@ class _Cell:
             source=next((known for known in SOURCES if known == source), "unknown"),
             note=text["note"],
             change=change or "",
+            low=low,
+            high=high,
+            before_mean=before_mean,
+            before_std=before_std,
+            sample=text.get("sample", ""),
             decimals=_decimals(text["mean"]),
             std_decimals=1 if std is None else _decimals(text["std"]),
         )
@@ -164,8 +182,17 @@ class _Cell:
     def wrong(self, message: str, column: str = "") -> None:
         self.problems.append(self.record.problem(message, column))
 
+    def mean_std(self, mean: str, std: str) -> tuple[float | None, float | None]:
+        """A mean and its standard deviation."""
+        found = self.number(mean), self.number(std)
+        if found[1] is not None and found[1] < 0:
+            self.wrong("a standard deviation is not negative", std)
+        if found[1] is not None and not self.record.fields.get(mean, "").strip():
+            self.wrong("a standard deviation without a mean", mean)
+        return found
+
     def number(self, name: str) -> float | None:
-        text = self.record.fields[name].strip()
+        text = self.record.fields.get(name, "").strip()
         if not text:
             return None
         if not _NUMBER.fullmatch(text):

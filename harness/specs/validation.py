@@ -13,6 +13,7 @@ from harness.specs.columns import (
     Written,
     columns_of,
     extra_columns_of,
+    members,
     own_settings,
     source,
     states_read,
@@ -111,7 +112,7 @@ def _table(specs: Specs, table: Table) -> Iterator[str]:
 def _printed_rows(table: Table) -> list[str]:
     """The rows that the table's CSV file must list."""
     if table.published and table.published.rows == "averages":
-        return [group.id for group in table.groups if group.average] + (["total"] if table.total else [])
+        return [summary.id for summary in table.summaries]
     return list(table.datasets)
 
 
@@ -122,14 +123,7 @@ def _shown(document: Document, table: Table, listing: Mapping[tuple[str, str], o
         if column.change_from is not None and column.change_from not in columns:
             message = str(UnknownNameError("column", column.change_from, columns))
             yield document.problem(("columns", i, "change_from"), message)
-        for j, name in enumerate(column.mean_of or ()):
-            if name not in columns:
-                message = str(UnknownNameError("column", name, columns))
-                yield document.problem(("columns", i, "mean_of", j), message)
-            elif table.columns[columns.index(name)].mean_of:
-                message = f"column {name} is itself a mean of columns; name those"
-                yield document.problem(("columns", i, "mean_of", j), message)
-    rows = [*table.datasets, *(group.id for group in table.groups), "total"]
+    rows = table.printed_rows
     for i, footnote in enumerate(table.footnotes):
         for key, kind, known in (("rows", "row", rows), ("columns", "column", columns)):
             for j, name in enumerate(getattr(footnote, key)):
@@ -169,6 +163,10 @@ def _column(specs: Specs, written: Written, scope: Scope, datasets: Sequence[str
     column, kind, spec, location = written
     document = specs.document(kind, spec)
     yield from _globs(document, (*location, "per_dataset"), column.per_dataset, datasets)
+    try:
+        members(specs, written, scope.columns)
+    except SpecError as error:
+        yield str(error)
     if isinstance(column.protocol, str):
         yield from _named(specs, document, (*location, "protocol"), "protocols", column.protocol)
     elif column.protocol:

@@ -332,7 +332,7 @@ def random_sheet(seed, convention):
         (row, column): PublishedCell(row, column, mean, std, 4, ddof, "own", "", change(row, column))
         for (row, column), (mean, std) in cells.items()
     }
-    return Sheet(table(), printed, frozenset(GROUPS["ant"]), 10)
+    return Sheet(table(), printed, frozenset(GROUPS["ant"]), dict.fromkeys(printed, 10))
 
 
 def alarms(sheet):
@@ -377,7 +377,7 @@ def test_no_outcome_of_three_seeds_is_an_alarm(convention, ddof):
         mean = sum(scores) / 3
         std = show(root(sum((score - mean) ** 2 for score in scores) / (3 - ddof)), convention)
         cell = PublishedCell("u", "x", show(mean, convention), std, 3, ddof, "own", "")
-        assert alarms(Sheet(empty, {("u", "x"): cell}, frozenset({"u"}), 4)) == [], scores
+        assert alarms(Sheet(empty, {("u", "x"): cell}, frozenset({"u"}), {("u", "x"): 4})) == [], scores
 
 
 @many
@@ -478,7 +478,7 @@ def test_stated_ddof_that_the_grid_excludes():
         cells[row, "y"] = PublishedCell(row, "y", mean, std, 4, 0, "own", "")
     found = [
         finding
-        for finding in examine(Sheet(sheet.table, cells, sheet.binary, 10))
+        for finding in examine(Sheet(sheet.table, cells, sheet.binary, sheet.episodes))
         if finding.kind == "convention" and finding.columns == ("y",)
     ]
     assert [finding.severity for finding in found] == ["warning"]
@@ -488,7 +488,7 @@ def test_stated_ddof_that_the_grid_excludes():
 def test_missing_cells_are_no_slips():
     sheet = random_sheet(3, "rounded")
     cells = {key: cell for key, cell in sheet.cells.items() if key[0] not in ("a", "total")}
-    assert alarms(Sheet(sheet.table, cells, sheet.binary, 10)) == []
+    assert alarms(Sheet(sheet.table, cells, sheet.binary, sheet.episodes)) == []
 
 
 def test_means_of_the_random_sheets_are_what_they_say():

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from harness.analysis.comparison import _unrounded, compare
+from harness.analysis.comparison import compare
+from harness.analysis.measurements import unrounded
 from harness.analysis.intervals import IntervalSettings
 from harness.analysis.verdicts import VerdictKind
 from harness.planning.cells import Cell, ResolvedTable, run_record
@@ -137,7 +138,7 @@ class World:
         comparison = self.compare()
         return next(
             cell
-            for cell in comparison.cells + comparison.averages
+            for cell in comparison.cells + comparison.summaries
             if (cell.row, cell.column) == (row, column)
         )
 
@@ -313,8 +314,8 @@ def test_averages_lead_as_cells_do(world):
         for seed in range(4):
             world.finish(row, seed, 500.0 + seed, column="b")
     comparison = world.compare()
-    assert {cell.column for cell in comparison.averages if cell.leading} == {"a"}
-    assert {cell.row for cell in comparison.averages if cell.leading} == {"easy", "total"}
+    assert {cell.column for cell in comparison.summaries if cell.leading} == {"a"}
+    assert {cell.row for cell in comparison.summaries if cell.leading} == {"easy", "total"}
 
 
 def test_margins_of_cells_and_of_averages(world):
@@ -334,7 +335,7 @@ def test_printed_means_are_rounded_or_cut_off(world):
             assert found.difference == pytest.approx(70.15 - printed)
     for rounding, low, high in [("rounded", 70.15, 70.25), ("cut off", 70.2, 70.3), ("unknown", 70.15, 70.3)]:
         cell = PublishedCell("d1", "a", 70.2, 0.1, 4, 1, "own", "")
-        assert _unrounded(cell, rounding) == pytest.approx((low, high))
+        assert unrounded(cell, rounding) == pytest.approx((low, high))
 
 
 def test_a_partial_average_has_no_number(world):
@@ -351,10 +352,10 @@ def test_incomparable_everywhere(world):
     world.print("d1", "a", 70.0, 1.0)
     world.print("easy", "a", 70.0)
     comparison = world.compare()
-    assert {cell.verdict.kind for cell in comparison.cells + comparison.averages} == {
+    assert {cell.verdict.kind for cell in comparison.cells + comparison.summaries} == {
         VerdictKind.INCOMPARABLE
     }
-    assert all(cell.difference is None for cell in comparison.cells + comparison.averages)
+    assert all(cell.difference is None for cell in comparison.cells + comparison.summaries)
     assert comparison.incomparable == ("generated data",)
     assert comparison.counts[VerdictKind.INCOMPARABLE] == len(comparison.cells) == 6
     assert comparison.cells[0].verdict.text == "N/C (smoke protocol)"
@@ -458,10 +459,10 @@ def test_imported_numbers_are_marked_everywhere(world):
     for seed in range(4):
         world.finish("d1", seed, 500.0, origin="imported")
     comparison = world.compare()
-    marked = {(cell.row, cell.column) for cell in comparison.cells + comparison.averages if cell.imported}
+    marked = {(cell.row, cell.column) for cell in comparison.cells + comparison.summaries if cell.imported}
     assert ("d1", "a") in marked
     assert not any(row == "d2" for row, _ in marked)
-    assert {row for row, _ in marked} & {cell.row for cell in comparison.averages}
+    assert {row for row, _ in marked} & {cell.row for cell in comparison.summaries}
 
 
 def test_a_run_that_changed_its_environment_says_so(world):

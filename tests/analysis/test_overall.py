@@ -29,7 +29,7 @@ def comparison(scores, wanted=3):
 
     return SimpleNamespace(
         table=SimpleNamespace(id="paper-table1"),
-        columns=[SimpleNamespace(id=column) for column in columns],
+        columns=[SimpleNamespace(id=column, algorithm=column) for column in columns],
         groups=[
             SimpleNamespace(
                 rows=[

@@ -102,9 +102,7 @@ def test_incomparable_wins_and_shows_no_difference():
 
 def test_the_same_scores_on_both_sides_are_not_tested():
     for mean, kind in [(70.0, "OK"), (74.0, "OK"), (76.0, "BETTER")]:
-        [found] = verdicts(
-            [replace(case((mean, 9.0, 4, 1), (70.0, 9.0, 4, 1)), same_sample=True)], SETTINGS
-        )
+        [found] = verdicts([replace(case((mean, 9.0, 4, 1), (70.0, 9.0, 4, 1)), same_sample=True)], SETTINGS)
         assert (found.kind, found.p, found.p_equivalence) == (kind, None, None)
         assert "from the same scores: not tested" in found.note
 

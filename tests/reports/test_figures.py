@@ -201,7 +201,7 @@ def test_the_label_leaves_room_for_a_figure_of_one_row_and_one_algorithm(example
     small = replace(
         comparison,
         columns=comparison.columns[:1],
-        groups=(replace(group, rows=(row,), average=None),),
+        groups=(replace(group, rows=(row,), summaries=()),),
         total=None,
     )
     figures = drawn(small, {(row.id, "aspc"): histories[row.id, "aspc"]})

@@ -112,14 +112,6 @@ def expected(row, style):
     return squeezed("".join(shown))
 
 
-def rows(comparison):
-    for group in comparison.groups:
-        yield from group.rows
-        if group.average:
-            yield group.average
-    yield comparison.total
-
-
 def ink(folder, dots_per_inch=60):
     """(left, top, right, bottom) of white around what is printed on every page, in points; pages of PGM."""
     subprocess.run(
@@ -159,7 +151,7 @@ def test_the_whole_table_on_a_page(whole, tmp_path, style):
 def test_bold_is_what_the_model_says(whole, tmp_path):
     source = render(whole, "latex", standalone=True, siunitx=True)
     typeset(tmp_path, source)
-    cells = (*whole.cells, *whole.averages)
+    cells = (*whole.cells, *whole.summaries)
     assert source.count(r"\bfseries") == sum(cell.leading for cell in cells) > len(list(rows(whole)))
     fonts = subprocess.run(["pdffonts", "page.pdf"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "NimbusRomNo9L-Medi" in fonts.stdout

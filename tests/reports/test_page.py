@@ -110,7 +110,7 @@ def test_numbers_on_other_data_are_labelled(example, form):
     shown = Reader(page).data
     assert shown["h1"].endswith("smoke protocol")
     assert "smoke protocol" in shown["title"]
-    assert page.count("\N{NOT EQUAL TO}</span> N/C") == len(comparison.cells) + len(comparison.averages)
+    assert page.count("\N{NOT EQUAL TO}</span> N/C") == len(comparison.cells) + len(comparison.summaries)
     assert "generated data" in shown["p"]
 
 
@@ -118,7 +118,7 @@ def test_a_cell_says_all_that_is_known(example):
     comparison = example()
     data = embedded(report(comparison))
     cells = {cell["id"]: cell for cell in data["cells"]}
-    assert len(cells) == len(comparison.cells) + len(comparison.averages)
+    assert len(cells) == len(comparison.cells) + len(comparison.summaries)
     cell, ours = cells["hopper-expert-v2/aspc"], comparison.cells[3]
     facts = dict(cell["facts"])
     assert facts["Verdict"].startswith("WORSE: ")

@@ -85,7 +85,7 @@ def test_unknown_formats(example):
 def test_csv_numbers_are_unrounded(example):
     comparison = example()
     records = list(csv.DictReader(io.StringIO(render(comparison, "csv"))))
-    cells = comparison.cells + comparison.averages
+    cells = comparison.cells + comparison.summaries
     assert len(records) == len(cells)
     by_key = {(record["row"], record["column"]): record for record in records}
     for cell in cells:
