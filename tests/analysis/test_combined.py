@@ -28,7 +28,11 @@ paper: {title: P, authors: A, year: 2026}
 lineage: d4rl
 protocol: short
 groups:
-  - {id: locomotion, label: Locomotion, datasets: [hopper-medium-v2, walker2d-medium-v2], average: Avg, sum: Sum}
+  - id: locomotion
+    label: Locomotion
+    datasets: [hopper-medium-v2, walker2d-medium-v2]
+    average: Avg
+    sum: Sum
   - {id: mazes, label: Mazes, datasets: [maze2d-umaze-v1], protocol: long}
 columns:
   - {id: bcq, label: BCQ, printed_only: true}

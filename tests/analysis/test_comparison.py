@@ -11,8 +11,8 @@ import pytest
 import scipy.stats
 
 from harness.analysis.comparison import compare
-from harness.analysis.measurements import unrounded
 from harness.analysis.intervals import IntervalSettings
+from harness.analysis.measurements import unrounded
 from harness.analysis.verdicts import VerdictKind
 from harness.planning.cells import Cell, ResolvedTable, run_record
 from harness.results.records import EvaluationRecord, RunRecord, imported_key

@@ -135,7 +135,7 @@ def test_the_whole_table_on_a_page(whole, tmp_path, style):
     text, log = typeset(tmp_path, render(whole, "latex", standalone=True, **style))
     first = text.split("\f")[0]
     lines = {squeezed(line) for line in first.splitlines()}
-    for row in rows(whole):
+    for row in whole.rows:
         assert expected(row, style) in lines
     for group in whole.groups:
         assert group.label in lines
@@ -152,7 +152,7 @@ def test_bold_is_what_the_model_says(whole, tmp_path):
     source = render(whole, "latex", standalone=True, siunitx=True)
     typeset(tmp_path, source)
     cells = (*whole.cells, *whole.summaries)
-    assert source.count(r"\bfseries") == sum(cell.leading for cell in cells) > len(list(rows(whole)))
+    assert source.count(r"\bfseries") == sum(cell.leading for cell in cells) > len(whole.rows)
     fonts = subprocess.run(["pdffonts", "page.pdf"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "NimbusRomNo9L-Medi" in fonts.stdout
     assert "Type 3" not in fonts.stdout  # bitmaps
