@@ -20,6 +20,8 @@ from harness.errors import DataError
 CONTEXT = multiprocessing.get_context("spawn")  # a fork would take the parent's threads and CUDA along
 #: Ask a program to end. They may reach the whole group; the parent decides.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+#: Signals by which a process ends itself: what it called crashed, and would again.
+CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
 
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of processor time, and of how many; or "max"
@@ -43,6 +45,33 @@ def deaf() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class Child:
+    """A process that answers what it is sent until its parent closes the connection or ends.
+
+    Args:
+        serve: Its body, found by its name in its module; gets its end of the connection first.
+        arguments: What else `serve` gets.
+
+    Attributes:
+        connection: The parent's end.
+        process: Its own.
+    """
+
+    def __init__(self, serve: Callable[..., None], *arguments: Any) -> None:
+        self.connection, theirs = CONTEXT.Pipe()
+        self.process = CONTEXT.Process(target=serve, args=(theirs, *arguments), daemon=True)
+        with deaf():
+            self.process.start()
+        theirs.close()
+
+    def end(self) -> int | None:
+        """End it, however it stands; the exit code, that of its own end if it has ended before."""
+        self.process.kill()
+        self.process.join()
+        self.connection.close()
+        return self.process.exitcode
 
 
 @contextlib.contextmanager

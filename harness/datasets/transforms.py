@@ -344,6 +344,12 @@ class Pipeline:
 
     steps: tuple[Step, ...] = ()
 
+    def rows(self, data: Transitions) -> Transitions:
+        """Other transitions of the dataset that the steps were fitted to, changed alike."""
+        for step in self.steps:
+            data = step.rows(data)
+        return data
+
     def observation(self, observation: Floats) -> NDArray[np.float32]:
         """Observations ``(..., S)`` of the environment as a policy takes them."""
         for step in self.steps:

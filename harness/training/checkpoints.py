@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ class Checkpoint:
             next evaluation.
         pending: evaluations not yet committed.
         seconds: wall time of training so far.
+        gathered: of each member what it has gathered, and where its episode stands; empty for fixed data.
     """
 
     algorithm: str
@@ -50,6 +52,7 @@ class Checkpoint:
     metrics: dict[str, Tensor]
     pending: tuple[PendingEvaluation, ...] = ()
     seconds: float = field(default=0.0)
+    gathered: Sequence[Mapping[str, Any]] = ()
 
 
 def save(checkpoint: Checkpoint, path: Path) -> None:

@@ -26,7 +26,7 @@ from harness.specs import Environment
 from harness.training import checkpoints
 from harness.training.engine import PLAIN, Engine, capture_for, set_precision
 from harness.training.provenance import loaded_source, provenance
-from harness.training.replay import Draws, GrowingReplay, columns, row_width
+from harness.training.replay import Draws, Rows, columns, row_width
 from harness.training.rollout import episode_seed, roll_out
 
 EPOCH = 1000
@@ -139,6 +139,44 @@ def score(learner: Learner, state: Mapping[str, NDArray[Any]], step: int, episod
     for env in envs:
         env.close()
     return returns
+
+
+class GrowingReplay(Rows):
+    """Transitions that members gather while they train, each up to `capacity`.
+
+    Args:
+        members: number of members.
+        capacity: rows of each.
+        sizes: of observation and action.
+        device: where the rows are held.
+        dtype: of the rows.
+    """
+
+    def __init__(
+        self,
+        members: int,
+        capacity: int,
+        sizes: Sequence[int],
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__(members * capacity, sizes, device, dtype)
+        self.offset = [member * capacity for member in range(members)]
+        self.length = [0] * members
+
+    def append(self, member: int, batch: Sequence[np.ndarray]) -> None:
+        """Add a member's transitions, in the order of `Batch`."""
+        self._fill(self.offset[member] + self.length[member], batch)
+        self.length[member] += len(batch[0])
+
+    def rows(self, member: int) -> torch.Tensor:
+        """What a member has gathered: ``(length, 2 S + 2 A + 2)``."""
+        return self.storage[self.offset[member] :][: self.length[member]]
+
+    def restore(self, member: int, rows: torch.Tensor) -> None:
+        """Put back what `rows` gave."""
+        self.length[member] = len(rows)
+        self.rows(member).copy_(rows)
 
 
 class _Population:

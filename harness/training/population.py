@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 import typing
@@ -9,25 +10,34 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
+from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from algorithms import Algorithm, Member, Sizes, algorithm_class, member_slice
+from harness.datasets import transforms
 from harness.datasets.base import Transitions
 from harness.datasets.transforms import Inputs, Prepared, prepare, shared, steps_of
 from harness.errors import DataError
 from harness.results.records import EvaluationRecord, RunRecord
 from harness.specs import Environment, Protocol
+from harness.specs.models import BestTrajectories
 from harness.training import checkpoints
+from harness.training.acting import Explorer
 from harness.training.checkpoints import Checkpoint, PendingEvaluation
 from harness.training.engine import PLAIN, Arithmetic, Engine, capture_for, set_precision
+from harness.training.feeds import Feed, Fixed, Gathering, Saved, following
 from harness.training.provenance import loaded_source
-from harness.training.replay import BLOCK, Draws, Replay
+from harness.training.replay import BLOCK, Draws, GrowingReplay, Replay
 from harness.training.rollout import Evaluation
 from harness.training.workers import EvaluationFailedError, EvaluationPool
 
 EVALUATIONS_AHEAD = 4
 """Training waits when this many evaluations per member are still to come back."""
+
+_QUICK = 3.0
+"""Seconds that a checkpoint may take; where it takes longer, there is so much more time between two."""
 
 
 class Recorder(typing.Protocol):
@@ -135,7 +145,9 @@ def build(
 ) -> tuple[Algorithm, Replay, Draws]:
     """The algorithm, its data and its random numbers, at step 0."""
     cls = algorithm_class(task.algorithm)
-    replay = Replay(prepared(task), device=device, dtype=dtype, extra=cls.columns)
+    data = prepared(task)
+    how: dict[str, Any] = {"device": device, "dtype": dtype, "extra": cls.columns}
+    replay = _growing(task, data, how) if task.protocol.gather else Replay(data, **how)
     members = [
         Member(run.key, run.hyperparameters, mean)
         for run, mean in zip(task.runs, replay.reward_mean, strict=True)
@@ -154,6 +166,46 @@ def stacked(states: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Ten
         name: torch.cat([state[name] for state in states]) if tensor.dim() else tensor
         for name, tensor in states[0].items()
     }
+
+
+def _growing(task: Task, data: Sequence[Prepared], how: Mapping[str, Any]) -> GrowingReplay:
+    """A replay with room for what the members gather.
+
+    Raises:
+        DataError: minibatches cannot be made up as the protocol says, or the algorithm asks for columns that
+            gathered rows do not have.
+    """
+    gather, algorithm = task.protocol.gather, task.algorithm
+    assert gather is not None  # noqa: S101 - online protocols have it
+    if how["extra"]:
+        raise DataError(f"{algorithm} asks for {', '.join(how['extra'])}, which gathered rows do not have")
+    held: dict[int, Transitions] = {}
+    for each, raw in zip(data, task.data, strict=True):
+        if id(each) not in held:
+            held[id(each)] = _kept(each, raw, gather.keep)
+    replay = GrowingReplay(
+        data, task.protocol.length, gather.mix, held=[held[id(each)] for each in data], **how
+    )
+    if gather.mix:
+        wanted = int(task.runs[0].hyperparameters["batch_size"])
+        if sum(gather.mix) != wanted:
+            raise DataError(
+                f"protocol {task.protocol.id} mixes {gather.mix[0]} + {gather.mix[1]} rows, but a minibatch "
+                f"of {algorithm} has {wanted}"
+            )
+        if gather.mix[0] and not all(replay.length):
+            raise DataError(f"protocol {task.protocol.id} mixes in rows of a dataset of which it keeps none")
+    return replay
+
+
+def _kept(data: Prepared, raw: Transitions, keep: Literal["all", "none"] | BestTrajectories) -> Transitions:
+    """Which transitions of a dataset an online run learns from."""
+    if keep == "all":
+        return data.rows
+    if keep == "none":
+        return data.rows.take(np.arange(0))
+    # which are best is a matter of what they earned, before rewards are changed
+    return data.steps.rows(transforms.BestTrajectories(keep.best_trajectories).rows(raw))
 
 
 class Trainer:
@@ -189,12 +241,32 @@ class Trainer:
         self._engine = Engine(self._algorithm, self._replay, draws, capture, compiled=arithmetic.compiled)
         self._keys = [run.key for run in task.runs]
         self._alive = dict.fromkeys(self._keys, True)
-        self._step, self._before = 0, 0.0
+        self._step, self._before, self._saving = 0, 0.0, 0.0
+        gather = task.protocol.gather
+        self._first = gather.warmup if gather else 0  # no update before
+        self._resumed = resume is not None
+        chosen = [resume.keys.index(key) for key in self._keys] if resume else []
+        self._feed = self._made_feed(
+            [resume.gathered[i] for i in chosen] if resume and resume.gathered else []
+        )
         if resume:
-            self._resume(resume)
+            self._resume(resume, chosen)
 
-    def _resume(self, checkpoint: Checkpoint) -> None:
-        chosen = [checkpoint.keys.index(key) for key in self._keys]
+    def _made_feed(self, saved: Saved) -> Feed:
+        protocol = self._task.protocol
+        if not isinstance(self._replay, GrowingReplay) or protocol.gather is None:
+            return Fixed()
+        return Gathering(
+            protocol,
+            self._keys,
+            self._task.environments,
+            Explorer(self._algorithm, self._keys, protocol.gather.explore),
+            self._replay,
+            lambda member, text: self._fail(self._keys[member], self._step, text),
+            saved,
+        )
+
+    def _resume(self, checkpoint: Checkpoint, chosen: Sequence[int]) -> None:
         self._algorithm.load_training_state(member_slice(checkpoint.state, chosen))
         self._engine.metrics = {
             name: values.to(self._algorithm.device)
@@ -209,22 +281,30 @@ class Trainer:
 
     def train(self, stop: Callable[[], bool] = lambda: False) -> Outcome:
         """Train to the end, or until `stop` says so; then a checkpoint is there to go on from."""
+        with contextlib.closing(self._feed):
+            return self._train(stop)
+
+    def _train(self, stop: Callable[[], bool]) -> Outcome:
         self._started = self._saved = time.monotonic()
         protocol = self._task.protocol
+        if not self._resumed and 0 in protocol.evaluations():
+            self._evaluate()
         while self._step < protocol.length and any(self._alive.values()):
-            end = min(_next(self._step, BLOCK), _next(self._step, protocol.evaluate_every), protocol.length)
+            end = min(
+                following(self._step, BLOCK), following(self._step, protocol.evaluate_every), protocol.length
+            )
             while self._step < end:
                 if stop():
                     return self._interrupt()
-                self._step = self._engine.advance(self._step, end)
-            if end < protocol.length:
-                self._engine.prepare(end + 1)  # while the device is still busy
+                self._step = self._advance(self._feed.fill(self._step, end))
+            if self._first <= end < protocol.length:
+                self._engine.prepare(end + 1 - self._first)  # while the device is still busy
             self._recorder.progressed(end)
             self._fail_diverged()
-            if end % protocol.evaluate_every == 0 or end == protocol.length:
+            if end in protocol.evaluations():
                 self._evaluate()
             self._collect(0.0)
-            if time.monotonic() - self._saved > self._options.checkpoint_seconds:
+            if self._due():
                 self._checkpoint()
         while self._pool.pending:
             self._collect(0.2)
@@ -243,6 +323,12 @@ class Trainer:
             name: tensor.to("cpu", copy=True) for name, tensor in self._algorithm.training_state().items()
         }
         return {key: member_slice(state, [member]) for member, key in enumerate(self._keys)}
+
+    def _advance(self, end: int) -> int:
+        """Do updates up to `end`, as many as one launch does; the step that training has reached."""
+        if self._step < self._first:
+            return min(self._first, end)
+        return self._first + self._engine.advance(self._step - self._first, end - self._first)
 
     def _seconds(self) -> float:
         return self._before + time.monotonic() - self._started
@@ -271,6 +357,7 @@ class Trainer:
 
     def _fail(self, key: str, step: int, text: str) -> None:
         self._alive[key] = False
+        self._feed.drop(self._keys.index(key))
         self._recorder.failed(key, step, text)
 
     def _evaluation(self, member: int, step: int, policy: dict[str, torch.Tensor]) -> Evaluation:
@@ -315,7 +402,13 @@ class Trainer:
         if done:
             self._recorder.evaluated(done)
 
+    def _due(self) -> bool:
+        """Whether to write a checkpoint; where that takes long, as with many rows, it is done seldom."""
+        wait = self._options.checkpoint_seconds * max(1.0, self._saving / _QUICK)
+        return time.monotonic() - self._saved > wait
+
     def _checkpoint(self) -> None:
+        began = time.monotonic()
         alive = [key for key in self._keys if self._alive[key]]
         self._recorder.checkpointing(alive)
         pending = tuple(
@@ -333,13 +426,10 @@ class Trainer:
                 metrics=self._engine.metrics,
                 pending=pending,
                 seconds=self._seconds(),
+                gathered=self._feed.save(),
             ),
             self._path,
         )
         self._saved = time.monotonic()
+        self._saving = self._saved - began
         self._recorder.checkpointed(alive, self._path, self._step)
-
-
-def _next(step: int, every: int) -> int:
-    """The first multiple of `every` after `step`."""
-    return (step // every + 1) * every

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from algorithms import Batch, Noise, generator
+from harness.datasets.base import Transitions
 from harness.datasets.transforms import Prepared
 
 BLOCK = 100
@@ -46,6 +48,7 @@ class Rows:
         extra: names of the E columns beside the usual ones.
 
     Attributes:
+        sizes: of observation and action.
         storage: ``(rows, 2 S + 2 A + 2 + E)``.
         offset, length: ``(M,)``, where each member's rows lie in the storage.
     """
@@ -61,19 +64,24 @@ class Rows:
         dtype: torch.dtype,
         extra: Sequence[str] = (),
     ) -> None:
-        self._sizes, self._extra = list(sizes), tuple(extra)
+        self.sizes, self._extra = list(sizes), tuple(extra)
         self.storage = torch.empty(rows, row_width(sizes, len(extra)), device=device, dtype=dtype)
 
     def _fill(self, start: int, batch: Sequence[np.ndarray]) -> None:
         """Write transitions, in the order of `Batch.tensors`, from row `start` on."""
         rows = self.storage[start : start + len(batch[0])]
-        for column, values in zip(columns(rows, self._sizes), batch, strict=True):
-            column.copy_(torch.from_numpy(values).view(len(values), -1))
+        for column, values in zip(columns(rows, self.sizes), batch, strict=True):
+            column.copy_(torch.from_numpy(values).view(column.shape))
+
+    def draw(self, member: int, shape: Sequence[int], source: torch.Generator) -> Tensor:
+        """Rows of a member, each as probable as any other."""
+        rows = torch.randint(self.length[member], tuple(shape), generator=source, device=self.storage.device)
+        return rows.add_(self.offset[member])
 
     def batch(self, rows: Tensor) -> Batch:
         """Gather storage rows ``(M, B)`` into a minibatch."""
         gathered = self.storage.index_select(0, rows.flatten()).view(*rows.shape, -1)
-        parts = columns(gathered, self._sizes)
+        parts = columns(gathered, self.sizes)
         observation, action, reward, next_observation, terminal, next_action, *extra = parts
         return Batch(
             observation,
@@ -94,6 +102,8 @@ class Replay(Rows):
         device: where the rows are held.
         dtype: of the rows.
         extra: names of the extra columns of the data that are held.
+        held: the transitions of each member that are held, where these are not all of its data.
+        room: further rows that the storage has room for, behind those that are held.
 
     Attributes:
         pipelines: one per member: what was done to its data, and is to be done to what it observes.
@@ -107,11 +117,14 @@ class Replay(Rows):
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         extra: Sequence[str] = (),
+        held: Sequence[Transitions] | None = None,
+        room: int = 0,
     ) -> None:
-        distinct = {id(each): each.rows for each in data}
-        sizes = [data[0].rows.observations.shape[1], data[0].rows.actions.shape[1]]
-        super().__init__(sum(map(len, distinct.values())), sizes, device, dtype, extra)
-        places, reward_means, start = {}, {}, 0
+        held = held or [each.rows for each in data]
+        distinct = {id(rows): rows for rows in held}
+        sizes = [held[0].observations.shape[1], held[0].actions.shape[1]]
+        super().__init__(sum(map(len, distinct.values())) + room, sizes, device, dtype, extra)
+        places, start = {}, 0
         for name, rows in distinct.items():
             self._fill(
                 start,
@@ -126,57 +139,115 @@ class Replay(Rows):
                 ],
             )
             places[name] = (start, len(rows))
-            reward_means[name] = float(rows.rewards.mean(dtype="float64"))
             start += len(rows)
+        means = {
+            id(each): each.rows.rewards.mean(dtype="float64") if len(each.rows) else 0.0 for each in data
+        }
         self.pipelines = [each.steps for each in data]
-        self.reward_mean = [reward_means[id(each)] for each in data]
-        self.offset = [places[id(each)][0] for each in data]
-        self.length = [places[id(each)][1] for each in data]
+        self.reward_mean = [float(means[id(each)]) for each in data]
+        self.offset = [places[id(rows)][0] for rows in held]
+        self.length = [places[id(rows)][1] for rows in held]
 
 
-class GrowingReplay(Rows):
-    """Transitions that members gather while they train, each up to `capacity`.
+def _mean(rewards: NDArray[np.float32]) -> float:
+    return float(rewards.mean(dtype="float64")) if len(rewards) else 0.0
+
+
+class GrowingReplay(Replay):
+    """Rows of datasets, and behind them a region for what each member gathers while it trains.
+
+    How far the regions are filled is known on the device, so that a captured graph draws from a buffer that
+    grows: a draw is u in [0, 1), and its row ⌊u · length⌋.
 
     Args:
-        members: number of members.
-        capacity: rows of each.
-        sizes: of observation and action.
-        device: where the rows are held.
-        dtype: of the rows.
+        data: one per member, as `Replay` has it.
+        capacity: rows that each member may gather.
+        mix: of each minibatch, how many rows are of the dataset and how many gathered; None: all rows are
+            drawn alike.
+        how: what else a `Replay` takes.
+
+    Attributes:
+        gathered: rows of each member so far.
     """
 
     def __init__(
         self,
-        members: int,
+        data: Sequence[Prepared],
         capacity: int,
-        sizes: Sequence[int],
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
+        mix: tuple[int, int] | None = None,
+        **how: Any,
     ) -> None:
-        super().__init__(members * capacity, sizes, device, dtype)
-        self.offset = [member * capacity for member in range(members)]
-        self.length = [0] * members
+        super().__init__(data, room=len(data) * capacity, **how)
+        self._mix = mix
+        first = len(self.storage) - len(data) * capacity
+        self._places = [first + member * capacity for member in range(len(data))]
+        self.gathered = [0] * len(data)
+        self._offset, self._kept, self._start, self._length = map(
+            self._column, (self.offset, self.length, self._places, self.gathered)
+        )
 
-    def append(self, member: int, batch: Sequence[np.ndarray]) -> None:
-        """Add a member's transitions, in the order of `Batch`."""
-        self._fill(self.offset[member] + self.length[member], batch)
-        self.length[member] += len(batch[0])
+    def _column(self, numbers: Sequence[int]) -> Tensor:
+        return torch.tensor(numbers, device=self.storage.device).unsqueeze(1)
 
-    def rows(self, member: int) -> Tensor:
+    def append(self, rows: Mapping[int, NDArray[np.float32]]) -> None:
+        """Add a row ``(2 S + 2 A + 2,)`` to the regions of some members."""
+        if not rows:
+            return
+        places = [self._places[member] + self.gathered[member] for member in rows]
+        new = torch.from_numpy(np.stack(list(rows.values()))).to(self.storage)
+        self.storage.index_copy_(0, torch.tensor(places, device=new.device), new)
+        for member in rows:
+            self.gathered[member] += 1
+        self._length.copy_(self._column(self.gathered))
+
+    def region(self, member: int) -> Tensor:
         """What a member has gathered: ``(length, 2 S + 2 A + 2)``."""
-        return self.storage[self.offset[member] :][: self.length[member]]
+        return self.storage[self._places[member] :][: self.gathered[member]]
 
-    def restore(self, member: int, rows: Tensor) -> None:
-        """Put back what `rows` gave."""
-        self.length[member] = len(rows)
-        self.rows(member).copy_(rows)
+    def restore(self, regions: Sequence[Tensor]) -> None:
+        """Put back what `region` gave of each member."""
+        self.gathered = [len(rows) for rows in regions]
+        for member, rows in enumerate(regions):
+            self.region(member).copy_(rows)
+        self._length.copy_(self._column(self.gathered))
+
+    def draw(self, member: int, shape: Sequence[int], source: torch.Generator) -> Tensor:
+        """Numbers in [0, 1), which `batch` makes rows of; float32 has too few digits for all of them."""
+        return torch.rand(*shape, generator=source, device=self.storage.device, dtype=torch.float64)
+
+    def batch(self, rows: Tensor) -> Batch:
+        """A minibatch of draws ``(M, B)``."""
+        if self._mix is None:
+            row = (rows * (self._kept + self._length)).long()
+            place = torch.where(row < self._kept, self._offset + row, self._start + row - self._kept)
+        else:
+            kept, gathered = torch.split(rows, list(self._mix), 1)
+            place = torch.cat(
+                [self._offset + (kept * self._kept).long(), self._start + (gathered * self._length).long()],
+                1,
+            )
+        return super().batch(place)
 
 
 class Block(NamedTuple):
     """Random numbers of `BLOCK` steps."""
 
-    rows: Tensor  # (BLOCK, M, B), rows of the replay's storage
+    rows: Tensor  # (BLOCK, M, B), what the replay draws
     noise: dict[str, Tensor]  # name -> (BLOCK, M, *shape)
+
+
+def numbers(keys: Sequence[str], stream: str, noise: Noise, index: int, like: Tensor) -> Tensor:
+    """Random numbers of a block, a pure function of (run key, stream, block): ``(BLOCK, M, *shape)``.
+
+    Args:
+        keys: of the members.
+        stream: name of what is drawn.
+        noise: shape and distribution.
+        index: of the block.
+        like: a tensor of their device and type.
+    """
+    each = [noise.draw(generator(key, stream, index, like.device), BLOCK).to(like.dtype) for key in keys]
+    return torch.stack(each, 1)
 
 
 class Draws:
@@ -195,27 +266,16 @@ class Draws:
         noise: Mapping[str, Noise],
     ) -> None:
         self._keys, self._replay, self._batch_size, self._noise = keys, replay, batch_size, noise
-        self._device, self._dtype = replay.storage.device, replay.storage.dtype
 
     def block(self, index: int) -> Block:
         """The numbers of steps ``index * BLOCK + 1`` to ``(index + 1) * BLOCK``."""
+        shape = (BLOCK, self._batch_size)
         rows = [
-            torch.randint(
-                length,
-                (BLOCK, self._batch_size),
-                generator=self._generator(key, "batch", index),
-                device=self._device,
-            ).add_(offset)
-            for key, offset, length in zip(self._keys, self._replay.offset, self._replay.length, strict=True)
+            self._replay.draw(member, shape, generator(key, "batch", index, self._replay.storage.device))
+            for member, key in enumerate(self._keys)
         ]
         noise = {
-            name: torch.stack([self._numbers(key, name, each, index) for key in self._keys], 1)
+            name: numbers(self._keys, name, each, index, self._replay.storage)
             for name, each in self._noise.items()
         }
         return Block(torch.stack(rows, 1), noise)
-
-    def _numbers(self, key: str, name: str, noise: Noise, index: int) -> Tensor:
-        return noise.draw(self._generator(key, name, index), BLOCK).to(self._dtype)
-
-    def _generator(self, key: str, stream: str, index: int) -> torch.Generator:
-        return generator(key, stream, index, self._device)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import signal
 import traceback
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
@@ -13,12 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.processes import CONTEXT, deaf
+from harness.processes import CRASHES, Child
 from harness.results.records import EvaluationRecord
 from harness.training.rollout import Evaluation
-
-# Signals by which a process ends itself: the simulator crashed, and would again
-_CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
 
 
 def _serve(connection: Connection, algorithms: Collection[str], folders: Sequence[Path]) -> None:
@@ -53,23 +49,14 @@ def _serve(connection: Connection, algorithms: Collection[str], folders: Sequenc
             return
 
 
-class _Worker:
+class _Worker(Child):
     def __init__(self, algorithms: Collection[str], folders: Sequence[Path]) -> None:
-        self.connection, theirs = CONTEXT.Pipe()
-        self.process = CONTEXT.Process(target=_serve, args=(theirs, algorithms, folders), daemon=True)
-        with deaf():
-            self.process.start()
-        theirs.close()
+        super().__init__(_serve, algorithms, folders)
         self.task: Evaluation | None = None
 
     def start(self, task: Evaluation) -> None:
         self.task = task
         self.connection.send(task)
-
-    def stop(self) -> None:
-        self.connection.close()
-        self.process.kill()
-        self.process.join()
 
 
 class EvaluationFailedError(Exception):
@@ -161,13 +148,12 @@ class EvaluationPool:
         task = worker.task
         assert task is not None  # noqa: S101 - only busy workers are looked at
         attempt = self._attempt[task.key, task.step]
-        worker.stop()
-        exit_code = worker.process.exitcode
+        exit_code = worker.end()
         self._workers[self._workers.index(worker)] = self._new_worker()
         died = f"the evaluation process of {task.environment.id} died {attempt} times (exit code {exit_code})"
         if attempt < self._ATTEMPTS:
             self._queue.appendleft((task, attempt + 1))
-        elif -(exit_code or 0) in _CRASHES:
+        elif -(exit_code or 0) in CRASHES:
             del self._attempt[task.key, task.step]
             self._crashed.append(EvaluationFailedError(task, died))
         else:
@@ -182,11 +168,11 @@ class EvaluationPool:
         self._crashed.clear()
         for index, worker in enumerate(self._workers):
             if worker.task:
-                worker.stop()
+                worker.end()
                 self._workers[index] = self._new_worker()
 
     def close(self) -> None:
         """End the processes."""
         for worker in self._workers:
             with contextlib.suppress(OSError):
-                worker.stop()
+                worker.end()

@@ -33,8 +33,21 @@ def make_data():
     return transitions
 
 
-def task(algorithm="td3_bc", seeds=(0, 1), steps=250, evaluate_every=100, episodes=2, data=None, **changes):
-    """A population of an algorithm with its shipped hyperparameters on small synthetic data."""
+def task(
+    algorithm="td3_bc",
+    seeds=(0, 1),
+    steps=250,
+    evaluate_every=100,
+    episodes=2,
+    data=None,
+    gather=None,
+    environment=HOPPER,
+    **changes,
+):
+    """A population of an algorithm with its shipped hyperparameters on small synthetic data.
+
+    With `gather`, a mapping, it is one that gathers while it trains: `steps` are interactions.
+    """
     spec = Specs().algorithm(algorithm)
     values = {name: h.value for name, h in spec.hyperparameters.items()}
     values |= {"batch_size": 16} | changes
@@ -47,11 +60,11 @@ def task(algorithm="td3_bc", seeds=(0, 1), steps=250, evaluate_every=100, episod
         algorithm=algorithm,
         runs=runs,
         data=data or [shared] * len(runs),
-        environments=[HOPPER] * len(runs),
+        environments=[environment] * len(runs),
         protocol=Protocol(
             id="test",
             description="",
-            steps=steps,
+            **({"steps": steps} if gather is None else {"interactions": steps, "gather": gather}),
             evaluate_every=min(evaluate_every, steps),
             episodes=episodes,
             seeds=seeds,

@@ -15,8 +15,16 @@ from harness.errors import DataError
 from harness.specs import Environment, Specs
 from harness.training import online as module
 from harness.training.engine import Engine
-from harness.training.online import EPOCH, FIELDS, Learner, OnlineTrainer, gather, replay_rows, score
-from harness.training.replay import GrowingReplay
+from harness.training.online import (
+    EPOCH,
+    FIELDS,
+    GrowingReplay,
+    Learner,
+    OnlineTrainer,
+    gather,
+    replay_rows,
+    score,
+)
 
 HOPPER = Environment(id="Hopper-v4", max_episode_steps=60)
 

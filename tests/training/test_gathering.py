@@ -1,0 +1,256 @@
+"""Populations that gather while they train."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from harness import environments, plugs
+from harness.errors import HarnessError
+from harness.results.records import EvaluationRecord
+from harness.specs import Environment
+from harness.training import checkpoints, population, stepping
+from harness.training.population import Options, Trainer
+from harness.training.replay import columns
+from harness.training.stepping import exploration_seed
+
+HOPPER = Environment(id="Hopper-v4", max_episode_steps=20)
+SIZES = (11, 3)
+SMALL = {"batch_size": 8, "actor_hidden_sizes": "8"}
+LENGTH = 130
+
+
+@pytest.fixture
+def online(make_task):
+    """What makes a task of an online run of a small TD3+BC."""
+
+    def make(gather=None, **changes):
+        changes = {"steps": LENGTH, "evaluate_every": 50, "episodes": 1} | SMALL | changes
+        return make_task("td3_bc", gather=gather or {"warmup": 30, "explore": {"noise": 0.1}}, **changes)
+
+    return make
+
+
+@pytest.fixture
+def train(notebook, pool, tmp_path):
+    """Train a task; gives the trainer, what it reported and how it ended."""
+
+    def run(task, stop=lambda: False, resume=None, book=None, evaluators=None, **options):
+        book = book or notebook()
+        trainer = Trainer(task, book, evaluators or pool, tmp_path / "p.pt", Options(**options), resume)
+        return trainer, book, trainer.train(stop)
+
+    return run
+
+
+class Scored:
+    """In the place of evaluation workers: every policy earns 1."""
+
+    def __init__(self):
+        self.pending = []
+
+    def submit(self, task):
+        self.pending.append(task)
+
+    def results(self, timeout):
+        for task in self.pending:
+            yield EvaluationRecord(task.key, task.step, [1.0], [1])
+        self.pending = []
+
+
+def rows(trainer, member=0):
+    """What a member gathered: s, a, r, s', d and a'."""
+    return [column.numpy() for column in columns(trainer._replay.region(member), SIZES)]
+
+
+def test_rows_are_what_the_environment_did(online, train):
+    """As a plain loop finds them that does the same actions."""
+    task = online()
+    trainer, book, outcome = train(task)
+    assert set(outcome.finished) == {run.key for run in task.runs}
+    assert sorted({step for _, step in book.scores}) == [0, 50, 100, 130]
+    seen, action, reward, after, terminal, following = rows(trainer)
+    assert len(seen) == LENGTH
+    env = environments.make(task.environments[0])
+    observed = trainer._replay.pipelines[0].observation
+    episode, observation = 0, env.reset(seed=exploration_seed(task.runs[0].key, 0))[0]
+    ends = 0
+    for row in range(LENGTH):
+        np.testing.assert_array_equal(seen[row], observed(observation.astype(np.float32)))
+        observation, earned, terminated, cut, _ = env.step(action[row])
+        np.testing.assert_array_equal(after[row], observed(observation.astype(np.float32)))
+        assert reward[row] == np.float32(earned)
+        assert terminal[row] == (terminated and not cut)  # a time limit is none
+        if terminated or cut:
+            ends += 1
+            episode += 1
+            observation = env.reset(seed=exploration_seed(task.runs[0].key, episode))[0]
+        elif row + 1 < LENGTH:
+            np.testing.assert_array_equal(following[row], action[row + 1])
+    assert ends >= LENGTH // 20  # the time limit
+    assert np.abs(action).max() <= 1
+    other = rows(trainer, 1)
+    assert not np.array_equal(action, other[1])
+
+
+GATHERS = {
+    "every interaction": {"warmup": 30, "explore": {"noise": 0.1}},
+    "in turns": {"every": 40, "warmup": 60, "keep": "none", "explore": "deterministic"},
+    "in halves": {"every": 7, "mix": (4, 4), "explore": "sample"},
+}
+
+
+def same(one, other):
+    for member in range(2):
+        for name, ours, theirs in zip("sarnda", rows(one, member), rows(other, member), strict=True):
+            np.testing.assert_array_equal(ours, theirs, err_msg=name)
+
+
+def after(steps):
+    """Asked once before every step: True from the one after `steps`."""
+    asked = iter([False] * steps)
+    return lambda: next(asked, True)
+
+
+@pytest.mark.parametrize("gather", GATHERS.values(), ids=list(GATHERS))
+def test_stopped_and_resumed_is_bitwise_the_same(online, train, tmp_path, gather):
+    """Whether an episode, a turn of interactions or both are cut; twice."""
+    task = online(gather)
+    whole, book, _ = train(task)
+    parts, resume = None, None
+    for stop in (after(1), after(37), after(20)):
+        _, parts, outcome = train(task, stop, resume, parts)
+        assert outcome.interrupted
+        resume = checkpoints.load(tmp_path / "p.pt")
+    assert 30 < resume.step < LENGTH
+    last, parts, _ = train(task, resume=resume, book=parts)
+    same(last, whole)
+    assert parts.scores == book.scores
+    assert parts.metrics == book.metrics
+
+
+@pytest.mark.parametrize("gather", [GATHERS["every interaction"], GATHERS["in halves"]])
+def test_graphs_see_a_buffer_that_grows(online, train, capture, monkeypatch, gather):
+    """A captured update draws from what was gathered since."""
+    task = online(gather)
+    eager, book, _ = train(task)
+    monkeypatch.setattr(population, "capture_for", lambda device: capture)
+    graphed, again, _ = train(task)
+    same(graphed, eager)
+    assert again.scores == book.scores
+    assert again.metrics == book.metrics
+
+
+def test_a_member_does_not_feel_the_others(online, train):
+    pair, alone = online(seeds=(0, 1)), online(seeds=(1,))
+    both, single = train(pair)[0], train(alone)[0]
+    for name, ours, theirs in zip("sarnda", rows(single), rows(both, 1), strict=True):
+        # the products of one and of two members round differently, and each step amplifies that
+        np.testing.assert_allclose(ours[:35], theirs[:35], rtol=1e-3, atol=1e-3, err_msg=name)
+
+
+def test_what_follows_a_cut_is_what_the_policy_would_have_done(online, train):
+    """And after an episode that ended by itself nothing follows."""
+    short = HOPPER.model_copy(update={"max_episode_steps": 5})
+    trainer, _, _ = train(online({"explore": "deterministic", "warmup": LENGTH - 1}, environment=short))
+    _, action, _, reached, terminal, following = rows(trainer)
+    cuts = trainer._feed._cuts[0]
+    assert np.flatnonzero(cuts).tolist() == list(range(4, LENGTH, 5))
+    assert not (cuts & terminal[:, 0].astype(bool)).any()
+    with torch.no_grad():  # there was one update, at the end
+        acted = trainer._algorithm.act(torch.from_numpy(reached).expand(2, -1, -1))[0].numpy()
+    np.testing.assert_allclose(following[cuts], acted[cuts], atol=0.02)
+    assert np.abs(following[:-1][cuts[:-1]] - action[1:][cuts[:-1]]).max() > 0.02
+
+
+def test_a_checkpoint_holds_what_was_gathered_and_no_room_for_more(online, train, tmp_path):
+    train(online(steps=500_000, evaluate_every=500_000), after(60))
+    room = 500_000 * 4 * (2 * sum(SIZES) + 2)
+    assert (tmp_path / "p.pt").stat().st_size < room / 10
+
+
+def test_an_environment_that_raises_fails_its_run_and_no_other(online, train):
+    task = online()
+    task.environments[1] = task.environments[1].model_copy(update={"id": "NoSuchWorld-v4"})
+    trainer, book, outcome = train(task)
+    assert outcome.finished == (task.runs[0].key,)
+    _, text = book.failures[task.runs[1].key]
+    assert "NoSuchWorld-v4" in text
+    assert [len(rows(trainer, member)[0]) for member in range(2)] == [LENGTH, 0]
+
+
+CODE = """
+import os, signal
+from pathlib import Path
+import gymnasium
+import numpy as np
+
+class World(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-9, 9, (11,))
+    action_space = gymnasium.spaces.Box(-1, 1, (3,))
+
+    def __init__(self, at=None, how="raise", once=None):
+        self._at, self._how, self._once = at, how, once
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        self._steps = 0
+        return self.np_random.uniform(-1, 1, 11), {}
+
+    def step(self, action):
+        self._steps += 1
+        if self._steps == self._at and not (self._once and Path(self._once).exists()):
+            if self._once:
+                Path(self._once).touch()
+            if self._how == "raise":
+                raise ValueError("no such place")
+            os.kill(os.getpid(), getattr(signal, self._how))
+        return np.append(self.np_random.uniform(-1, 1, 10), action[0]), float(action.sum()), False, False, {}
+
+gymnasium.register("tests/World-v0", World)
+"""
+
+
+@pytest.fixture
+def world(tmp_path, online, monkeypatch):
+    """A task whose second member lives in a world that ends badly at its 25th step."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "ending_worlds.py").write_text(CODE)
+    monkeypatch.setattr(plugs, "folders", lambda: [tmp_path])
+
+    def make(**kwargs):
+        good = {"id": "tests/World-v0", "import": "ending_worlds", "max_episode_steps": 40}
+        task = online(seeds=(0, 1, 2), environment=Environment(**good))
+        task.environments[1] = Environment(**good, kwargs={"at": 25, **kwargs})
+        return task
+
+    return make
+
+
+@pytest.mark.parametrize("how", ["raise", "SIGSEGV"])
+def test_a_world_that_ends_badly_fails_its_run_and_no_other(world, train, tmp_path, monkeypatch, how):
+    """Those that live in the same process go on where they were."""
+    monkeypatch.setattr(stepping, "usable_cores", lambda: 1)
+    plain = train(world(at=None), evaluators=Scored())[0]
+    task = world(how=how)
+    trainer, book, outcome = train(task, evaluators=Scored())
+    assert set(outcome.finished) == {task.runs[0].key, task.runs[2].key}
+    [(key, (step, text))] = book.failures.items()
+    assert (key, step) == (task.runs[1].key, 24)
+    assert ("ValueError: no such place" if how == "raise" else "died 3 times (exit code -11)") in text
+    for member in (0, 2):
+        for ours, theirs in zip(rows(trainer, member)[:2], rows(plain, member)[:2], strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_process_that_somebody_killed_is_replaced(world, train, tmp_path):
+    plain = train(world(at=None), evaluators=Scored())[0]
+    killed, _, outcome = train(world(how="SIGKILL", once=str(tmp_path / "once")), evaluators=Scored())
+    assert len(outcome.finished) == 3
+    same(killed, plain)
+
+
+def test_a_process_that_is_killed_again_and_again_says_nothing_of_the_run(world, train, tmp_path):
+    with pytest.raises(HarnessError, match=r"acts in tests/World-v0 died 3 times \(exit code -9\); is there"):
+        train(world(how="SIGKILL"), evaluators=Scored())
