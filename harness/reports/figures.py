@@ -28,6 +28,7 @@ from harness.errors import IncompleteError
 from harness.reports import escaping
 from harness.reports.counting import count
 from harness.reports.history import thinned
+from harness.reports.protocols import axis
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -142,7 +143,7 @@ def illustrations(comparison: Comparison, histories: Histories) -> tuple[Illustr
             Illustration(
                 "curves",
                 "Learning curves",
-                f"Normalised score over training steps; {band}.",
+                f"Normalised score over training; {band}.",
                 learning_curves(comparison, histories),
                 "a scored run with two evaluations",
             ),
@@ -445,26 +446,29 @@ def _panels(
     points: Callable[[RunHistory], Sequence[tuple[int, float]]],
     label: str,
 ) -> Figure | None:
-    panels = []
+    # by group and by what is counted: an update and a step in the environment share no axis
+    found: dict[tuple[str, str], dict[int, list[list[dict[int, float]]]]] = {}
     for group in comparison.groups:
-        lines = {}
-        for index, column in enumerate(comparison.columns):
-            cells = [
-                [dict(curve) for run in runs if run.score is not None and len(curve := points(run)) > 1]
-                for row in group.rows
-                if (runs := histories.get((row.id, column.id)))
-            ]
-            if band := _band([cell for cell in cells if cell]):
-                lines[index] = band
-        if lines:
-            panels.append((group.label, lines))
+        for cells in zip(*(row.cells for row in group.rows), strict=True):
+            for cell in cells:
+                runs = histories.get((cell.row, cell.column), ())
+                curves = [points(run) for run in runs if run.score is not None]
+                if cell.protocol and (drawable := [dict(curve) for curve in curves if len(curve) > 1]):
+                    columns = found.setdefault((group.label, axis(cell.protocol)), {})
+                    columns.setdefault(_place(comparison, cell.column), []).append(drawable)
+    panels = [
+        (title, over, lines)
+        for (title, over), columns in found.items()
+        if (lines := {place: band for place, cells in columns.items() if (band := _band(cells))})
+    ]
     if not panels:
         return None
+    one_axis = len({over for _, over, _ in panels}) == 1
     across = min(2, len(panels))
     down = -(-len(panels) // across)
     figure = _empty(_WIDTH, 0.6 + 1.35 * down)
     drawn: dict[str, Any] = {}
-    for place, (title, lines) in enumerate(panels):
+    for place, (title, over, lines) in enumerate(panels):
         axes = figure.add_subplot(down, across, place + 1)
         for index, band in lines.items():
             steps, means, errors = zip(*band, strict=True)
@@ -476,12 +480,17 @@ def _panels(
         axes.set_title(_text(title))
         if place % across == 0:
             axes.set_ylabel(_text(label))
-        if place + across >= len(panels):
-            axes.set_xlabel("training steps")
+        if place + across >= len(panels) or not one_axis:
+            axes.set_xlabel(over)
         axes.xaxis.set_major_locator(_few_ticks())
         axes.xaxis.set_major_formatter(lambda step, _: _short(step))
     figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=3)
     return figure
+
+
+def _place(comparison: Comparison, column: str) -> int:
+    """Of a column in the table, which its colour and dashes go by."""
+    return [each.id for each in comparison.columns].index(column)
 
 
 def _band(cells: Sequence[Sequence[Mapping[int, float]]]) -> list[tuple[int, float, float]]:

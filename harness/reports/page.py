@@ -22,6 +22,7 @@ from harness.analysis.verdicts import LEGEND, VerdictKind
 from harness.reports import escaping, wording
 from harness.reports.counting import count, duration
 from harness.reports.history import thinned
+from harness.reports.protocols import axis
 from harness.specs.published import SOURCES
 
 if TYPE_CHECKING:
@@ -191,6 +192,7 @@ def _data(comparison: Comparison, histories: Histories, command: Callable[[str, 
             "published": cell.published.mean if cell.published else None,
             "facts": _facts(cell, comparison.ddof),
             "notes": [*cell.notes, *filter(None, [cell.verdict.note])],
+            "axis": axis(cell.protocol) if cell.protocol else "",
             "seeds": [seed(run) for run in runs],
             "thinned": f"Drawn at {most} of up to {longest} evaluations." if longest > most else "",
             "command": command(cell.row, cell.column)

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from harness.specs import models
 
 
+def axis(protocol: models.Protocol) -> str:
+    """What a curve of training is drawn over."""
+    return "environment interactions" if protocol.online else "training steps"
+
+
 def protocol_text(protocol: models.Protocol) -> str:
     """How runs of a protocol are trained, evaluated and scored."""
     seeds = ", ".join(str(seed) for seed in protocol.seeds)

@@ -12,6 +12,8 @@ from harness.analysis.comparison import compare
 from harness.planning.cells import resolve
 from harness.planning.choice import Choice
 from harness.reports import render, render_diff
+from harness.reports.figures import learning_curves
+from harness.reports.history import histories
 from harness.reports.page import html_table
 from harness.reports.wording import notes as render_notes
 from harness.results.records import EvaluationRecord
@@ -95,7 +97,7 @@ def score(cell, seed, step):
 
 
 @pytest.fixture(scope="module")
-def comparison(specs, tmp_path_factory):
+def world(specs, tmp_path_factory):
     resolved = resolve(specs, "both")
     with Store.open(tmp_path_factory.mktemp("db") / "results.db", create=True) as store:
         store.register(run for cell in resolved.cells for run in cell.runs)
@@ -113,7 +115,12 @@ def comparison(specs, tmp_path_factory):
                 ]
             )
             store.finish(keys, 1.0, 1.0)
-        return compare(resolved, specs, store)
+        yield resolved, store, compare(resolved, specs, store)
+
+
+@pytest.fixture(scope="module")
+def comparison(world):
+    return world[2]
 
 
 def cells(comparison):
@@ -236,3 +243,15 @@ def test_steps_shorten_both_kinds(specs):
     reasons = {cell.incomparable for cell in resolved.cells}
     assert ("40 of 80 interactions",) in reasons
     assert ("40 of 100 steps",) in reasons
+
+
+def test_curves_of_steps_and_of_interactions_have_panels_of_their_own(world):
+    resolved, store, comparison = world
+    figure = learning_curves(comparison, histories(resolved, comparison, store))
+    shown = [(axes.get_title(), axes.get_xlabel(), len(axes.lines)) for axes in figure.axes]
+    assert shown == [
+        ("Locomotion", "training steps", 2),
+        ("Locomotion", "environment interactions", 1),
+        ("Mazes", "training steps", 2),
+        ("Mazes", "environment interactions", 1),
+    ]

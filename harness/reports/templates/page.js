@@ -143,7 +143,7 @@
     const x = (step) => left + (step / right) * (width - left - margin);
     const y = (level) => 10 + ((high - level) / (high - low || 1)) * (height - bottom - 20);
     const svg = draw("svg", { class: "curve", viewBox: `0 0 ${width} ${height}`, role: "img" });
-    svg.setAttribute("aria-label", `Normalised score over training steps, from ${low.toFixed(1)} to ${high.toFixed(1)}`);
+    svg.setAttribute("aria-label", `Normalised score over ${cell.axis}, from ${low.toFixed(1)} to ${high.toFixed(1)}`);
     for (const level of [low, (low + high) / 2, high]) {
       svg.append(draw("line", { x1: left, x2: width - margin, y1: y(level), y2: y(level) }));
       svg.append(draw("text", { x: left - 6, y: y(level) + 4, "text-anchor": "end" }, level.toFixed(1)));
@@ -151,6 +151,7 @@
     for (const step of [0, right / 2, right]) {
       svg.append(draw("text", { x: x(step), y: height - 6, "text-anchor": step === right ? "end" : "middle" }, short(step)));
     }
+    svg.append(draw("text", { x: x(right / 4), y: height - 6, "text-anchor": "middle" }, cell.axis));
     if (cell.published !== null) {
       const level = y(cell.published);
       svg.append(draw("line", { class: "published", x1: left, x2: width - margin, y1: level, y2: level }));
