@@ -6,12 +6,14 @@ A run's key needs neither the data nor torch: it is the SHA-256 of the canonical
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
-from harness.errors import SpecError, UnknownNameError
+from harness.errors import SpecError
 from harness.planning.choice import Choice
+from harness.planning.restriction import lineage_of, restricted
 from harness.results.records import RunRecord, canonical
 from harness.specs import (
     Column,
@@ -35,7 +37,6 @@ from harness.specs.columns import (
     states_read,
     transforms,
 )
-from harness.specs.matching import matches, matching
 from harness.specs.models import ScoreRule, Transform, Transforms
 
 _NOTHING_CHOSEN = Choice()
@@ -216,7 +217,7 @@ def resolve(specs: Specs, table_id: str, choice: Choice = _NOTHING_CHOSEN) -> Re
     preset = specs.preset(choice.preset) if choice.preset else None
     scope = Scope(table_id, columns_of(table, preset), preset)
     context = _Context(specs, table, scope, choice)
-    shown = _restrict(table, preset, choice)
+    shown = restricted(specs, table, preset, choice, context.lineage)
     trained = {
         member.column.id: member
         for column in shown.columns
@@ -261,65 +262,6 @@ def _sized(dataset: Dataset, preset: Preset | None) -> Dataset:
     )
 
 
-def _restrict(table: Table, preset: Preset | None, choice: Choice) -> Table:
-    """The table with only the chosen rows and columns; averages over fewer rows than printed are dropped."""
-    all_columns = list(table.columns)
-    if preset and preset.columns is not None:
-        by_id = {column.id: column for column in all_columns}
-        all_columns = [by_id[_known("column", name, by_id, table, preset)] for name in preset.columns]
-    if preset:
-        for column in preset.extra_columns:
-            if column.id in [other.id for other in all_columns]:
-                raise SpecError(
-                    f"preset {preset.id} adds a column {column.id!r}, which {table.id} has already"
-                )
-        all_columns = [*preset.extra_columns, *all_columns]
-    kept = _chosen(
-        "column",
-        choice.algorithms,
-        [column.id for column in all_columns],
-        [column.id for column in table.columns],
-        preset,
-    )
-    rows = list(table.datasets)
-    if preset and preset.datasets is not None:
-        rows = [_known("dataset", name, rows, table, preset) for name in preset.datasets]
-    rows = _chosen("dataset", choice.datasets, rows, table.datasets, preset)
-    groups = []
-    for group in table.groups:
-        left = tuple(name for name in group.datasets if name in rows)
-        whole = len(left) == len(group.datasets)
-        if left:
-            dropped = {} if whole else {"average": None, "sum": None}
-            groups.append(group.model_copy(update={"datasets": left, **dropped}))
-    return table.model_copy(
-        update={
-            "groups": tuple(groups),
-            "columns": tuple(column for column in all_columns if column.id in kept),
-            "total": table.total if len(rows) == len(table.datasets) else None,
-        }
-    )
-
-
-def _known(kind: str, name: str, known: Collection[str], table: Table, preset: Preset) -> str:
-    if name not in known:
-        raise UnknownNameError(f"{kind} of {table.id} (preset {preset.id} asks for it)", name, known)
-    return name
-
-
-def _chosen(
-    kind: str, patterns: Sequence[str], names: Sequence[str], before: Sequence[str], preset: Preset | None
-) -> list[str]:
-    """The names that match; `before` are those of the table, some of which the preset may leave out."""
-    try:
-        return matching(f"{kind} of this table", patterns, names)
-    except UnknownNameError as error:
-        if preset and any(matches(name, error.name) for name in before):
-            whose = f"this table (preset {preset.id} leaves out those that match)"
-            raise UnknownNameError(f"{kind} of {whose}", error.name, names) from None
-        raise
-
-
 @dataclass(frozen=True)
 class _Context:
     """What all cells of a table share.
@@ -337,13 +279,10 @@ class _Context:
     choice: Choice
     protocols: dict[str, Protocol] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def lineage(self) -> Lineage:
         """Of the data to train on."""
-        preset = self.scope.preset
-        return self.specs.lineage(
-            self.choice.lineage or (preset.lineage if preset else None) or self.table.lineage
-        )
+        return lineage_of(self.specs, self.table, self.scope.preset, self.choice)
 
     def protocol(self, name: str) -> Protocol:
         """A protocol as it is run here; kept, since a protocol has many cells."""

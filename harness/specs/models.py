@@ -215,6 +215,11 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 class Source(Model):
     """One lineage's block of a dataset: where its data come from."""
 
+    @property
+    def local(self) -> bool:
+        """Whether the data are had in moments without a download."""
+        return False
+
     def identity(self, dataset: Dataset) -> dict[str, Any]:
         """What makes the data what they are, beside the dataset's id and the lineage, as plain values.
 
@@ -257,6 +262,11 @@ class PolicyFile(Model):
 
 class GeneratedSource(Source):
     """A dataset made here; the recipe and its fields are its identity."""
+
+    @property
+    def local(self) -> bool:
+        """Whether it is made in moments; the data of a whole training of SAC are not."""
+        return self.recipe != "sac-replay"
 
     recipe: Literal["random-policy", "maze2d-waypoints", "policy-rollout", "stitched", "sac-replay"]
     version: int = Field(ge=1, description="raised when the recipe's code changes the data it makes")
@@ -303,6 +313,11 @@ _SUFFIXES: dict[str, Format] = {
 
 class FileSource(Source):
     """A file of one's own, of a row per step."""
+
+    @property
+    def local(self) -> bool:
+        """Whether the file lies here."""
+        return self.path is not None
 
     path: str | None = Field(default=None, description="relative to the YAML file that names it")
     url: Urls | None = None

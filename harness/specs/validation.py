@@ -13,6 +13,7 @@ from harness.specs.columns import (
     Written,
     columns_of,
     extra_columns_of,
+    layered,
     members,
     own_settings,
     source,
@@ -93,6 +94,7 @@ def _table(specs: Specs, table: Table) -> Iterator[str]:
     scope = Scope(table.id, columns_of(table))
     for written in scope.columns.values():
         yield from _column(specs, written, scope, table.datasets)
+        yield from _mixes(specs, table, written)
     try:
         listing = specs.listing(table)
     except SpecError as error:
@@ -107,6 +109,25 @@ def _table(specs: Specs, table: Table) -> Iterator[str]:
                 "list a cell that the paper leaves empty with an empty mean",
             )
     yield from _shown(document, table, listing or {})
+
+
+def _mixes(specs: Specs, table: Table, written: Written) -> Iterator[str]:
+    """Problems of batches that online protocols mix, of the column's cells."""
+    if not specs.has_algorithm(written.column.algorithm):
+        return
+    for dataset in table.datasets:
+        name = table.protocol_of(written.column, dataset)
+        try:
+            gather = specs.protocol(name).gather if name in specs.ids("protocols") else None
+            size = layered(specs, written, dataset).get("batch_size") if gather and gather.mix else None
+        except SpecError:  # is told of the file itself
+            return
+        if gather and gather.mix and size and size.value != sum(gather.mix):
+            yield specs.document("protocols", name).problem(
+                ("gather", "mix"),
+                f"{gather.mix[0]} and {gather.mix[1]} rows are no batch of {size.value}, which "
+                f"{written.column.id} of {table.id} has",
+            )
 
 
 def _printed_rows(table: Table) -> list[str]:

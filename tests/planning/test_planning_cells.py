@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.errors import SpecError, UnknownNameError
+from harness.errors import HarnessError, SpecError, UnknownNameError
 from harness.planning.cells import resolve
 from harness.planning.choice import Choice
 from harness.specs import Specs
@@ -37,7 +37,7 @@ def test_a_preset_may_replace_a_column_that_it_leaves_out(with_preset):
 
 def test_a_preset_for_another_table_says_so(with_preset):
     specs = with_preset("datasets: [hopper-rondom-v2]\n")
-    with pytest.raises(UnknownNameError, match=r"aspc-table1 .preset own asks for it.*hopper-random-v2"):
+    with pytest.raises(HarnessError, match=r"aspc-table1 .preset own asks for it.*hopper-random-v2"):
         resolve(specs, "aspc-table1", Choice(preset="own"))
 
 
