@@ -48,5 +48,6 @@ def files(folders: Iterable[Path]) -> list[Path]:
     return [
         path
         for folder in folders
-        for path in sorted([*folder.glob("algorithms/*.py"), *folder.glob("code/**/*.py")])
+        for pattern in ("algorithms/*.py", "datasets/*.py", "code/**/*.py")
+        for path in sorted(folder.glob(pattern))
     ]

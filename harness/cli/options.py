@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
+from harness import plugs
+from harness.cli.output import note
 from harness.planning.choice import Choice
+from harness.reports.counting import count
+from harness.specs.text import shown
 
 if TYPE_CHECKING:
     from typer.core import TyperGroup
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
     from harness.specs import Specs
 
 ScoreRule = Literal["last", "mean_last", "best"]
+
+_FILES = 12  # of which the names are said
 
 TableId = Annotated[str, typer.Argument(metavar="TABLE", help="Id of a table; `harness ls` lists them.")]
 OptionalTableId = Annotated[
@@ -64,6 +70,21 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def specs_of(ctx: typer.Context) -> Specs:
     """The specs that the options before the verb name."""
     specs: Specs = ctx.obj()
+    return specs
+
+
+def specs_to_run(ctx: typer.Context) -> Specs:
+    """The specs, for verbs that run the code in their folders; says which files that is.
+
+    Raises:
+        SpecError: two files of algorithms have the same name.
+    """
+    specs = specs_of(ctx)
+    own = [shown(path) for path in plugs.files(specs.folders)]
+    if own:
+        more = f" and {count(len(own) - _FILES, 'further file')}" if len(own) > _FILES else ""
+        note(f"code of your own that runs: {', '.join(own[:_FILES])}{more}")
+    plugs.use(specs.folders)
     return specs
 
 

@@ -22,7 +22,7 @@ from harness.cli.options import (
     database,
     examples,
     resolved_table,
-    specs_of,
+    specs_to_run,
 )
 from harness.cli.output import json_out, out, size, table_out
 from harness.planning.choice import Choice
@@ -80,7 +80,7 @@ def plan(
         from harness.execution import measure as measuring
 
         timer = measuring.timer(precision, compiled=compiled)
-    made = make(resolved, specs_of(ctx), database(ctx, db, choice.preset), data_home, timer)
+    made = make(resolved, specs_to_run(ctx), database(ctx, db, choice.preset), data_home, timer)
     if as_json:
         json_out(asdict(made) | {"to_train": made.to_train, "remarks": made.remarks})
     else:

@@ -25,7 +25,7 @@ from harness.cli.options import (
     database,
     examples,
     resolved_table,
-    specs_of,
+    specs_to_run,
 )
 from harness.cli.output import note, write
 from harness.errors import FailedRunsError, IncompleteError
@@ -71,6 +71,12 @@ def reproduce(
             help="Processes that evaluate; default: half of the cores, beside a GPU all but two.",
         ),
     ] = None,
+    executor: Annotated[
+        str,
+        typer.Option(
+            "--executor", metavar="NAME", help="What trains: local, or one that an installed package brings."
+        ),
+    ] = "local",
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Print the plan and end.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only messages.")] = False,
 ) -> None:
@@ -82,17 +88,20 @@ def reproduce(
     resolved = resolved_table(ctx, table, choice)
     url = database(ctx, db, choice.preset)
     if dry_run:
-        planning.print_plan(planning.make(resolved, specs_of(ctx), url, data_home), commands(ctx, table))
+        made = planning.make(resolved, specs_to_run(ctx), url, data_home)
+        planning.print_plan(made, commands(ctx, table))
         return
 
     from harness.analysis.comparison import compare
+    from harness.execution import executors
     from harness.execution.interrupt import Interrupt
-    from harness.execution.local import settings, train_missing
+    from harness.execution.local import settings
     from harness.execution.progress import Reporter
     from harness.planning.status import status
     from harness.results.schema import Location
     from harness.results.store import Store
 
+    train, specs = executors.named(executor), specs_to_run(ctx)
     how = settings(
         device,
         Location.parse(url).folder("checkpoints", data_home),
@@ -112,13 +121,13 @@ def reproduce(
                 lambda: reporter.message("stopping: writing a checkpoint… (again: stop at once)")
             ) as stop,
         ):
-            outcome = train_missing(resolved, specs_of(ctx), store, how, reporter, stop)
+            outcome = train(resolved, specs, store, how, reporter, stop)
         if outcome.interrupted:
             note(f"interrupted, everything is saved; go on with: {shlex.join(['harness', *sys.argv[1:]])}")
             raise typer.Exit(130)
         # the seeds choose what to train; the table shows all that it wants
         whole = resolved_table(ctx, table, replace(choice, seeds=()))
-        comparison = compare(whole, specs_of(ctx), store)
+        comparison = compare(whole, specs, store)
         state = status(store, resolved)
     _print(comparison)
     unavailable = Counter(cell.unavailable for cell in resolved.cells if cell.unavailable)

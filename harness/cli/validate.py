@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.app import App
-from harness.cli.options import examples, parts, specs_of
+from harness.cli.options import examples, parts, specs_to_run
 from harness.cli.output import note, out
 from harness.reports.counting import count
 from harness.specs.matching import matching
@@ -37,7 +37,7 @@ def validate(
     from harness.planning.validation import validate_algorithms
     from harness.specs.validation import validate as validate_specs
 
-    specs = specs_of(ctx)
+    specs = specs_to_run(ctx)
     chosen = matching("table", parts(tables), specs.ids("tables")) if tables else None
     problems = list(dict.fromkeys([*validate_specs(specs, chosen), *validate_algorithms(specs, chosen)]))
     for problem in problems:

@@ -62,6 +62,10 @@ def validate_algorithms(
         SpecError: two algorithms have the same id.
     """
     plugs.use(specs.folders)
+    try:
+        algorithm_ids()
+    except AlgorithmError as error:
+        raise SpecError(str(error)) from None
     everything = table_ids is None
     tables = _right(specs.table, specs.ids("tables") if table_ids is None else table_ids)
     presets = _right(specs.preset, specs.ids("presets") if everything else preset_ids)

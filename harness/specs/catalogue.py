@@ -28,6 +28,23 @@ def shipped_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "specs"
 
 
+def installed_folders() -> list[Path]:
+    """The folders of specs in installed packages, which entry points of the group ``harness.specs`` name.
+
+    Such an entry point's value is a package, as ``some_package.specs``; nothing of it is imported.
+    """
+    from importlib.metadata import entry_points  # here, since a help page needs neither
+    from importlib.util import find_spec
+
+    found = []
+    for entry in entry_points(group="harness.specs"):
+        top, *below = entry.value.split(".")
+        package = find_spec(top)
+        places = (package and package.submodule_search_locations) or [f"{entry.name} = {top}"]
+        found.append(Path(places[0], *below))
+    return found
+
+
 class Specs:
     """Tables, datasets, algorithms, protocols and presets: the shipped ones and those of further folders.
 
@@ -42,17 +59,16 @@ class Specs:
     """
 
     def __init__(self, extra_folders: Sequence[Path] = ()) -> None:
-        for folder in extra_folders:
+        further = (*installed_folders(), *extra_folders)
+        for folder in further:
             if not folder.is_dir():
                 raise SpecError(
                     f"{shown(folder)}:1:1: no such folder; --specs takes one laid out like specs/"
                 )
             if not any((folder / kind).is_dir() for kind in KINDS):
                 raise SpecError(f"{shown(folder)}:1:1: no folder of specs: holds none of {', '.join(KINDS)}")
-        #: The shipped folder, then the user's, each once.
-        self.folders = tuple(
-            {folder.resolve(): folder for folder in (shipped_folder(), *extra_folders)}.values()
-        )
+        #: The shipped folder, then those of installed packages and the user's, each once.
+        self.folders = tuple({folder.resolve(): folder for folder in (shipped_folder(), *further)}.values())
         self._loaded: dict[tuple[Kind, str], Any] = {}
         self._documents: dict[tuple[Kind, str], Document] = {}
 

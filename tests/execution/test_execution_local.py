@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import shutil
 import threading
+from pathlib import Path
 
 import pytest
 import torch
 from rich.console import Console
 
+import algorithms
 from harness import datasets
 from harness.errors import DataError
 from harness.execution import local
@@ -19,6 +22,7 @@ from harness.results.records import EvaluationRecord
 from harness.results.store import Store
 from harness.specs import Specs
 from harness.training import checkpoints
+from harness.training.provenance import loaded_source
 
 PRESET = """
 id: tiny
@@ -266,6 +270,45 @@ def test_nothing_is_trained_on_data_other_than_those_recorded(train, store, reso
     assert recorded(store) == [("0" * 64, 490)]
     assert set(statuses(store)) == {"interrupted", "queued"}
     assert not any(store.evaluations(store.runs()).values())
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    """A copy of the algorithms' files to be edited between two commands."""
+    folder = shutil.copytree(Path(algorithms.__file__).parent, tmp_path / "algorithms")
+    monkeypatch.setattr(algorithms, "__path__", [str(folder)])
+    loaded_source.cache_clear()
+
+    def edit(file, old, new):
+        place = folder / file
+        text = place.read_text(encoding="utf-8")
+        assert text.count(old) == 1
+        place.write_text(text.replace(old, new), encoding="utf-8")
+        loaded_source.cache_clear()
+
+    yield edit
+    loaded_source.cache_clear()
+
+
+def test_begun_runs_go_on_after_what_does_not_run_has_changed(train, store, source):
+    asked = iter([False] * 151)
+    assert train(store, stop=lambda: next(asked, True))[0].interrupted
+    source("bc.py", "E[(π(s) - a)²], the mean over", "E[(π(s) - a)²], the average over")
+    source(
+        "networks.py",
+        "class ValueFunction(",
+        "class Unrelated(nn.Linear):\n    pass\n\n\nclass ValueFunction(",
+    )
+    source("optimisers.py", "class Adam(", "# a comment\nclass Adam(")
+    assert train(store)[0].finished == 4
+
+
+def test_begun_runs_do_not_go_on_after_a_formula_has_changed(train, store, source):
+    asked = iter([False] * 151)
+    assert train(store, stop=lambda: next(asked, True))[0].interrupted
+    source("networks.py", "return torch.tanh(self.network(", "return torch.sin(self.network(")
+    with pytest.raises(DataError, match=r"begun by other code of bc .*retry TABLE --restart"):
+        train(store)
 
 
 def test_other_code_does_not_go_on_with_begun_runs(train, store, monkeypatch):
