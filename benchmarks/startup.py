@@ -1,4 +1,4 @@
-"""How long a person waits for the verbs that only read, beside what they may take."""
+"""What the verbs that only read take of a processor and of a person's time, beside what they may."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from harness.specs import Specs
 
 _TABLE = "aspc-table1"
 _REPEATS = 5
-#: Verb -> seconds that it may take, the start of Python included.
+#: Verb -> seconds of processor time that it may take, the start of Python included.
 _BOUNDS = {
     ("--help",): 0.4,
     ("ls",): 0.4,
+    ("plan", _TABLE): 1.5,
     ("table", _TABLE): 1.0,
     ("diff", _TABLE): 1.0,
     ("status", _TABLE): 1.0,
@@ -33,13 +34,13 @@ def main() -> None:
             count = _write_scores(scores, rows)
             _harness(folder, "db", "import", str(scores), "--table", _TABLE)
             print(f"seconds, best of {_REPEATS}, scores in the database: {count}")
-            print(f"{'':<28} {'waited':>7} {'at most':>8} {'of processor':>13}")
+            print(f"{'':<28} {'waited':>7} {'processor':>10} {'at most':>8}")
             for arguments, bound in _BOUNDS.items():
                 waited, busy = map(
                     min, zip(*(_harness(folder, *arguments) for _ in range(_REPEATS)), strict=True)
                 )
-                within = "" if waited <= bound else "  TOO SLOW"
-                print(f"harness {' '.join(arguments):<20} {waited:7.2f} {bound:8.1f} {busy:13.2f}{within}")
+                within = "" if busy <= bound else "  TOO SLOW"
+                print(f"harness {' '.join(arguments):<20} {waited:7.2f} {busy:10.2f} {bound:8.1f}{within}")
 
 
 def _write_scores(path: Path, rows: int | None) -> int:
@@ -57,7 +58,7 @@ def _write_scores(path: Path, rows: int | None) -> int:
 
 def _harness(folder: str, *arguments: str) -> tuple[float, float]:
     """Seconds from start to end, and seconds of processor time: the two differ on a busy machine."""
-    environment = os.environ | {"HARNESS_DB": str(Path(folder) / "results.db")}
+    environment = os.environ | {"HARNESS_DB": str(Path(folder) / "results.db"), "HARNESS_DATA": folder}
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(
         [sys.executable, "-m", "harness", *arguments],

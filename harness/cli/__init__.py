@@ -128,6 +128,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             app(args=None if arguments is None else list(arguments), prog_name="harness")
         finally:
             sys.stdout.flush()
+            # Python looks for garbage before it ends, too, which took a fifth of `harness table` once more
+            gc.freeze()
     except HarnessError as error:
         _end(str(error), error.exit_code)
     except OSError as error:

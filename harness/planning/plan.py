@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from harness import datasets
 from harness.planning.cells import Cell, ResolvedTable
+from harness.planning.checked import static_names
 from harness.planning.dependencies import Waiting, all_keys, open_runs, waiting
 from harness.results.provenance import cpu_model
 from harness.results.records import CHANGED, RunRecord
@@ -17,11 +20,13 @@ from harness.results.store import RunState, Store
 from harness.specs import Lineage, Specs
 
 if TYPE_CHECKING:
-    from harness.planning.populations import Fit, Population
+    from harness.planning.populations import Fit, Population, Static
 
 Kind = Literal["cpu", "gpu"]
 #: Most members of one population where memory does not decide. Populations train one after another.
 CAPACITIES: Mapping[Kind, int] = {"cpu": 8, "gpu": 64}
+#: One of these is there where Linux has a driver of GPUs: NVIDIA's, its boards', Windows' or AMD's.
+_DRIVERS = ("/dev/nvidiactl", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
 #: Seconds of one step of a whole population on a device of this machine.
 Measure = Callable[["Population", Kind], float]
 #: How many runs fit into the memory of this machine's GPU.
@@ -198,10 +203,7 @@ def plan(
         if (cell.dataset.id, cell.column.id) not in waiting_cells
         or (key in states and states[key].status != "queued")
     }
-    if todo:
-        from harness.planning.validation import check  # imports torch
-
-        check(resolved, specs)
+    static = static_names(resolved, specs) if todo else {}
     needed = {cell.dataset.id: cell.dataset for _, cell in todo.values()}
     absent = [
         dataset for dataset in needed.values() if not datasets.available(dataset, resolved.lineage, home)
@@ -216,7 +218,9 @@ def plan(
         ),
         also=_also(resolved, {key: run for key, run in todo.items() if key not in shown}),
         waiting=tuple(waits),
-        estimates=tuple(_estimates(todo, states, store, measure, pack, resolved.lineage)) if todo else (),
+        estimates=tuple(_estimates(todo, states, store, measure, pack, resolved.lineage, static.__getitem__))
+        if todo
+        else (),
         absent=tuple(dataset.id for dataset in absent),
         disk=sum(datasets.size(dataset, resolved.lineage) or 0 for dataset in absent),
         extra_seeds=resolved.extra_seeds,
@@ -276,19 +280,18 @@ def _estimates(
     measure: Measure | None,
     pack: Pack | None,
     lineage: Lineage,
+    static: Static,
 ) -> Iterable[Estimate]:
-    import torch
-
     from harness.planning.populations import PlannedRun, populations
 
     here = [_Device(cpu_model(), "cpu")]
-    if torch.cuda.is_available():
-        here.insert(0, _Device(torch.cuda.get_device_name(), "gpu"))
+    if name := _gpu():
+        here.insert(0, _Device(name, "gpu"))
     rates = _rates(store) if store else {}
     runs = [PlannedRun(run, cell) for run, cell in todo.values()]
     steps = {run.key: _steps_left(run, cell, states) for run, cell in todo.values()}
     algorithms = dict.fromkeys(str(run.record.configuration["algorithm"]) for run in runs)
-    usual = {kind: populations(runs, capacity) for kind, capacity in CAPACITIES.items()}
+    usual = {kind: populations(runs, capacity, static) for kind, capacity in CAPACITIES.items()}
     devices = list(dict.fromkeys([*here, *rates]))
     if all(device.kind == "cpu" for device in devices):
         devices.append(_Device("", "gpu"))
@@ -297,7 +300,7 @@ def _estimates(
         now = device in here and measure is not None
         grouped, capacity = usual[device.kind], CAPACITIES[device.kind]
         if pack and device in here and device.kind == "gpu":
-            grouped = populations(runs, pack(lineage))
+            grouped = populations(runs, pack(lineage), static)
             capacity = max(len(population.runs) for population in grouped)
         yield Estimate(
             device=device.name,
@@ -315,6 +318,15 @@ def _estimates(
             unknown=() if now else tuple(name for name in algorithms if name not in known.by_algorithm),
             basis="measured now" if now else known.basis,
         )
+
+
+def _gpu() -> str | None:
+    """The name of this machine's GPU, if it has one; where its driver is missing torch is not asked."""
+    if sys.platform == "linux" and not any(map(os.path.exists, _DRIVERS)):
+        return None
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
 
 def _rates(store: Store) -> dict[_Device, _Rates]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from algorithms import algorithm_class
 from harness.planning.cells import Cell
 from harness.results.records import RunRecord, canonical
 
@@ -47,15 +46,33 @@ class Population:
 Fit = Callable[[Sequence[PlannedRun]], int]
 
 
-def populations(runs: Iterable[PlannedRun], capacity: int | Fit) -> list[Population]:
+@functools.cache  # asked once a run, and each time the class is looked for in the folder
+def _static_names(algorithm: str) -> frozenset[str]:
+    from algorithms import algorithm_class
+
+    return algorithm_class(algorithm).Hyperparameters.static_names()
+
+
+#: From an algorithm to the hyperparameters that members of a population share.
+Static = Callable[[str], Collection[str]]
+
+
+def populations(
+    runs: Iterable[PlannedRun], capacity: int | Fit, static: Static = _static_names
+) -> list[Population]:
     """Group runs, at most `capacity` to a population, lower ranks first, else keeping their order.
 
     Runs of a higher rank may read values from those of a lower one, so they never share a population. Seeds
     of one cell stand together, so that a population needs few datasets.
+
+    Args:
+        runs: the runs.
+        capacity: most members, or of how many of the first of some runs of one shape is decided.
+        static: asked instead of the algorithms' classes.
     """
     groups: dict[str, list[PlannedRun]] = {}
     for run in sorted(runs, key=lambda run: run.cell.rank):
-        groups.setdefault(shape(run), []).append(run)
+        groups.setdefault(shape(run, static), []).append(run)
     made = []
     for members in groups.values():
         algorithm, left = members[0].record.configuration["algorithm"], members
@@ -66,24 +83,19 @@ def populations(runs: Iterable[PlannedRun], capacity: int | Fit) -> list[Populat
     return made
 
 
-def shape(run: PlannedRun) -> str:
+def shape(run: PlannedRun, static: Static = _static_names) -> str:
     """What members of one population must share, as text."""
     configuration, dataset = run.record.configuration, run.cell.dataset
-    static = _static_names(configuration["algorithm"])
+    shared = static(configuration["algorithm"])
     return canonical(
         {
             "algorithm": configuration["algorithm"],
-            "static": {k: v for k, v in configuration["hyperparameters"].items() if k in static},
+            "static": {k: v for k, v in configuration["hyperparameters"].items() if k in shared},
             "sizes": [dataset.observation_size, dataset.action_size],
             "protocol": configuration["protocol"],
             "rank": run.cell.rank,
         }
     )
-
-
-@functools.cache  # asked once a run, and each time the class is looked for in the folder
-def _static_names(algorithm: str) -> frozenset[str]:
-    return algorithm_class(algorithm).Hyperparameters.static_names()
 
 
 def halved(population: Population) -> list[Population]:
