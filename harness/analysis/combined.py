@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from harness.analysis.measurements import Measured, Rounding, SeedScore, printed, unrounded
@@ -47,7 +48,7 @@ class Combined:
         """Why the number is not comparable with the printed one: the reasons of all cells."""
         return tuple(dict.fromkeys(reason for part in self.parts for reason in part.cell.incomparable))
 
-    @property
+    @cached_property
     def estimate(self) -> Estimate | None:
         """The mean of the cells and how well it is known, also where the number is their sum."""
         found = [item for part in self.parts if (item := part.complete_estimate)]

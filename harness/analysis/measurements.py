@@ -6,6 +6,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from harness.analysis.printed import CONVENTIONS, Printed
@@ -64,7 +65,7 @@ class Measured:
         """Whether every seed that the protocol wants has its score."""
         return self.have >= self.wanted
 
-    @property
+    @cached_property
     def mean(self) -> float | None:
         """Mean score over seeds; None without a score."""
         return mean_of(self.scores)
@@ -79,7 +80,7 @@ class Measured:
         """Why nothing can be run; None if it can."""
         return self.cell.unavailable
 
-    @property
+    @cached_property
     def estimate(self) -> Estimate | None:
         """The mean and how well it is known; None without a score."""
         return None if self.mean is None else estimate(self.mean, std_of(self.scores, 1), self.have, 1)

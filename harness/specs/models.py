@@ -62,7 +62,8 @@ Seeds = Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_check_se
 class Model(BaseModel):
     """Base of all spec models: unknown keys are errors, instances are immutable."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # built when first used: a command needs few of the models
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 class LocatedError(ValueError):
