@@ -147,14 +147,16 @@ class Algorithm(nn.Module, ABC):
         noise: name -> the random numbers that one update of one member needs.
         acting_noise: the random numbers that acting needs for each observation; None: it needs none.
         clock: updates done in this run, ``(M, 1)``. The engine moves it; it is no part of the training state.
-        inputs: name -> training states of other runs, one per member, ``(M, ...)`` tensors; for `build`.
-            Empty where nothing is trained: policies that are evaluated bring all that they need.
+        reads: names of the inputs that it reads, states of other runs.
+        inputs: name -> those runs' training states, ``(M, ...)`` tensors; for `build`, see `begin_as`. Empty
+            where nothing is trained: a policy that is evaluated brings all that it needs.
         policy: names of the submodules that acting needs.
         columns: names of the columns of `Batch.extra` that an update needs.
     """
 
     Hyperparameters: ClassVar[type[Hyperparameters]]
     policy: ClassVar[tuple[str, ...]] = ("actor",)
+    reads: ClassVar[tuple[str, ...]] = ()
     columns: ClassVar[tuple[str, ...]] = ()
     acting_noise: Noise | None = None
     clock: Tensor
@@ -196,6 +198,21 @@ class Algorithm(nn.Module, ABC):
     @abstractmethod
     def build(self) -> None:
         """Make the networks and optimisers, and say what noise an update needs."""
+
+    def begin_as(self, module: str, source: str, there: str | None = None) -> None:
+        """In `build`, let a submodule begin as one of another run ended; as it is, where nothing is trained.
+
+        Args:
+            module: its name.
+            source: the input, one of `reads`.
+            there: the name of the other run's submodule; None: the same.
+
+        Raises:
+            ValueError: the other run's submodule is of another architecture.
+        """
+        if source in self.inputs:
+            own, state = self.get_submodule(module).state_dict(), _below(there or module, self.inputs[source])
+            _copy(own, state, f"the state of {source} does not fit {module}")
 
     def phase(self, step: int) -> str:
         """Which part of the update cycle step 1, 2, … is; equal phases run the same operations."""
@@ -256,17 +273,7 @@ class Algorithm(nn.Module, ABC):
         Raises:
             ValueError: `state` is not of this algorithm, these hyperparameters and this number of members.
         """
-        own = self.training_state()
-        unlike = own.keys() ^ state.keys() | {
-            n for n in own.keys() & state.keys() if own[n].shape != state[n].shape
-        }
-        if unlike:
-            raise ValueError(
-                f"the saved state does not fit this algorithm at {', '.join(sorted(unlike)[:3])}"
-            )
-        with torch.no_grad():
-            for name, tensor in own.items():
-                tensor.copy_(state[name])
+        _copy(self.training_state(), state, "the saved state does not fit this algorithm")
 
     def policy_state(self) -> dict[str, Tensor]:
         """What acting needs, a copy on the CPU: name -> ``(M, ...)``."""
@@ -279,9 +286,28 @@ class Algorithm(nn.Module, ABC):
     def load_policy_state(self, state: Mapping[str, Tensor]) -> None:
         """Put back what `policy_state` gave."""
         for module in self.policy:
-            self.get_submodule(module).load_state_dict(
-                {n.removeprefix(f"{module}."): t for n, t in state.items() if n.startswith(f"{module}.")}
-            )
+            self.get_submodule(module).load_state_dict(_below(module, state))
+
+
+def _below(module: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A submodule's part of a state, by its own names."""
+    prefix = f"{module}."
+    return {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}
+
+
+@torch.no_grad()
+def _copy(own: Mapping[str, Tensor], state: Mapping[str, Tensor], unfit: str) -> None:
+    """Copy `state` into `own`.
+
+    Raises:
+        ValueError: names or shapes differ; says that it is `unfit`, and where.
+    """
+    unlike = own.keys() ^ state.keys()
+    unlike |= {name for name in own.keys() & state.keys() if own[name].shape != state[name].shape}
+    if unlike:
+        raise ValueError(f"{unfit} at {', '.join(sorted(unlike)[:3])}")
+    for name, tensor in own.items():
+        tensor.copy_(state[name])
 
 
 def member_slice(state: Mapping[str, Tensor], members: Sequence[int]) -> dict[str, Tensor]:

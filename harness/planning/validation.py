@@ -131,6 +131,7 @@ def _column(specs: Specs, written: Written, scope: Scope, datasets: Iterable[str
     algorithm = written.column.algorithm
     if not specs.has_algorithm(algorithm) or isinstance(_loaded(algorithm), str):
         return
+    yield from _inputs(specs, written)
     for dataset in datasets:
         try:
             entries = settings(specs, written, dataset)
@@ -144,6 +145,20 @@ def _column(specs: Specs, written: Written, scope: Scope, datasets: Iterable[str
         for name, entry in entries.items():
             if isinstance(entry.value, Dependency):
                 yield from _dependency(specs, algorithm, name, entry, scope, dataset)
+
+
+def _inputs(specs: Specs, written: Written) -> Iterator[str]:
+    """Problems between the states that a column reads and those that its algorithm wants."""
+    column, kind, spec, location = written
+    document, reads = specs.document(kind, spec), algorithm_class(str(column.algorithm)).reads
+    for name in column.inputs.keys() - set(reads):
+        known = f"it reads {', '.join(reads)}" if reads else "it reads none"
+        place = (*location, "inputs", name)
+        yield document.problem(place, f"no input of {column.algorithm}: {known}", key=True)
+    for name in sorted(set(reads) - column.inputs.keys()):
+        yield document.problem(
+            location, f"{column.algorithm} reads a state called {name!r}: name its run in `inputs`"
+        )
 
 
 def _stand_ins(specs: Specs, algorithm: str, entries: Mapping[str, Entry]) -> dict[str, Any]:

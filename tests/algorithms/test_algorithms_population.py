@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import hypothesis.strategies as st
 import pytest
 import torch
@@ -9,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from algorithms import algorithm_class, algorithm_ids, member_slice
+from algorithms.bc import BC
 
 every_algorithm = pytest.mark.parametrize("algorithm_id", algorithm_ids())
 STEPS = 46  # past ASPC's outer steps at 20 and 40
@@ -244,3 +247,47 @@ def fast(lab, algorithm_id):
 def test_an_unknown_algorithm_is_a_key_error():
     with pytest.raises(KeyError, match="no_such"):
         algorithm_class("no_such")
+
+
+@pytest.fixture
+def reader(monkeypatch):
+    """Cloning that begins with another run's actor."""
+
+    def build(self):
+        whole(self)
+        self.begin_as("actor", "teacher")
+
+    whole = BC.build
+    monkeypatch.setattr(BC, "build", build)
+    monkeypatch.setattr(BC, "reads", ("teacher",))
+
+
+def test_each_member_begins_with_the_state_of_its_own_input(lab, reader):
+    teachers = lab.population("td3_bc", "ab")
+    teachers.train(3)
+    states = [member_slice(teachers.state(), [index]) for index in range(2)]
+    members = [
+        replace(member, inputs={"teacher": state})
+        for member, state in zip(lab.members("bc", "xy"), states, strict=True)
+    ]
+    pupils = lab.of("bc", members)
+    for name, tensor in pupils.algorithm.actor.state_dict().items():
+        assert torch.equal(tensor, teachers.algorithm.actor.state_dict()[name]), name
+    assert pupils.algorithm.inputs["teacher"]["critic.network.layers.0.weight"].shape[:2] == (2, 2)
+    alone = lab.of("bc", members[1:]).algorithm.actor.network.layers[0].weight
+    assert torch.equal(alone, states[1]["actor.network.layers.0.weight"])
+
+
+def test_a_state_of_another_architecture_does_not_fit(lab, reader):
+    state = lab.population("td3_bc", actor_hidden_sizes="16-8").state()
+    [member] = lab.members("bc")
+    with pytest.raises(ValueError, match=r"^the state of teacher does not fit actor at network\.layers"):
+        lab.of("bc", [replace(member, inputs={"teacher": state})])
+
+
+def test_who_is_evaluated_needs_no_input(lab, reader):
+    pupil = lab.population("bc")
+    other = lab.population("bc", "z").algorithm
+    pupil.algorithm.load_policy_state(other.policy_state())
+    observation = torch.ones(1, 3, 3, dtype=torch.float64)
+    assert torch.equal(pupil.algorithm.act(observation), other.act(observation))
