@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from harness.planning.cells import ResolvedTable
     from harness.planning.plan import Estimate, Measure, Plan
     from harness.planning.populations import Fit
-    from harness.specs import Lineage, Specs
+    from harness.specs import Specs
 
 
 def add_to(app: App) -> None:
@@ -113,10 +113,10 @@ def make(
         return make_plan(resolved, specs, store, home=home, measure=measure, pack=_pack)
 
 
-def _pack(lineage: Lineage) -> Fit:
+def _pack() -> Fit:
     from harness.execution.packing import Packing
 
-    return Packing.of_gpu(lineage)
+    return Packing.of_gpu()
 
 
 def print_plan(plan: Plan, same: Callable[[str], str]) -> None:
@@ -142,7 +142,13 @@ def print_plan(plan: Plan, same: Callable[[str], str]) -> None:
     out()
     out(f"to train: {plan.total('to_train'):,} of {count(plan.total('wanted'), 'run')}")
     for also in plan.also:
-        out(f"  also trains {also.column} ({count(also.runs, 'run')}): {', '.join(also.readers)} from it")
+        name = also.column if also.table == plan.table else f"{also.column} of {also.table}"
+        runs = count(also.runs, "run") + ("" if also.table == plan.table else ", which that table shows too")
+        out(f"  also trains {name} ({runs}): {', '.join(also.readers)} from it")
+        if also.again:
+            out(
+                "    (these have finished, and their scores stay; the state that they ended with is not there)"
+            )
     if failed := sum(cell.failed for cell in plan.cells if not cell.unavailable):
         out(f"failed: {count(failed, 'run')}; `{same('retry')}` queues them again")
     for one in plan.waiting:

@@ -78,6 +78,9 @@ def status(
         if works:
             out(f"\n{title}:")
             _runs_out(table, "process", [(work, work.owner) for work in works])
+    if state.again:
+        out("\nfinished, and to be trained again for the state that others read; their scores stay:")
+        table_out(("column", "dataset", "seed"), [(one.column, one.dataset, one.seed) for one in state.again])
     if state.waiting:
         out("\nwaiting for other runs:")
         table_out(

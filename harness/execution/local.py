@@ -13,23 +13,29 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from torch import Tensor
+
 from algorithms import algorithm_class
 from harness import datasets, files
 from harness.datasets import Transitions
 from harness.errors import DataError, HarnessError, reason
+from harness.execution import artefacts
 from harness.execution.data import prepare
 from harness.execution.devices import arithmetic, chosen, out_of_memory, recover
 from harness.execution.packing import Packing
 from harness.execution.progress import Bar, Reporter
 from harness.planning.cells import ResolvedTable
-from harness.planning.dependencies import all_keys, open_runs, read_values, waiting
+from harness.planning.dependencies import all_keys, open_runs, read_values, readable, waiting
 from harness.planning.plan import CAPACITIES
 from harness.planning.populations import PlannedRun, Population, halved, populations
+from harness.planning.states import configurations_read, parts
 from harness.planning.validation import check
 from harness.processes import usable_cores
+from harness.results.artefacts import kept_states
 from harness.results.leases import LEASE_SECONDS, LeaseLostError
+from harness.results.models import POLICY, STATE
 from harness.results.provenance import both
-from harness.results.records import BEGINNING, EvaluationRecord, value_metric
+from harness.results.records import BEGINNING, Artefact, EvaluationRecord, value_metric
 from harness.results.store import RunState, Store
 from harness.specs import Environment, Specs
 from harness.training import checkpoints
@@ -112,13 +118,22 @@ def settings(
     )
 
 
-def missing_runs(resolved: ResolvedTable, store: Store) -> list[PlannedRun]:
+def missing_runs(resolved: ResolvedTable, store: Store, home: Path | None = None) -> list[PlannedRun]:
     """What the table needs less what the database holds: runs neither finished nor failed.
 
-    Also those, shown or not, that the table's runs read values from.
+    Also those, shown or not, that the table's runs read from; finished ones, too, whose state is not there.
+
+    Args:
+        resolved: the table.
+        store: the database.
+        home: data folder, None for the default.
     """
     states = store.runs(all_keys(resolved))
-    return [PlannedRun(run, cell) for run, cell in open_runs(resolved, states).values()]
+    left = open_runs(resolved, states, kept_states(store, home))
+    return [
+        PlannedRun(run, cell, again=key in states and states[key].status == "finished")
+        for key, (run, cell) in left.items()
+    ]
 
 
 def train_missing(
@@ -131,7 +146,7 @@ def train_missing(
 ) -> Outcome:
     """Train every missing run that can be trained, committing each score when it is measured.
 
-    Runs that read values from others are trained after these. Where one of these failed, or is trained by
+    Runs that read from others are trained after these. Where one of these failed, or is trained by
     another process, they are left, with a message.
 
     Args:
@@ -147,27 +162,24 @@ def train_missing(
         DataError: datasets are missing and cannot be had; names all of them.
         StoppedError: `stop` said so while data were made or fetched.
     """
-    todo = missing_runs(resolved, store)
+    todo = missing_runs(resolved, store, settings.home)
     if not todo:
         return Outcome(0, 0, 0, False)
     check(resolved, specs)
-    prepare(
-        {run.cell.dataset.id: run.cell.dataset for run in todo}.values(),
-        resolved.lineage,
-        settings.home,
-        reporter,
-        settings.device,
-        stop,
-    )
+    for lineage in dict.fromkeys(run.cell.lineage for run in todo):
+        wanted = {run.cell.dataset.id: run.cell.dataset for run in todo if run.cell.lineage == lineage}
+        prepare(wanted.values(), lineage, settings.home, reporter, settings.device, stop)
     store.register(run.record for run in todo)
     algorithms = {str(run.record.configuration["algorithm"]) for run in todo}
     for algorithm in algorithms:
         loaded_source(algorithm)  # what runs is what was read now, whatever becomes of the files meanwhile
     with EvaluationPool(settings.workers, algorithms, specs.folders) as pool:
-        session = _Session(resolved, store, settings, pool, reporter, stop)
+        read = configurations_read(specs, resolved)
+        session = _Session(resolved, store, settings, pool, reporter, stop, read)
         for rank in sorted({run.cell.rank for run in todo}):
-            ready = _ready([run for run in todo if run.cell.rank == rank], resolved, store, reporter)
-            capacity = settings.capacity or Packing.of_gpu(resolved.lineage)
+            some = [run for run in todo if run.cell.rank == rank]
+            ready = _ready(some, resolved, store, settings.home, reporter)
+            capacity = settings.capacity or Packing.of_gpu()
             for population in populations(ready, capacity):
                 if stop() or session.train(population, capacity):
                     return session.outcome(interrupted=True)
@@ -179,6 +191,7 @@ class _Session:
     """What all populations of one command share.
 
     Attributes:
+        read: keys of the configurations whose runs leave their whole training state.
         counts: what became of the runs so far, by the names of `Outcome`.
     """
 
@@ -188,6 +201,7 @@ class _Session:
     pool: EvaluationPool
     reporter: Reporter
     stop: Callable[[], bool]
+    read: Set[str]
     counts: Counter[str] = field(default_factory=Counter)
 
     def outcome(self, *, interrupted: bool) -> Outcome:
@@ -196,7 +210,9 @@ class _Session:
 
     def train(self, population: Population, capacity: int | Packing) -> bool:
         """Train what of a population no other process holds; True if interrupted."""
-        claimed = self.store.claim(population.keys)
+        claimed = self.store.claim(
+            population.keys, again={run.record.key for run in population.runs if run.again}
+        )
         self.counts["elsewhere"] += len(population.keys) - len(claimed)
         try:
             with _heartbeat(claimed, self.store, self.reporter) as lost:
@@ -247,7 +263,7 @@ class _Session:
         if not recover(self.settings.device):
             raise DataError(execution.broken("out of memory"))
         states = self.store.runs(population.keys)
-        running = population.only(key for key, state in states.items() if state.status == "running")
+        running = population.only(key for key, state in states.items() if state.held)
         halves = halved(running) if running else []
         sizes = " and then ".join(str(len(half.runs)) for half in halves)
         self.reporter.message(
@@ -258,15 +274,27 @@ class _Session:
 
 
 def _ready(
-    runs: Sequence[PlannedRun], resolved: ResolvedTable, store: Store, reporter: Reporter
+    runs: Sequence[PlannedRun],
+    resolved: ResolvedTable,
+    store: Store,
+    home: Path | None,
+    reporter: Reporter,
 ) -> list[PlannedRun]:
     """The runs that can begin, with the values that they read from other runs; the others are reported."""
-    dependent = {run.record.key: run for run in runs if run.cell.sources}
+    kept = kept_states(store, home)
+    for run in runs:
+        if run.again:
+            reporter.message(f"{_title(run)}: trained again for its state, which others read")
+    dependent = {run.record.key: run for run in runs if run.cell.below}
     if not dependent:
         return list(runs)
     values = read_values(store, {key: run.cell for key, run in dependent.items()})
-    left = {key: (run.record, run.cell) for key, run in dependent.items() if key not in values}
-    for one in waiting(left, store.runs(all_keys(resolved)), store):
+    left = {
+        key: (run.record, run.cell)
+        for key, run in dependent.items()
+        if key not in values or not readable(run.cell, run.record, kept)
+    }
+    for one in waiting(left, store.runs(all_keys(resolved)), store, kept):
         reporter.message(str(one))
     return [
         replace(run, record=replace(run.record, resolved=values.get(run.record.key, {})))
@@ -285,7 +313,7 @@ def _heartbeat(keys: Sequence[str], store: Store, reporter: Reporter) -> Iterato
     ended, lost = threading.Event(), set[str]()
 
     def running(some: Sequence[str]) -> list[str]:
-        return [key for key, state in store.runs(some).items() if state.status == "running"]
+        return [key for key, state in store.runs(some).items() if state.held]
 
     def beat() -> None:
         while not ended.wait(LEASE_SECONDS / 4):
@@ -339,10 +367,11 @@ class _Execution:
 
     def __init__(self, session: _Session, population: Population, checkpoint: Checkpoint | None) -> None:
         self._session, self._population, self._checkpoint = session, population, checkpoint
-        self._resolved, self._settings = session.resolved, session.settings
-        self._store, self._pool, self._reporter = session.store, session.pool, session.reporter
+        self._settings, self._store = session.settings, session.store
+        self._pool, self._reporter = session.pool, session.reporter
         self._runs = {run.record.key: run for run in population.runs}
         self._bar: Bar | None = None
+        self._left: dict[str, list[Artefact]] = {}  # run key -> what it leaves when it ends
         self._latest: dict[str, float] = {}  # run key -> normalised score of its last evaluation
 
     def run(self, lost: Set[str]) -> Literal["ended", "interrupted", "too large"]:
@@ -371,7 +400,7 @@ class _Execution:
             if outcome.interrupted:
                 return "interrupted"
             seconds = outcome.seconds
-            self._store.finish(outcome.finished, seconds, seconds / len(self._runs))
+            self._store.finish(outcome.finished, seconds, seconds / len(self._runs), self._left)
             counts["finished"] += len(outcome.finished)
             self._tidy(path)
         except LeaseLostError as error:
@@ -409,9 +438,14 @@ class _Execution:
         task = Task(
             algorithm=self._population.algorithm,
             runs=[run.record for run in self._population.runs],
-            data=[data[run.cell.dataset.id] for run in self._population.runs],
+            data=[data[run.cell.dataset.id, run.cell.lineage] for run in self._population.runs],
             environments=[_environment(run) for run in self._population.runs],
             protocol=protocol,
+            starts=[self._state(run, "start") for run in self._population.runs if "start" in run.cell.states],
+            inputs=[
+                {name: self._state(run, name) for name in run.cell.states if name != "start"}
+                for run in self._population.runs
+            ],
         )
         options = Options(
             device=self._settings.device,
@@ -422,7 +456,31 @@ class _Execution:
         del data, task  # the replay holds the transitions; they are not held twice
         start = self._checkpoint.step if self._checkpoint else 0
         self._bar = self._reporter.bar(self.label, protocol.length, start)
-        return trainer.train(stop)
+        outcome = trainer.train(stop)
+        self._left = self._written(trainer, outcome.finished)
+        return outcome
+
+    def _state(self, run: PlannedRun, name: str) -> dict[str, Tensor]:
+        """The state, or those parts of it, that a run reads of the run of its own seed."""
+        source = run.cell.states[name]
+        [below] = [each for each in source.cell.runs if each.seed == run.record.seed]
+        artefact = self._store.artefacts([below.key])[below.key][STATE]
+        return parts(artefacts.read(self._artefact_folder, artefact), source.state)
+
+    def _written(self, trainer: Trainer, keys: Sequence[str]) -> dict[str, list[Artefact]]:
+        """Write what finished runs leave: their policies and, where it is read, their whole state."""
+        folder = self._artefact_folder
+        policies = trainer.policies()
+        left = {key: [artefacts.write(folder, key, POLICY, policies[key])] for key in keys}
+        read = [key for key in keys if self._runs[key].record.configuration_key in self._session.read]
+        states = trainer.states() if read else {}
+        for key in read:
+            left[key].append(artefacts.write(folder, key, STATE, states[key]))
+        return left
+
+    @property
+    def _artefact_folder(self) -> Path:
+        return self._store.location.folder("artefacts", self._settings.home)
 
     def broken(self, why: str) -> str:
         """What to say where the device does not compute any more."""
@@ -434,7 +492,7 @@ class _Execution:
 
     def _fail_all(self, text: str) -> None:
         for key, state in self._store.runs(self._runs).items():
-            if state.status == "running":
+            if state.held:
                 self.failed(key, state.step or 0, text)
 
     @property
@@ -445,15 +503,15 @@ class _Execution:
         rows = names[0] if len(names) == 1 else f"{len(names)} datasets"
         return f"{'/'.join(columns)}, {rows}, {len(self._runs)} runs"
 
-    def _load(self) -> dict[str, Transitions]:
-        """Each distinct dataset once; its content is checked against what the database remembers."""
-        loaded: dict[str, Transitions] = {}
+    def _load(self) -> dict[tuple[str, str], Transitions]:
+        """Each dataset once, by id and lineage; its content is held to what the database remembers."""
+        loaded: dict[tuple[str, str], Transitions] = {}
         for run in self._population.runs:
-            dataset = run.cell.dataset
-            if dataset.id not in loaded:
-                data = datasets.load(dataset, self._resolved.lineage, self._settings.home)
+            dataset, name = run.cell.dataset, (run.cell.dataset.id, run.cell.lineage)
+            if name not in loaded:
+                data = datasets.load(dataset, run.cell.lineage, self._settings.home)
                 self._store.record_dataset(data.identity, data.content_hash, len(data.rewards))
-                loaded[dataset.id] = data
+                loaded[name] = data
         return loaded
 
     def _record_environment(self, population: str) -> None:
@@ -479,7 +537,8 @@ class _Execution:
             self._store.record_environment(keys, dict(fields), population)
 
     def _has_begun(self, state: RunState) -> bool:
-        return self._checkpoint is not None or state.step is not None
+        # what is trained again has scores, and begins anew all the same
+        return self._checkpoint is not None or (state.step is not None and state.status != "finished")
 
     def _record_values(self) -> None:
         """Write down what the runs read from others; what they began with stays."""
@@ -498,7 +557,8 @@ class _Execution:
                 self._checkpoint.keys
             )
         for file, keys in needed_by.items():
-            if all(state.status in ("finished", "failed") for state in self._store.runs(keys).values()):
+            states = self._store.runs(keys).values()
+            if all(state.status in ("finished", "failed") and not state.held for state in states):
                 file.unlink(missing_ok=True)
 
     # -- Recorder --

@@ -16,6 +16,7 @@ from harness.errors import HarnessError
 from harness.execution.devices import arithmetic, out_of_memory, recover
 from harness.planning.plan import Kind, Measure
 from harness.planning.populations import Population, halved
+from harness.planning.states import stand_ins
 from harness.specs import Dataset, Protocol
 from harness.training.engine import PLAIN, Arithmetic, Engine, Precision, capture_for, set_precision
 from harness.training.population import Task, build
@@ -85,6 +86,7 @@ def seconds_per_step(population: Population, kind: Kind, how: Arithmetic = PLAIN
             data=[data[run.cell.dataset.id] for run in population.runs],
             environments=(),
             protocol=_PROTOCOL,
+            inputs=[stand_ins(run.cell) for run in population.runs],
         ),
         device,
     )

@@ -11,7 +11,7 @@ from algorithms import Sizes, algorithm_class
 from harness import datasets
 from harness.datasets.transforms import shared, steps_of
 from harness.planning.populations import PlannedRun, shape
-from harness.specs import Lineage
+from harness.planning.states import stand_ins
 from harness.training.memory import bytes_of_member, bytes_of_row
 
 _SHARE = 0.85
@@ -25,19 +25,18 @@ class Packing:
 
     Args:
         free: bytes.
-        lineage: of the data.
     """
 
-    def __init__(self, free: int, lineage: Lineage) -> None:
-        self._free, self._lineage = free, lineage
+    def __init__(self, free: int) -> None:
+        self._free = free
         self._each: dict[str, int] = {}  # bytes of a run, by shape
 
     @classmethod
-    def of_gpu(cls, lineage: Lineage) -> Packing:
+    def of_gpu(cls) -> Packing:
         """For what is free on this machine's GPU once this process has given back what it does not use."""
         gc.collect()  # an earlier population may hang in cycles of references
         torch.cuda.empty_cache()  # what stays after this, as the pool of a broken capture, is not to be had
-        return cls(torch.cuda.mem_get_info()[0], lineage)
+        return cls(torch.cuda.mem_get_info()[0])
 
     def __call__(self, runs: Sequence[PlannedRun]) -> int:
         """How many of the first of these runs of one shape fit; at least one, which is then tried."""
@@ -67,14 +66,15 @@ class Packing:
         if name not in self._each:
             values = run.stand_in.hyperparameters
             sizes = Sizes(dataset.observation_size, dataset.action_size)
-            self._each[name] = bytes_of_member(run.record.configuration["algorithm"], values, sizes)
+            algorithm = run.record.configuration["algorithm"]
+            self._each[name] = bytes_of_member(algorithm, values, sizes, stand_ins(run.cell))
         return self._bytes_of_data(runs), self._each[name]
 
     def _bytes_of_data(self, runs: Iterable[PlannedRun]) -> int:
         total = 0
         for run in {_rows_of(run): run for run in runs}.values():
             dataset = run.cell.dataset
-            rows = datasets.count(dataset, self._lineage) or _ROWS
+            rows = datasets.count(dataset, run.cell.lineage) or _ROWS
             extra = len(algorithm_class(run.record.configuration["algorithm"]).columns)
             total += rows * bytes_of_row((dataset.observation_size, dataset.action_size), extra)
         return total
@@ -82,4 +82,5 @@ class Packing:
 
 def _rows_of(run: PlannedRun) -> tuple[str, str]:
     """Equal for runs that train on the same rows."""
-    return run.cell.dataset.id, shared(steps_of(run.record.configuration), run.record.seed)
+    record, cell = run.record, run.cell
+    return f"{cell.dataset.id} {cell.lineage}", shared(steps_of(record.configuration), record.seed)

@@ -112,6 +112,10 @@ class Cell:
         read: list[Source | StateSource] = [*self.sources.values(), *self.states.values()]
         return tuple(each.cell for each in read)
 
+    def name_for(self, reader: Cell) -> str:
+        """The column as a reader's messages name it: with its table where that is another."""
+        return self.column.id if self.table == reader.table else f"{self.column.id} of {self.table}"
+
     @property
     def rank(self) -> int:
         """0 where it reads nothing, else one more than the highest below: cells are trained in this order."""
@@ -416,7 +420,7 @@ class _Context:
         if cell.dataset.environment is None:
             return "no environment"
         for below in cell.below:
-            name = below.column.id if below.table == cell.table else f"{below.column.id} of {below.table}"
+            name = below.name_for(cell)
             if below.table != cell.table and cell.dataset.id not in self.specs.table(below.table).datasets:
                 return f"{below.table} has no row {cell.dataset.id}, and it reads {name}"
             if below.unavailable:

@@ -1,10 +1,12 @@
-"""Runs that read a value from other runs: what must be trained first, what waits, and the values."""
+"""Runs that read from other runs: what must be trained first, what waits, and the values.
+
+A run reads values, means over all seeds of another column, and states, each of the run of its own seed.
+"""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,18 +14,27 @@ from harness.planning.cells import Cell, ResolvedTable, Source
 from harness.results.records import BEGINNING, RunRecord, value_metric
 from harness.results.store import RunState, Store
 
+#: Whether the whole training state of a finished run, by its key, is there and as it was written.
+Kept = Callable[[str], bool]
+
+
+def nothing_kept(key: str) -> bool:
+    """What holds where there is no database: no state is there."""
+    return False
+
 
 @dataclass(frozen=True)
 class Waiting:
-    """A cell whose runs cannot begin because runs that they read a value from do not give it.
+    """Runs of a cell that cannot begin because runs that they read from do not give what they need.
 
     Attributes:
         dataset: dataset id.
         column: column id.
-        runs: how many of its runs wait.
+        runs: how many runs wait.
         reason: for which runs, and in what state they are.
         failed: whether training does not end it: some of these failed, or finished without the value.
         retriable: whether some of these failed, so that `harness retry` queues them again.
+        keys: of the runs that wait.
     """
 
     dataset: str
@@ -32,125 +43,218 @@ class Waiting:
     reason: str
     failed: bool
     retriable: bool
+    keys: tuple[str, ...]
 
     def __str__(self) -> str:
         return f"{self.column} on {self.dataset} waits: {self.reason}"
 
 
 def all_keys(resolved: ResolvedTable) -> list[str]:
-    """Keys of the runs of all cells and of those that they read values from."""
+    """Keys of the runs of all cells and of those that they read from."""
     return list(dict.fromkeys(run.key for cell in resolved.with_sources for run in cell.runs))
 
 
-def needed(resolved: ResolvedTable, states: Mapping[str, RunState]) -> dict[str, tuple[RunRecord, Cell]]:
-    """The trainable runs of a table, by key, and those that unfinished ones of them read values from.
+def needed(
+    resolved: ResolvedTable, states: Mapping[str, RunState], kept: Kept = nothing_kept
+) -> dict[str, tuple[RunRecord, Cell]]:
+    """The trainable runs of a table, by key, and those that unfinished ones of them read from.
 
     Args:
         resolved: the table.
         states: of all its runs that the database knows, see `all_keys`.
+        kept: which of them have left their state.
 
     Returns:
         run key -> run and cell; runs stand after those that they read from.
     """
-    found: dict[str, tuple[RunRecord, Cell]] = {}
+    return _needed(resolved, states, kept)[0]
 
-    def add(cell: Cell) -> None:
-        if any(_is_open(states.get(run.key)) for run in cell.runs):
+
+def open_runs(
+    resolved: ResolvedTable, states: Mapping[str, RunState], kept: Kept = nothing_kept
+) -> dict[str, tuple[RunRecord, Cell]]:
+    """The needed runs that are to be trained; see `needed`.
+
+    They are neither finished nor failed; or finished, and an unfinished run reads the state that they ended
+    with, which is not there any more or never was: these are trained again.
+    """
+    found, again = _needed(resolved, states, kept)
+    return {key: run for key, run in found.items() if key in again or _is_open(states.get(key))}
+
+
+def _needed(
+    resolved: ResolvedTable, states: Mapping[str, RunState], kept: Kept
+) -> tuple[dict[str, tuple[RunRecord, Cell]], set[str]]:
+    """What `needed` says, and the finished runs among them that are trained again."""
+    found: dict[str, tuple[RunRecord, Cell]] = {}
+    again: set[str] = set()
+
+    def add(run: RunRecord, cell: Cell, state_is_read: bool) -> None:
+        state = states.get(run.key)
+        lost = state_is_read and state is not None and _to_be_trained_again(state, kept)
+        if run.key in found and not (lost and run.key not in again):
+            return
+        if _is_open(state) or lost:
             for source in cell.sources.values():
-                add(source.cell)
-        for run in cell.runs:
-            found.setdefault(run.key, (run, cell))
+                for below in source.cell.runs:
+                    add(below, source.cell, state_is_read=False)
+            for read in cell.states.values():
+                [below] = [each for each in read.cell.runs if each.seed == run.seed]
+                add(below, read.cell, state_is_read=True)
+        if lost:
+            again.add(run.key)
+        found.pop(run.key, None)
+        found[run.key] = (run, cell)
 
     for cell in resolved.cells:
         if cell.unavailable is None:
-            add(cell)
-    return found
-
-
-def open_runs(resolved: ResolvedTable, states: Mapping[str, RunState]) -> dict[str, tuple[RunRecord, Cell]]:
-    """The needed runs that are neither finished nor failed; see `needed`."""
-    return {key: run for key, run in needed(resolved, states).items() if _is_open(states.get(key))}
+            for run in cell.runs:
+                add(run, cell, state_is_read=False)
+    return found, again
 
 
 def waiting(
     runs: Mapping[str, tuple[RunRecord, Cell]],
     states: Mapping[str, RunState],
     store: Store | None,
+    kept: Kept = nothing_kept,
     *,
     failed_only: bool = False,
 ) -> list[Waiting]:
-    """The cells some of whose runs have not begun and cannot yet.
+    """The cells some of whose runs cannot begin or go on yet.
 
     Args:
-        runs: those to judge, by key.
+        runs: those to judge, by key; see `open_runs`.
         states: of all runs that the database knows, these and those that they read from.
         store: the database that the states come from; None if there is none, and no state either.
+        kept: which runs have left their state.
         failed_only: only those that wait, directly or not, for a run that failed or finished without the
             value: training does not end that.
 
     Raises:
         HarnessError: the database cannot be read.
     """
-    numbers: Counter[tuple[str, str]] = Counter()
-    cells: dict[tuple[str, str], Cell] = {}
-    for key, (_, cell) in runs.items():
-        if key not in states or states[key].status == "queued":
-            name = (cell.dataset.id, cell.column.id)
-            numbers[name] += 1
-            cells[name] = cell
+    cells: dict[tuple[str, str, str], tuple[Cell, list[RunRecord]]] = {}
+    for run, cell in runs.values():
+        if run.key not in states or not states[run.key].alive:
+            cells.setdefault((cell.table, cell.dataset.id, cell.column.id), (cell, []))[1].append(run)
     found = []
-    for name, cell in cells.items():
-        reasons = list(_reasons(cell, states, store))
-        failed = any(reason.failed for reason in reasons)
-        if failed or (reasons and not failed_only):
-            text = "; ".join(reason.text for reason in reasons)
-            retriable = any(reason.retriable for reason in reasons)
-            found.append(Waiting(*name, numbers[name], text, failed, retriable))
+    for cell, some in cells.values():
+        reasons = list(_reasons(cell, some, states, store, kept))
+        hopeless = {key for reason in reasons if reason.failed for key in reason.keys}
+        if failed_only:
+            reasons = [reason for reason in reasons if hopeless.intersection(reason.keys)]
+        if reasons:
+            keys = hopeless if failed_only else {key for reason in reasons for key in reason.keys}
+            found.append(
+                Waiting(
+                    cell.dataset.id,
+                    cell.column.id,
+                    len(keys),
+                    "; ".join(reason.text for reason in reasons),
+                    failed=bool(hopeless),
+                    retriable=any(reason.retriable for reason in reasons),
+                    keys=tuple(run.key for run in some if run.key in keys),
+                )
+            )
     return found
 
 
 class _Reason(NamedTuple):
-    """What a cell's runs wait for; see `Waiting`."""
+    """What some of a cell's runs wait for; see `Waiting`."""
 
     text: str
     failed: bool
     retriable: bool
+    keys: tuple[str, ...]
 
 
-def _reasons(cell: Cell, states: Mapping[str, RunState], store: Store | None) -> Iterator[_Reason]:
-    """What a cell's runs wait for."""
-    for name, source in cell.sources.items():
-        seeds: dict[str, list[int]] = {}
+def _reasons(
+    cell: Cell, runs: Sequence[RunRecord], states: Mapping[str, RunState], store: Store | None, kept: Kept
+) -> Iterator[_Reason]:
+    """What unfinished runs of a cell wait for: values until they begin, states until they end."""
+    new = [run for run in runs if run.key not in states or states[run.key].status == "queued"]
+    if new:
+        yield from _reasons_of_values(cell, tuple(run.key for run in new), states, store, kept)
+    for name, source in cell.states.items():
+        how = "it starts from" if name == "start" else f"it reads {name} from"
+        readers = {run.seed: run.key for run in runs}
+        below: dict[str, list[RunRecord]] = {}
         for run in source.cell.runs:
-            seeds.setdefault(_condition(states.get(run.key)), []).append(run.seed)
+            if run.seed in readers and not kept(run.key):
+                below.setdefault(_condition(states.get(run.key), state_is_read=True), []).append(run)
+        for condition, some in below.items():
+            seeds, failed = [run.seed for run in some], condition.startswith("failed")
+            keys = tuple(readers[seed] for seed in seeds)
+            text = f"{how} {source.cell.name_for(cell)}, {_listed(seeds)} {condition}"
+            yield _Reason(text, failed, failed, keys)
+            if not failed:
+                keys_of = {run.key: readers[run.seed] for run in some}
+                for reason in _reasons(source.cell, some, states, store, kept):
+                    if reason.failed:
+                        yield reason._replace(keys=tuple(keys_of[key] for key in reason.keys))
+
+
+def _reasons_of_values(
+    cell: Cell, keys: tuple[str, ...], states: Mapping[str, RunState], store: Store | None, kept: Kept
+) -> Iterator[_Reason]:
+    """What runs that have not begun wait for to read values."""
+    for name, source in cell.sources.items():
+        below: dict[str, list[RunRecord]] = {}
+        for run in source.cell.runs:
+            below.setdefault(_condition(states.get(run.key)), []).append(run)
         reads = f"it reads {name} from {source.cell.column.id}"
-        for condition, some in seeds.items():
+        for condition, some in below.items():
+            seeds = [run.seed for run in some]
             if condition != "finished":
                 fails = condition == "failed"
-                yield _Reason(f"{reads}, {_listed(some)} {condition}", fails, fails)
-            elif store is not None and (lacking := sorted(set(some) - _reported(store, source).keys())):
+                yield _Reason(f"{reads}, {_listed(seeds)} {condition}", fails, fails, keys)
+            elif store is not None and (lacking := sorted(set(seeds) - _reported(store, source).keys())):
                 yield _Reason(
                     f"{reads}, which reported no finite {source.metric} at step {_last_step(source):,} "
                     f"({_listed(lacking)})",
                     failed=True,
                     retriable=False,
+                    keys=keys,
                 )
-        if "not finished" in seeds:
-            yield from (reason for reason in _reasons(source.cell, states, store) if reason.failed)
+        if unfinished := below.get("not finished"):
+            for reason in _reasons(source.cell, unfinished, states, store, kept):
+                if reason.failed:
+                    yield reason._replace(keys=keys)
 
 
 def _listed(seeds: list[int]) -> str:
     return f"seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}"
 
 
-def _condition(state: RunState | None) -> str:
-    if state is not None and (state.status in ("finished", "failed")):
+def _condition(state: RunState | None, *, state_is_read: bool = False) -> str:
+    """What has become of a run, in words; of one whose state is read, and not there, why it is not."""
+    if state is None or state.status not in ("finished", "failed"):
+        return "being trained" if state is not None and state.alive else "not finished"
+    if state.status == "failed" or not state_is_read:
         return state.status
-    return "being trained" if state is not None and state.alive else "not finished"
+    if state.error is not None:
+        return "failed when it was trained again for its state"
+    return "being trained again for its state" if state.alive else "to be trained again for its state"
+
+
+def _to_be_trained_again(state: RunState, kept: Kept) -> bool:
+    """Whether a run whose state is read has finished without it, and was not yet tried again in vain."""
+    return state.status == "finished" and state.error is None and not kept(state.key)
 
 
 def _is_open(state: RunState | None) -> bool:
     return state is None or state.status not in ("finished", "failed")
+
+
+def readable(cell: Cell, run: RunRecord, kept: Kept) -> bool:
+    """Whether all states that a run of the cell reads are there."""
+    return all(
+        kept(below.key)
+        for source in cell.states.values()
+        for below in source.cell.runs
+        if below.seed == run.seed
+    )
 
 
 def read_values(store: Store, runs: Mapping[str, Cell]) -> dict[str, dict[str, float]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from harness import datasets
 from harness.planning.cells import Cell, ResolvedTable
 from harness.planning.checked import static_names
-from harness.planning.dependencies import Waiting, all_keys, open_runs, waiting
+from harness.planning.dependencies import Waiting, all_keys, nothing_kept, open_runs, waiting
+from harness.results.artefacts import kept_states
 from harness.results.provenance import cpu_model
 from harness.results.records import CHANGED, RunRecord
 from harness.results.store import RunState, Store
@@ -30,7 +31,7 @@ _DRIVERS = ("/dev/nvidiactl", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
 #: Seconds of one step of a whole population on a device of this machine.
 Measure = Callable[["Population", Kind], float]
 #: How many runs fit into the memory of this machine's GPU.
-Pack = Callable[[Lineage], "Fit"]
+Pack = Callable[[], "Fit"]
 
 
 @dataclass(frozen=True)
@@ -71,16 +72,21 @@ class CellPlan:
 
 @dataclass(frozen=True)
 class AlsoTrained:
-    """Runs that are not asked for, of a column that others read values from.
+    """Runs of a column that others read from, which are not asked for or have finished.
 
     Attributes:
+        table: id of its table.
         column: its id.
         runs: how many are to be trained.
-        readers: 'COLUMN reads HYPERPARAMETER', of the columns that read from it.
+        again: whether they have finished, and are trained again since their state is not there, or not as it
+            was; their scores stay.
+        readers: 'COLUMN reads HYPERPARAMETER' or 'COLUMN starts', of the columns that read from it.
     """
 
+    table: str
     column: str
     runs: int
+    again: bool
     readers: tuple[str, ...]
 
 
@@ -118,8 +124,9 @@ class Plan:
         preset: id of the preset, or None.
         lineage: of the data.
         cells: row by row.
-        also: runs that are trained although they were not asked for, since others read values from them.
-        waiting: cells with runs that wait for a value that training does not give; see `waiting`.
+        also: runs that are trained although they were not asked for or have finished, since others read from
+            them.
+        waiting: cells with runs that wait for what training does not give; see `waiting`.
         estimates: of the devices of this machine, then of those that the database has finished runs from.
         absent: datasets that are not on this machine and would be built or downloaded.
         disk: bytes of the absent datasets whose size is known before they are there.
@@ -194,35 +201,30 @@ def plan(
     shown = {run.key: run for cell in resolved.cells for run in cell.runs}
     keys = [*all_keys(resolved), *(run.imported_key for run in shown.values())]
     states = store.runs(keys) if store else {}
-    left = open_runs(resolved, states)
-    waits = waiting(left, states, store, failed_only=True)
-    waiting_cells = {(each.dataset, each.column): each.runs for each in waits}
-    todo = {
-        key: (run, cell)
-        for key, (run, cell) in left.items()
-        if (cell.dataset.id, cell.column.id) not in waiting_cells
-        or (key in states and states[key].status != "queued")
-    }
+    kept = kept_states(store, home) if store else nothing_kept
+    left = open_runs(resolved, states, kept)
+    waits = waiting(left, states, store, kept, failed_only=True)
+    hopeless = {key for each in waits for key in each.keys}
+    todo = {key: run for key, run in left.items() if key not in hopeless}
     static = static_names(resolved, specs) if todo else {}
-    needed = {cell.dataset.id: cell.dataset for _, cell in todo.values()}
+    needed = {(cell.dataset.id, cell.lineage): cell.dataset for _, cell in todo.values()}
     absent = [
-        dataset for dataset in needed.values() if not datasets.available(dataset, resolved.lineage, home)
+        (dataset, lineage)
+        for (_, lineage), dataset in needed.items()
+        if not datasets.available(dataset, lineage, home)
     ]
     return Plan(
         table=resolved.table.id,
         preset=resolved.preset.id if resolved.preset else None,
         lineage=resolved.lineage,
         cells=tuple(
-            _cell(cell, states, waiting_cells.get((cell.dataset.id, cell.column.id), 0))
-            for cell in resolved.cells
+            _cell(cell, states, sum(run.key in hopeless for run in cell.runs)) for cell in resolved.cells
         ),
-        also=_also(resolved, {key: run for key, run in todo.items() if key not in shown}),
+        also=_also(resolved, todo, shown, states),
         waiting=tuple(waits),
-        estimates=tuple(_estimates(todo, states, store, measure, pack, resolved.lineage, static.__getitem__))
-        if todo
-        else (),
-        absent=tuple(dataset.id for dataset in absent),
-        disk=sum(datasets.size(dataset, resolved.lineage) or 0 for dataset in absent),
+        estimates=tuple(_estimates(todo, states, store, measure, pack, static.__getitem__)) if todo else (),
+        absent=tuple(dataset.id for dataset, _ in absent),
+        disk=sum(datasets.size(dataset, lineage) or 0 for dataset, lineage in absent),
         extra_seeds=resolved.extra_seeds,
     )
 
@@ -244,14 +246,30 @@ def _cell(cell: Cell, states: Mapping[str, RunState], waits: int) -> CellPlan:
     )
 
 
-def _also(resolved: ResolvedTable, extra: Mapping[str, tuple[RunRecord, Cell]]) -> tuple[AlsoTrained, ...]:
-    """The runs that are not asked for, by column, and who reads from them."""
-    readers: defaultdict[str, dict[str, None]] = defaultdict(dict)
+def _also(
+    resolved: ResolvedTable,
+    todo: Mapping[str, tuple[RunRecord, Cell]],
+    shown: Collection[str],
+    states: Mapping[str, RunState],
+) -> tuple[AlsoTrained, ...]:
+    """The runs that are not asked for or are trained again, by column, and who reads from them."""
+    readers: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)
     for cell in resolved.with_sources:
-        for name, source in cell.sources.items():
-            readers[source.cell.column.id][f"{cell.column.id} reads {name}"] = None
-    counts = Counter(cell.column.id for _, cell in extra.values())
-    return tuple(AlsoTrained(column, number, tuple(readers[column])) for column, number in counts.items())
+        below = {name: source.cell for name, source in cell.sources.items()}
+        below |= {name: source.cell for name, source in cell.states.items()}
+        for name, each in below.items():
+            reads = "starts" if name == "start" else f"reads {name}"
+            readers[each.table, each.column.id][f"{cell.column.id} {reads}"] = None
+    again = {key for key in todo if key in states and states[key].status == "finished"}
+    counts = Counter(
+        (cell.table, cell.column.id, key in again)
+        for key, (_, cell) in todo.items()
+        if key in again or key not in shown
+    )
+    return tuple(
+        AlsoTrained(table, column, number, once_more, tuple(readers[table, column]))
+        for (table, column, once_more), number in counts.items()
+    )
 
 
 class _Device(NamedTuple):
@@ -279,7 +297,6 @@ def _estimates(
     store: Store | None,
     measure: Measure | None,
     pack: Pack | None,
-    lineage: Lineage,
     static: Static,
 ) -> Iterable[Estimate]:
     from harness.planning.populations import PlannedRun, populations
@@ -300,7 +317,7 @@ def _estimates(
         now = device in here and measure is not None
         grouped, capacity = usual[device.kind], CAPACITIES[device.kind]
         if pack and device in here and device.kind == "gpu":
-            grouped = populations(runs, pack(lineage), static)
+            grouped = populations(runs, pack(), static)
             capacity = max(len(population.runs) for population in grouped)
         yield Estimate(
             device=device.name,

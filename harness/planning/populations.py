@@ -12,10 +12,15 @@ from harness.results.records import RunRecord, canonical
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run and the cell it belongs to."""
+    """A run and the cell it belongs to.
+
+    Attributes:
+        again: whether it has finished, and is trained again for the state that it ends with.
+    """
 
     record: RunRecord
     cell: Cell
+    again: bool = False
 
     @property
     def stand_in(self) -> RunRecord:
@@ -94,6 +99,11 @@ def shape(run: PlannedRun, static: Static = _static_names) -> str:
             "sizes": [dataset.observation_size, dataset.action_size],
             "protocol": configuration["protocol"],
             "rank": run.cell.rank,
+            # states of one size, after as many steps
+            "states": {
+                name: [shape(PlannedRun(source.cell.runs[0], source.cell), static), source.state]
+                for name, source in run.cell.states.items()
+            },
         }
     )
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from harness.errors import reason
 from harness.planning.cells import ResolvedTable
-from harness.planning.dependencies import Waiting, all_keys, needed, waiting
+from harness.planning.dependencies import Waiting, all_keys, needed, open_runs, waiting
+from harness.results.artefacts import kept_states
 from harness.results.store import RunState, Store
 
 #: Every status of a run, and 'missing' for those that the database does not know.
@@ -54,8 +57,10 @@ class Status:
     Attributes:
         counts: status -> number of runs, for each of `STATUSES`.
         imported: scores from files among the finished runs; of a table always 0.
-        active: runs that a living process trains.
+        active: runs that a living process trains; finished ones are trained again for their state.
         stale: runs whose process died; the next `harness reproduce` takes them over.
+        again: finished runs that are to be trained again, with the scores that they have, since others read
+            the state that they ended with and it is not there, or not as it was; of a table only.
         failures: the failed runs.
         waiting: cells with runs that wait for others to read a value from; of a table only.
     """
@@ -64,6 +69,7 @@ class Status:
     imported: int
     active: tuple[Work, ...]
     stale: tuple[Work, ...]
+    again: tuple[Work, ...]
     failures: tuple[Failure, ...]
     waiting: tuple[Waiting, ...]
 
@@ -73,36 +79,45 @@ def trainable_keys(resolved: ResolvedTable, store: Store) -> list[str]:
     return list(needed(resolved, store.runs(all_keys(resolved))))
 
 
-def status(store: Store, resolved: ResolvedTable | None = None) -> Status:
+def status(store: Store, resolved: ResolvedTable | None = None, home: Path | None = None) -> Status:
     """The state of a table's trainable runs, and of those that these still depend on.
 
     Args:
         store: the database.
         resolved: the table; None for every run of the database.
+        home: data folder, where servers' artefacts lie; None for the default.
 
     Raises:
         HarnessError: the database cannot be read.
     """
     runs = store.runs(None if resolved is None else all_keys(resolved))
-    keys, waits = None, []
+    keys, waits = None, list[Waiting]()
+    to_train: dict[str, Any] = {}
     columns: dict[str, str] = {}
     if resolved is not None:
-        wanted = needed(resolved, runs)
-        waits = waiting(wanted, runs, store)
+        kept = kept_states(store, home)
+        wanted = needed(resolved, runs, kept)
+        to_train = open_runs(resolved, runs, kept)
+        waits = waiting(to_train, runs, store, kept)
         keys = list(wanted)
         columns = {key: cell.column.id for key, (_, cell) in wanted.items()}
         runs = {key: runs[key] for key in keys if key in runs}
     counted = Counter(run.status for run in runs.values())
     counted["missing"] = 0 if keys is None else len(keys) - len(runs)
-    running = [run for run in runs.values() if run.status == "running"]
+    held = [run for run in runs.values() if run.held]
     return Status(
         counts={name: counted[name] for name in STATUSES},
         imported=sum(run.origin == "imported" for run in runs.values()),
-        active=tuple(_work(run, columns) for run in running if run.alive),
-        stale=tuple(_work(run, columns) for run in running if not run.alive),
+        active=tuple(_work(run, columns) for run in held if run.alive),
+        stale=tuple(_work(run, columns) for run in held if not run.alive),
+        again=tuple(_work(runs[key], columns) for key in to_train if key in runs and _again(runs[key])),
         failures=tuple(_failure(run, columns) for run in runs.values() if run.status == "failed"),
         waiting=tuple(waits),
     )
+
+
+def _again(run: RunState) -> bool:
+    return run.status == "finished" and not run.held
 
 
 def _work(run: RunState, columns: Mapping[str, str]) -> Work:

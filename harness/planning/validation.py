@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 
@@ -21,9 +21,20 @@ from algorithms import (
 )
 from harness import plugs
 from harness.errors import HarnessError, SpecError, UnknownNameError, raised_at
-from harness.planning.cells import ResolvedTable
+from harness.planning.cells import ResolvedTable, resolve
+from harness.planning.choice import Choice
+from harness.planning.states import parts, untrained
 from harness.specs import Dependency, Specs
-from harness.specs.columns import Entry, Scope, Written, columns_of, extra_columns_of, settings, source
+from harness.specs.columns import (
+    Entry,
+    Scope,
+    Written,
+    columns_of,
+    extra_columns_of,
+    settings,
+    source,
+    states_read,
+)
 from harness.specs.validation import validate
 
 T = TypeVar("T")
@@ -82,7 +93,53 @@ def validate_algorithms(
     for columns, scope, datasets in checked:
         for written in columns.values():
             problems += _column(specs, written, scope, datasets)
+    for table in tables if not problems else ():
+        for name in [None] if everything or not presets else [preset.id for preset in presets]:
+            with contextlib.suppress(HarnessError):  # wrong in itself, or no table for the preset
+                problems += _states(specs, resolve(specs, table.id, Choice(preset=name)))
     return list(dict.fromkeys(problems))
+
+
+def _states(specs: Specs, resolved: ResolvedTable) -> Iterator[str]:
+    """Problems of the states that columns read: parts that there are not, and another architecture."""
+    for cell in resolved.with_sources:
+        if not cell.states or cell.unavailable:
+            continue
+        entries = states_read(columns_of(specs.table(cell.table), resolved.preset)[cell.column.id])
+        try:
+            own = untrained(cell).training_state()
+        except UnknownNameError:
+            own = None  # said below
+        except Exception as error:  # what algorithms do with what they read is theirs
+            reads = next(iter(entries.values()))
+            yield reads.problem(specs, f"{cell.column.id} cannot be made with it: {raised_at(error)}")
+            continue
+        for name, read in cell.states.items():
+            try:
+                there = parts(untrained(read.cell).training_state(), read.state)
+            except UnknownNameError as error:
+                here = entries[name]._replace(location=(*entries[name].location, "state"))
+                yield here.problem(specs, f"{read.cell.name_for(cell)}: {error}")
+                continue
+            if name == "start" and own is not None and (unlike := _unlike(own, there, read.state)):
+                text = f"on {cell.dataset.id}, {cell.column.id} cannot start from {read.cell.name_for(cell)}"
+                yield entries[name].problem(specs, f"{text}, which is of another architecture: {unlike}")
+
+
+def _unlike(
+    own: Mapping[str, torch.Tensor],
+    there: Mapping[str, torch.Tensor],
+    wanted: Literal["all"] | tuple[str, ...],
+) -> str:
+    """Where a state does not fit a run that is to begin with it, in words; '' where it does."""
+    names = sorted(own.keys() | there.keys() if wanted == "all" else there.keys())
+    shapes = {name: (_shape(there.get(name)), _shape(own.get(name))) for name in names}
+    found = [f"{name} is {a} there and {b} here" for name, (a, b) in shapes.items() if a != b]
+    return "; ".join([*found[:2], *(["…"] if len(found) > 2 else [])])
+
+
+def _shape(tensor: torch.Tensor | None) -> str:
+    return "absent" if tensor is None else "×".join(map(str, tensor.shape[1:])) or "a number"
 
 
 def _right(load: Callable[[str], T], names: Iterable[str]) -> list[T]:
@@ -185,6 +242,8 @@ def _dependency(
         reader = below.column.algorithm
         if not specs.has_algorithm(reader) or isinstance(_loaded(reader), str):
             return
+        if below.column.inputs:
+            return  # what it reports is not known without what it reads
         values = _stand_ins(specs, reader, settings(specs, below, dataset))
     except SpecError:  # reported with the specs themselves
         return

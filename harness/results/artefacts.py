@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from harness import files
 from harness.errors import DataError
+from harness.results.models import STATE
 from harness.results.records import Artefact
 from harness.results.store import Store
 
@@ -32,13 +34,21 @@ def problem(folder: Path, artefact: Artefact) -> str | None:
     return f"has changed since it was written ({path})"
 
 
-def whole(store: Store, folder: Path, keys: Iterable[str], kind: str) -> set[str]:
-    """The runs among these whose artefact of a kind is there, as it was written."""
-    return {
-        key
-        for key, artefacts in store.artefacts(keys).items()
-        if kind in artefacts and problem(folder, artefacts[kind]) is None
-    }
+def kept_states(store: Store, home: Path | None = None) -> Callable[[str], bool]:
+    """Whether the whole training state of a run, by its key, is there as it was written; each looked at once.
+
+    Args:
+        store: the database.
+        home: data folder, where servers' artefacts lie; None for the default.
+    """
+    folder = store.location.folder("artefacts", home)
+
+    @functools.cache
+    def kept(key: str) -> bool:
+        state = store.artefacts([key]).get(key, {}).get(STATE)
+        return state is not None and problem(folder, state) is None
+
+    return kept
 
 
 def problems(store: Store, folder: Path) -> Iterator[str]:

@@ -25,7 +25,12 @@ def bytes_of_row(sizes: Sequence[int], extra: int = 0) -> int:
     return 4 * row_width(sizes, extra)
 
 
-def bytes_of_member(algorithm: str, hyperparameters: Mapping[str, Any], sizes: Sizes) -> int:
+def bytes_of_member(
+    algorithm: str,
+    hyperparameters: Mapping[str, Any],
+    sizes: Sizes,
+    inputs: Mapping[str, Mapping[str, Tensor]] | None = None,
+) -> int:
     """The most that one member takes at any time, data apart.
 
     That is parameters, targets and moments, random numbers, and what an update holds while it is at work:
@@ -36,8 +41,9 @@ def bytes_of_member(algorithm: str, hyperparameters: Mapping[str, Any], sizes: S
         algorithm: its id.
         hyperparameters: complete, by name.
         sizes: of observation and action.
+        inputs: states like those that it reads.
     """
-    learner = algorithm_class(algorithm)([Member("memory", hyperparameters)], sizes)
+    learner = algorithm_class(algorithm)([Member("memory", hyperparameters, inputs=inputs or {})], sizes)
     state: int = sum(tensor.numel() * tensor.element_size() for tensor in learner.training_state().values())
     numbers: int = 8 * learner.hyper.batch_size + 4 * sum(math.prod(n.shape) for n in learner.noise.values())
     # those of a cycle lie once more where its graph reads them

@@ -149,8 +149,10 @@ def build(
     how: dict[str, Any] = {"device": device, "dtype": dtype, "extra": cls.columns}
     replay = _growing(task, data, how) if task.protocol.gather else Replay(data, **how)
     members = [
-        Member(run.key, run.hyperparameters, mean)
-        for run, mean in zip(task.runs, replay.reward_mean, strict=True)
+        Member(run.key, run.hyperparameters, mean, inputs)
+        for run, mean, inputs in zip(
+            task.runs, replay.reward_mean, task.inputs or [{} for _ in task.runs], strict=True
+        )
     ]
     sizes = Sizes(task.data[0].observations.shape[1], task.data[0].actions.shape[1])
     algorithm = cls(members, sizes, device, dtype)
