@@ -146,9 +146,7 @@ def print_plan(plan: Plan, same: Callable[[str], str]) -> None:
         runs = count(also.runs, "run") + ("" if also.table == plan.table else ", which that table shows too")
         out(f"  also trains {name} ({runs}): {', '.join(also.readers)} from it")
         if also.again:
-            out(
-                "    (these have finished, and their scores stay; the state that they ended with is not there)"
-            )
+            out("    (these have finished, and their scores stay; the state that they ended with is gone)")
     if failed := sum(cell.failed for cell in plan.cells if not cell.unavailable):
         out(f"failed: {count(failed, 'run')}; `{same('retry')}` queues them again")
     for one in plan.waiting:

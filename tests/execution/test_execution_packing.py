@@ -41,19 +41,19 @@ def test_a_dataset_counts_once_and_each_run_beside_it(runs, monkeypatch):
     assert len(names) >= 2
     first = sum(run.cell.dataset.id == names[0] for run in runs)
     data = rows(runs[0]) * row
-    of_three = Packing(int((data + 3 * 10_000_000) / 0.85) + 2, "generated")
+    of_three = Packing(int((data + 3 * 10_000_000) / 0.85) + 2)
     assert of_three(runs) == 3 < first
     # one run more brings its dataset along
-    nearly = Packing(int((data + (first + 1) * 10_000_000) / 0.85) + 2, "generated")
+    nearly = Packing(int((data + (first + 1) * 10_000_000) / 0.85) + 2)
     assert nearly(runs) == first
     both = data + rows(runs[first]) * row
-    assert Packing(int((both + (first + 1) * 10_000_000) / 0.85) + 2, "generated")(runs) == first + 1
-    assert Packing(10**15, "generated")(runs) == len(runs)
-    assert Packing(0, "generated")(runs) == 1
+    assert Packing(int((both + (first + 1) * 10_000_000) / 0.85) + 2)(runs) == first + 1
+    assert Packing(10**15)(runs) == len(runs)
+    assert Packing(0)(runs) == 1
 
 
 def test_every_run_is_packed_once(runs):
-    packing = Packing(300_000_000, "generated")
+    packing = Packing(300_000_000)
     made = populations(runs, packing)
     assert len(made) > 1
     assert [key for each in made for key in each.keys] == [run.record.key for run in runs]
@@ -63,7 +63,7 @@ def test_every_run_is_packed_once(runs):
 def test_the_plan_packs_where_there_is_a_gpu(resolved, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.get_device_name", lambda: "Some GPU")
-    made = plan(resolved, SPECS, None, home=tmp_path, pack=lambda _: lambda left: min(3, len(left)))
+    made = plan(resolved, SPECS, None, home=tmp_path, pack=lambda: lambda left: min(3, len(left)))
     gpu, cpu = made.estimates
     wanted = made.to_train
     assert (gpu.device, gpu.capacity, gpu.populations) == ("Some GPU", 3, -(-wanted // 3))
