@@ -152,12 +152,14 @@ class Algorithm(nn.Module, ABC):
             where nothing is trained: a policy that is evaluated brings all that it needs.
         policy: names of the submodules that acting needs.
         columns: names of the columns of `Batch.extra` that an update needs.
+        reads_next_action: whether an update reads `Batch.next_action`, which shuffled data do not have.
     """
 
     Hyperparameters: ClassVar[type[Hyperparameters]]
     policy: ClassVar[tuple[str, ...]] = ("actor",)
     reads: ClassVar[tuple[str, ...]] = ()
     columns: ClassVar[tuple[str, ...]] = ()
+    reads_next_action: ClassVar[bool] = False
     acting_noise: Noise | None = None
     clock: Tensor
 

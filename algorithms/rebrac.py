@@ -40,6 +40,7 @@ class ReBRAC(TD3):
     """
 
     Hyperparameters = ReBRACHyperparameters
+    reads_next_action = True
 
     def actor_layers(self) -> Layers:
         """As in EDAC: hidden biases begin at 0.1, the output within 0.001."""

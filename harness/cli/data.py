@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from harness import plugs
 from harness.cli.app import App
 from harness.cli.options import DataHome, Device, Json, examples, parts, specs_of
 from harness.cli.output import error_out, json_out, note, out, size, table_out
@@ -55,7 +56,7 @@ def ls(
     """Say which datasets are on this machine."""
     from harness.datasets.inventory import inventory
 
-    specs = specs_of(ctx)
+    specs = _specs(ctx, lineage)
     items = list(inventory(specs, _named(specs, names or ()), lineage, data_home))
     if as_json:
         json_out(items)
@@ -103,8 +104,7 @@ def pull(
 
     What is there stays; an interrupted download goes on where it ended.
     """
-    if lineage is not None:
-        specs_of(ctx).lineage(lineage)
+    _specs(ctx, lineage)
     for dataset in _chosen(ctx, names):
         where = lineage or next((name for name in dataset.sources if name != "generated"), "d4rl")
         if offline_list:
@@ -173,26 +173,93 @@ def build(
 )
 def show(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="DATASET", help="Id of a generated dataset.")],
+    name: Annotated[str, typer.Argument(metavar="DATASET", help="Id of a dataset.")],
+    lineage: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            "--lineage",
+            metavar="LINEAGE",
+            help="Where the data come from; default: what is on this machine, made here or else fetched.",
+        ),
+    ] = None,
     transitions: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Of this size instead of the spec's.")
     ] = None,
     data_home: DataHome = None,
     as_json: Json = False,
 ) -> None:
-    """Print the data card of a generated dataset.
+    """Print the data card of a dataset.
 
-    How it was made, with what, its episodes and returns, and the hash of its content.
+    Episodes, lengths and returns; ranges of values, what is not finite and what is there twice; the hash of
+    the content; and how it was made, if it was made here.
     """
     from harness import datasets
     from harness.datasets import cards
     from harness.datasets.inventory import sized
 
-    card = datasets.card(sized(_one(ctx, name), transitions), data_home)
+    _specs(ctx, lineage)
+    dataset = sized(_one(ctx, name), transitions)
+    choices = sorted(dataset.sources, key=lambda each: each != "generated")
+    here = [each for each in choices if datasets.available(dataset, each, data_home)]
+    card = datasets.card(dataset, data_home, lineage or next(iter([*here, *choices]), "generated"))
     if as_json:
         json_out(card)
     else:
         out(cards.markdown(card).removesuffix("\n"))
+
+
+@group.command(
+    "import",
+    epilog=examples(
+        "harness data import runs/x.npz --id my-data-v0 --to my-specs --environment Hopper-v4",
+        "harness data import x.h5 --id my-data-v0 --field actions=controls",
+    ),
+)
+def import_(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An npz, HDF5 or parquet file.")],
+    name: Annotated[str, typer.Option("--id", metavar="ID", help="Id of the dataset, as my-data-v0.")],
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="SPECS", help="Folder of specs; default: the last that --specs names."),
+    ] = None,
+    environment: Annotated[
+        str | None,
+        typer.Option("--environment", metavar="ID", help="Gymnasium id of where policies are evaluated."),
+    ] = None,
+    field: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--field", metavar="OURS=THEIRS", help="A field that is not recognised by its name; repeatable."
+        ),
+    ] = None,
+) -> None:
+    """Write the spec of a file of your own.
+
+    It has what the file tells, and says in comments what is left to fill in. Nothing is overwritten, and the
+    file stays where it is.
+    """
+    from harness.datasets import importing
+    from harness.errors import SpecError
+    from harness.specs import Specs
+    from harness.specs.models import FIELDS
+
+    specs = specs_of(ctx)
+    if to is None:
+        if len(specs.folders) == 1:
+            raise typer.BadParameter("give the folder of specs to write to", param_hint="--to")
+        to = specs.folders[-1]
+    given = dict(text.partition("=")[::2] for text in parts(field or ()))
+    for ours in given:
+        if ours not in FIELDS:
+            raise typer.BadParameter(f"{ours!r} is none of {', '.join(FIELDS)}", param_hint="--field")
+    written = importing.write(importing.look(file, given), name, to, specs, environment)
+    out(str(written))
+    try:
+        Specs([to]).dataset(name)
+    except SpecError as error:
+        note(f"to be filled in:\n{error}")
 
 
 @group.command(
@@ -297,7 +364,7 @@ def verify(ctx: typer.Context, names: Names, lineage: AnyLineage = None, data_ho
     from harness import datasets
     from harness.datasets.inventory import inventory
 
-    specs = specs_of(ctx)
+    specs = _specs(ctx, lineage)
     items = list(inventory(specs, _named(specs, names), lineage, data_home))
     failed = 0
     for item in items:
@@ -324,7 +391,7 @@ def path(ctx: typer.Context, names: Names, lineage: AnyLineage = None, data_home
     """Print where datasets lie, or would lie."""
     from harness.datasets.inventory import inventory
 
-    specs = specs_of(ctx)
+    specs = _specs(ctx, lineage)
     for item in inventory(specs, _named(specs, names), lineage, data_home):
         out(str(item.path))
 
@@ -333,8 +400,17 @@ def _named(specs: Specs, names: Iterable[str]) -> list[str]:
     return matching("dataset", parts(names), specs.ids("datasets"))
 
 
-def _chosen(ctx: typer.Context, names: list[str]) -> list[Dataset]:
+def _specs(ctx: typer.Context, lineage: str | None = None) -> Specs:
+    """The specs, whose folders may have readers, also of the lineage that is asked for."""
     specs = specs_of(ctx)
+    plugs.use(specs.folders)
+    if lineage is not None:
+        specs.lineage(lineage)
+    return specs
+
+
+def _chosen(ctx: typer.Context, names: list[str]) -> list[Dataset]:
+    specs = _specs(ctx)
     return [specs.dataset(name) for name in _named(specs, names)]
 
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.datasets import generated, minari
-from harness.datasets.base import Transitions
+from harness.datasets import cards, generated, minari
+from harness.datasets.base import Transitions, hash_arrays
 from harness.datasets.readers import Fetch, Progress, Say, block, reader, silent
 from harness.errors import DataError
 from harness.home import default_home
@@ -183,13 +183,22 @@ def build(
     return generated.build(dataset, source, home or default_home(), name, progress, train, waiting)
 
 
-def card(dataset: Dataset, home: Path | None = None) -> dict[str, Any]:
-    """The data card of a generated dataset that is on this machine; made now where the file has none.
+def card(dataset: Dataset, home: Path | None = None, lineage: Lineage = "generated") -> dict[str, Any]:
+    """The data card of a dataset that is on this machine; of a generated one the card beside its file.
+
+    Args:
+        dataset: The spec as it is used.
+        home: The data folder; None: `default_home`.
+        lineage: Which of its sources.
 
     Raises:
-        DataError: The dataset is not here, or damaged, or no generated one.
+        DataError: The dataset is not here or damaged, or has no such source.
     """
-    return generated.card(dataset, home or default_home(), identity(dataset, "generated"))
+    home, name, source = home or default_home(), identity(dataset, lineage), block(dataset, lineage)
+    if isinstance(source, GeneratedSource):
+        return generated.card(dataset, home, name)
+    rows = reader(lineage).rows(dataset, source, home)
+    return cards.describe(rows, dataset, name, hash_arrays(rows), {})
 
 
 def export_to_minari(dataset: Dataset, name: str, home: Path | None = None) -> Path:

@@ -1,4 +1,4 @@
-"""Data cards: what is in a file that was made here, beside it as JSON and as a page to read."""
+"""Data cards: what is in a dataset, as JSON and as a page to read; beside files that were made here."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 import harness
 from harness import files
 from harness.datasets.base import Arrays
-from harness.specs.models import Dataset
+from harness.datasets.qlearning import episode_ends
+from harness.specs.models import Dataset, ReferenceScores
 
+_VALUES = ("observations", "next_observations", "actions", "rewards")
 _PERCENTILES = (5, 25, 50, 75, 95)
 
 
@@ -41,47 +43,90 @@ def versions() -> dict[str, str]:
 def describe(
     rows: Arrays, dataset: Dataset, identity: dict[str, Any], content_hash: str, origin: dict[str, Any]
 ) -> dict[str, Any]:
-    """The card of a file's rows.
+    """The card of a dataset's rows, or of those of their fields that are given.
 
     Returns are sums of rewards over episodes that ended or were cut.
 
     Args:
-        rows: The file's.
+        rows: Of any lineage.
         dataset: Its spec.
         identity: `Dataset.identity`.
         content_hash: Of the rows.
-        origin: What the file says of where it came from: ``made_with``, `versions` of then, and
-            ``training``, what is known of the training that gathered the rows; empty if none did.
+        origin: What is known of where they came from: ``made_with``, `versions` of then, and ``training``,
+            what is known of the training that gathered the rows; empty if none did.
     """
-    terminals, timeouts = rows["terminals"], rows["timeouts"]
-    ends = np.flatnonzero(terminals | timeouts)
-    finished = int(ends[-1]) + 1 if len(ends) else 0
-    lengths = np.diff(ends, prepend=-1)
-    starts = np.concatenate([[0], ends[:-1] + 1]).astype(int)
-    rewards = rows["rewards"][:finished].astype(np.float64)
-    returns = np.add.reduceat(rewards, starts) if finished else np.empty(0)
-    reference = dataset.reference
     return {
         "dataset": dataset.id,
         "identity": identity,
         "rows": len(rows["rewards"]),
         "content_hash": content_hash,
+        "terminals": int(rows["terminals"].sum()),
+        "timeouts": int(rows["timeouts"].sum()) if "timeouts" in rows else None,
+        **_episodes(rows, dataset.reference),
+        "values": {name: _values(rows[name]) for name in _VALUES if name in rows},
+        "duplicates": _duplicates(rows),
+        "d4rl": d4rl(dataset),
+        "reference": dataset.reference.model_dump(),
+        "made_with": origin.get("made_with", {}),
+        "training": origin.get("training", {}),
+    }
+
+
+def episodes(rows: Arrays) -> tuple[NDArray[np.float64], NDArray[Any]] | None:
+    """Returns and lengths of the episodes that ended or were cut; None where rows are in no order."""
+    marks = episode_ends(rows)
+    if marks is None:
+        return None
+    ends = np.flatnonzero(marks)
+    if not len(ends):
+        return np.empty(0), np.empty(0)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    rewards = rows["rewards"][: ends[-1] + 1].astype(np.float64)
+    return np.add.reduceat(rewards, starts), np.diff(ends, prepend=-1)
+
+
+def _episodes(rows: Arrays, reference: ReferenceScores) -> dict[str, Any]:
+    """What there is to say of episodes; nothing but None where rows do not follow each other."""
+    found = episodes(rows)
+    if found is None:
+        return dict.fromkeys(("episodes", "returns", "normalised_returns", "lengths"))
+    returns, lengths = found
+    terminal = int(rows["terminals"].sum())
+    return {
         "episodes": {
-            "finished": len(ends),
-            "terminal": int(terminals.sum()),
-            "cut": int((timeouts & ~terminals).sum()),
-            "rows after the last": len(rows["rewards"]) - finished,
+            "finished": len(returns),
+            "terminal": terminal,
+            "cut": len(returns) - terminal,
+            "rows after the last": len(rows["rewards"]) - int(lengths.sum()),
         },
         "returns": _statistics(returns),
         "normalised_returns": _statistics(
             100 * (returns - reference.minimum) / (reference.maximum - reference.minimum)
         ),
         "lengths": _statistics(lengths),
-        "d4rl": d4rl(dataset),
-        "reference": reference.model_dump(),
-        "made_with": origin.get("made_with", {}),
-        "training": origin.get("training", {}),
     }
+
+
+def _values(array: NDArray[Any]) -> dict[str, Any]:
+    """Extremes over all dimensions, and in each, of finite values; and rows with others."""
+    table = np.asarray(array, np.float64).reshape(len(array), -1)
+    finite = np.isfinite(table)
+    low = np.where(finite, table, np.inf).min(0, initial=np.inf)
+    high = np.where(finite, table, -np.inf).max(0, initial=-np.inf)
+    return {
+        "min": float(low.min()),
+        "max": float(high.max()),
+        "dimensions": {"min": low.tolist(), "max": high.tolist()},
+        "rows not finite": int((~finite.all(1)).sum()),
+    }
+
+
+def _duplicates(rows: Arrays) -> int:
+    """Rows whose fields all are those of an earlier row."""
+    count = len(rows["rewards"])
+    fields = [np.ascontiguousarray(rows[name]).reshape(count, -1) for name in sorted(rows)]
+    joined = np.concatenate([field.view(np.uint8).reshape(count, -1) for field in fields], 1)
+    return count - len(np.unique(joined.view(f"V{joined.shape[1]}")))
 
 
 def d4rl(dataset: Dataset) -> dict[str, Any] | None:
@@ -128,23 +173,26 @@ def read(place: Path) -> dict[str, Any] | None:
 def markdown(card: dict[str, Any]) -> str:
     """The card as a page."""
     reference, original = card["reference"], card["d4rl"] or {}
-    episodes = sorted(card["episodes"].items())
+    generated = card["identity"]["lineage"] == "generated"
+    episodes = sorted((card["episodes"] or {}).items())
     if original.get("episodes"):
         episodes.append(("in D4RL's own dataset, an open last one included", original["episodes"]))
     lines = [
-        f"# {card['dataset']} (generated)",
+        f"# {card['dataset']} ({card['identity']['lineage']})",
         "",
         f"{card['rows']:,} rows; SHA-256 of the content `{card['content_hash']}`.",
         "",
-        "| Made by | |",
+        f"| {'Made by' if generated else 'Identity'} | |",
         "| --- | --- |",
         *(f"| {name} | {value} |" for name, value in sorted(card["identity"].items())),
         "",
-        "| Episodes | |",
-        "| --- | ---: |",
-        *(f"| {name} | {value:,} |" for name, value in episodes),
-        "",
+        *_content(card),
     ]
+    if card["episodes"] is None:
+        lines += ["Rows do not follow each other, so nothing is known of episodes.", ""]
+    else:
+        lines += ["| Episodes | |", "| --- | ---: |"]
+        lines += [f"| {name} | {value:,} |" for name, value in episodes] + [""]
     names = ("mean", "std", "min", *(f"p{p}" for p in _PERCENTILES), "max")
     statistics = [
         (label, values)
@@ -172,7 +220,7 @@ def markdown(card: dict[str, Any]) -> str:
         ]
     if original:
         lines += [f"On D4RL's own dataset: {original['source']}.", ""]
-    if not original.get("returns"):
+    if generated and not original.get("returns"):
         lines += ["No source is known for the returns in D4RL's own dataset of that name.", ""]
     for title, entries in (("Trained with", card.get("training", {})), ("Made with", card["made_with"])):
         if entries:
@@ -180,6 +228,24 @@ def markdown(card: dict[str, Any]) -> str:
             lines += [f"| {name} | {value} |" for name, value in sorted(entries.items())] + [""]
     del lines[-1]
     return "\n".join(lines) + "\n"
+
+
+def _content(card: dict[str, Any]) -> list[str]:
+    """What the rows hold, whatever their order."""
+    cut = "not told" if card["timeouts"] is None else f"{card['timeouts']:,}"
+    return [
+        "| Values | min | max | rows not finite |",
+        "| --- | ---: | ---: | ---: |",
+        *(
+            f"| {name} | {found['min']:,.4g} | {found['max']:,.4g} | {found['rows not finite']:,} |"
+            for name in _VALUES
+            if (found := card["values"].get(name))
+        ),
+        "",
+        f"Of the rows {card['terminals']:,} are terminal; cut: {cut}; repeats of an earlier row: "
+        f"{card['duplicates']:,}.",
+        "",
+    ]
 
 
 def _statistics(values: NDArray[Any]) -> dict[str, float] | None:

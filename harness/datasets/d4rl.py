@@ -12,7 +12,7 @@ from typing import Any
 from harness import environments, files
 from harness.datasets import hdf5, local, readers
 from harness.datasets.base import Transitions, transitions
-from harness.datasets.qlearning import qlearning
+from harness.datasets.qlearning import counted_timeouts, qlearning
 from harness.datasets.readers import Fetch, Progress, Rows, Say, silent
 from harness.errors import DataError
 from harness.specs.models import D4RLSource, Dataset
@@ -24,6 +24,7 @@ class Reader(readers.Reader[D4RLSource]):
     """Files in the project's own folder, or in the d4rl package's, which is only read."""
 
     Source = D4RLSource
+    examined = True
 
     def path(self, dataset: Dataset, source: D4RLSource, home: Path) -> Path:
         """Where the file lies, under the dataset's id or the name that it has on the server."""
@@ -73,8 +74,12 @@ class Reader(readers.Reader[D4RLSource]):
             ) from error
 
     def rows(self, dataset: Dataset, source: D4RLSource, home: Path, *, verify: bool = False) -> Rows:
-        """Read the file, whose SHA-256 is compared first wherever it is known."""
-        return self._held(dataset, source, home, verify=verify)[0]
+        """Read the file, whose SHA-256 is compared first wherever it is known; cut as D4RL cuts it."""
+        rows = self._held(dataset, source, home, verify=verify)[0]
+        if "timeouts" not in rows and dataset.environment:
+            limit = environments.time_limit(dataset.environment)
+            rows["timeouts"] = counted_timeouts(rows["terminals"], limit)
+        return rows
 
     def load(
         self,

@@ -86,6 +86,16 @@ def read(place: Path, stored_as: str, names: Mapping[str, str], written: Mapping
         return rows(place, {ours: columns[theirs] for ours, theirs in wanted.items() if theirs in columns})
 
 
+def heads(place: Path, stored_as: str) -> dict[str, NDArray[Any]]:
+    """The shapes of the arrays of numbers in a file, by their names.
+
+    Raises:
+        DataError: The file is damaged or of another format.
+    """
+    with opener(stored_as)(place) as columns:
+        return {name: np.array(each.shape) for name, each in columns.items() if each.dtype is not None}
+
+
 def listed(names: Mapping[str, object]) -> str:
     """The first names of a file's fields, for a message."""
     shown = ", ".join(list(names)[:20])
@@ -102,7 +112,9 @@ def rows(place: Path, columns: Mapping[str, Column]) -> dict[str, NDArray[Any]]:
     Raises:
         DataError: See `read`.
     """
-    count = columns["rewards"].shape[0] if columns["rewards"].shape else 0
+    count = columns["rewards"].shape[0] if columns["rewards"].shape else 1
+    if not count:
+        raise DataError(f"{place} holds no rows")
     for name, column in columns.items():
         if column.dtype is None or column.dtype.kind not in "biuf":
             raise DataError(f"{place}: {name} hold {column.says}, not numbers")

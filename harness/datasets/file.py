@@ -100,7 +100,7 @@ def _rows(source: FileSource, place: Path, record: local.Record, *, verify: bool
             )
         record.write(place, found)
     stored_as = source.stored_as
-    names: dict[str, str] = {str(ours): theirs for ours, theirs in source.fields.items()}
+    names = source.fields
     written = {name: source.place(name) for name in names}
     if source.sha256 is not None:
         return fields.read(place, stored_as, names, written)

@@ -33,6 +33,7 @@ class Reader(readers.Reader[GeneratedSource]):
     """Files that `build` makes."""
 
     Source = GeneratedSource
+    examined = True
 
     def path(self, dataset: Dataset, source: GeneratedSource, home: Path) -> Path:
         """Where the file lies or would lie; another identity is another file."""

@@ -30,6 +30,7 @@ class Reader(readers.Reader[MinariSource]):
     """Datasets in Minari's own folder, read and fetched by Minari."""
 
     Source = MinariSource
+    examined = True
 
     def path(self, dataset: Dataset, source: MinariSource, home: Path) -> Path:
         """Minari's own folder for it, below ``MINARI_DATASETS_PATH`` or ``~/.minari/datasets``."""

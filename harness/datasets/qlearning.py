@@ -33,7 +33,7 @@ def qlearning(rows: Arrays, max_episode_steps: int | None) -> dict[str, NDArray[
     if "timeouts" in rows:
         timeouts = np.asarray(rows["timeouts"], dtype=bool)[:-1]
     elif max_episode_steps is not None:
-        timeouts = _counted_timeouts(terminals, max_episode_steps)
+        timeouts = counted_timeouts(terminals, max_episode_steps)
     else:
         raise ValueError("rows without timeouts need max_episode_steps")
     keep = ~timeouts
@@ -91,7 +91,7 @@ def episode_ends(rows: Arrays) -> NDArray[np.bool_] | None:
     return ends
 
 
-def _counted_timeouts(terminals: NDArray[np.bool_], limit: int) -> NDArray[np.bool_]:
+def counted_timeouts(terminals: NDArray[np.bool_], limit: int) -> NDArray[np.bool_]:
     """Rows at which D4RL's step counter reaches ``limit - 1``.
 
     D4RL resets the counter to 0 at a terminal row and then counts that very row, so the episode after a

@@ -59,6 +59,8 @@ class Reader(ABC, Generic[S]):
 
     #: What may stand in the block of a dataset's YAML.
     Source: ClassVar[type[Source]]
+    #: Whether `obtain` or whoever made the data has looked into them already.
+    examined: ClassVar[bool] = False
 
     @abstractmethod
     def path(self, dataset: Dataset, source: S, home: Path) -> Path:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from harness import datasets
 from harness.datasets.generated import Trained
+from harness.datasets.readers import reader
 from harness.errors import DataError, StoppedError
 from harness.execution.progress import Reporter
 from harness.specs import Dataset, Lineage
@@ -49,6 +50,34 @@ def prepare(
         raise DataError(
             "\n".join([message, *(f"(the first attempt said: {reason})" for reason in reasons[:1])])
         )
+
+
+def examine(wanted: Collection[tuple[Dataset, str]], lineage: Lineage, home: Path | None) -> None:
+    """Refuse data that cannot be trained on before anything is, but those examined when they were fetched.
+
+    Args:
+        wanted: datasets with the algorithms that train on them.
+        lineage: from which source.
+        home: data folder, None for the default.
+
+    Raises:
+        DataError: the data are damaged, not what the spec says, or lack what an algorithm reads.
+    """
+    if reader(lineage).examined:
+        return
+    from algorithms import algorithm_class  # with torch, which other users of this module do without
+
+    by_id = {dataset.id: dataset for dataset, _ in wanted}
+    for dataset in by_id.values():
+        if datasets.load(dataset, lineage, home).ordered:
+            continue
+        for algorithm in sorted({name for other, name in wanted if other.id == dataset.id}):
+            if algorithm_class(algorithm).reads_next_action:
+                raise DataError(
+                    f"{algorithm} reads what was done next, which {dataset.id} ({lineage}) does not tell, "
+                    "since its rows do not follow each other; choose others with --datasets or "
+                    "--algorithms, or give the rows in order"
+                )
 
 
 def obtain(

@@ -100,7 +100,7 @@ class Specs:
             model = dataset_model(tuple(key for key in others if key in self.lineages))
             dataset = self._load("datasets", name, model)
             if dataset.file:
-                places: dict[str, str] = {
+                places = {
                     field: f"{document.values['file', 'fields', field]}: file.fields.{field}: "
                     for field in dataset.file.fields
                 }

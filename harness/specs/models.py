@@ -7,6 +7,7 @@ Every model refuses unknown keys and is immutable. Numbers that papers printed l
 from __future__ import annotations
 
 import functools
+import os
 import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -38,13 +39,18 @@ Hyperparameters = dict[str, Value]
 _ID = re.compile(r"[a-z0-9]+([._+-][a-z0-9]+)*")
 
 
-def _check_id(text: str) -> str:
+def check_id(text: str) -> str:
+    """The text, if it can be an id.
+
+    Raises:
+        ValueError: It cannot.
+    """
     if not _ID.fullmatch(text):
         raise ValueError("an id is lower-case letters and digits, joined by single '-', '_', '.' or '+'")
     return text
 
 
-Id = Annotated[str, AfterValidator(_check_id)]
+Id = Annotated[str, AfterValidator(check_id)]
 
 #: Where a dataset's data come from; `harness.specs.Specs.lineages` names those there are.
 Lineage = Id
@@ -302,9 +308,11 @@ class GeneratedSource(Source):
         return named
 
 
-FieldName = Literal["observations", "next_observations", "actions", "rewards", "terminals", "timeouts"]
+#: What a file with a row per step can tell.
+FIELDS = ("observations", "next_observations", "actions", "rewards", "terminals", "timeouts")
 Format = Literal["npz", "hdf5", "parquet"]
-_SUFFIXES: dict[str, Format] = {
+#: Suffix of a file's name -> its format.
+FORMATS: dict[str, Format] = {
     ".npz": "npz",
     ".hdf5": "hdf5",
     ".h5": "hdf5",
@@ -325,17 +333,18 @@ class FileSource(Source):
     format: Format | None = Field(default=None, description="default: as the file's name ends")
     size: int | None = Field(default=None, gt=0, description="bytes")
     sha256: Sha256 | None = Field(default=None, description="names the content, and so is part of runs' keys")
-    fields: dict[FieldName, str] = Field(
-        default={}, description="our name -> the file's, where it is another"
-    )
+    fields: dict[str, str] = Field(default={}, description="our name -> the file's, where it is another")
     _places: dict[str, str] = PrivateAttr(default={})
 
     @model_validator(mode="after")
     def _somewhere(self) -> FileSource:
         if (self.path is None) == (self.url is None):
             raise ValueError("takes either path or url")
-        if self.format is None and self.suffix not in _SUFFIXES:
-            raise ValueError(f"{self.name!r} does not end in {', '.join(_SUFFIXES)}; say its format")
+        if self.format is None and self.suffix not in FORMATS:
+            raise ValueError(f"{self.name!r} does not end in {', '.join(FORMATS)}; say its format")
+        for name in self.fields:
+            if name not in FIELDS:
+                raise LocatedError(("fields", name), str(UnknownNameError("field", name, FIELDS)), key=True)
         return self
 
     @property
@@ -352,7 +361,7 @@ class FileSource(Source):
     @property
     def stored_as(self) -> Format:
         """The format, as given or as the file's name ends."""
-        return self.format or _SUFFIXES[self.suffix]
+        return self.format or FORMATS[self.suffix]
 
     def place(self, name: str) -> str:
         """Where the YAML maps a field, as ``file:line:column: ``; empty where it does not."""
@@ -360,7 +369,7 @@ class FileSource(Source):
 
     def located(self, folder: Path, places: Mapping[str, str]) -> FileSource:
         """The same with the path below a folder, and with `place` known."""
-        found = self if self.path is None else self.model_copy(update={"path": str(folder / self.path)})
+        found = self.model_copy(update={"path": self.path and os.path.normpath(folder / self.path)})
         found._places = dict(places)
         return found
 
