@@ -19,12 +19,8 @@ from algorithms import algorithm_class
 from harness import datasets, files
 from harness.datasets import Transitions
 from harness.errors import DataError, HarnessError, reason
-<<<<<<< HEAD
 from harness.execution import artefacts
 from harness.execution.data import examine, prepare
-=======
-from harness.execution.data import examine, prepare
->>>>>>> f78bf38 (data show, import and offline lists for every lineage; data of one's own are examined before anything trains)
 from harness.execution.devices import arithmetic, chosen, out_of_memory, recover
 from harness.execution.packing import Packing
 from harness.execution.progress import Bar, Reporter
@@ -170,13 +166,12 @@ def train_missing(
     if not todo:
         return Outcome(0, 0, 0, False)
     check(resolved, specs)
-<<<<<<< HEAD
     for lineage in dict.fromkeys(run.cell.lineage for run in todo):
-        wanted = {run.cell.dataset.id: run.cell.dataset for run in todo if run.cell.lineage == lineage}
+        runs = [run for run in todo if run.cell.lineage == lineage]
+        wanted = {run.cell.dataset.id: run.cell.dataset for run in runs}
         prepare(wanted.values(), lineage, settings.home, reporter, settings.device, stop)
-=======
-        pairs = [(run.cell.dataset, run.record.configuration["algorithm"]) for run in todo]
-        examine([pair for pair, run in zip(pairs, todo, strict=True) if run.cell.lineage == lineage], lineage, settings.home)
+        trained = [(run.cell.dataset, str(run.record.configuration["algorithm"])) for run in runs]
+        examine(trained, lineage, settings.home)
     store.register(run.record for run in todo)
     algorithms = {str(run.record.configuration["algorithm"]) for run in todo}
     for algorithm in algorithms:

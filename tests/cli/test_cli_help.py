@@ -11,7 +11,10 @@ from harness.cli import app
 from harness.specs import Specs
 
 GROUPS = {
-    "data": ("ls", "pull", "build", "show", "export-minari", "train", "policies", "verify", "path"),
+    "data": (
+        *("ls", "pull", "build", "show", "import", "export-minari"),
+        *("train", "policies", "verify", "path"),
+    ),
     "db": ("upgrade", "check", "merge", "import", "export", "backup", "serve"),
 }
 ALONE = (
