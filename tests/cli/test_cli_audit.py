@@ -80,7 +80,7 @@ def test_wrong_numbers_are_a_spec_error(cli, mine):
     )
     result = cli("--specs", mine, "audit", "mine")
     assert (result.code, result.out) == (2, "")
-    assert "mine.csv:2:20: mean: '60,0' is no number; write the decimal point as '.'" in result.err
+    assert "mine.csv:2: mean: '60,0' is no number; write the decimal point as '.'" in result.err
     # another table's wrong file is told where that table is asked for
     assert cli("--specs", mine, "audit", "aspc-table1").code == 0
 

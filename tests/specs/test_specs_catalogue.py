@@ -184,8 +184,8 @@ PROBLEMS = [
         "15:7: columns.0.per_dataset.toi-*: 'toi-*' matches no dataset here",
     ),
     ("tables/toy.yaml", "toy.csv", "no.csv", "16:19: cannot read own/published/no.csv: No such file"),
-    ("published/toy.csv", "toy-b,", "toy-c,", "3:1: row: the table has no row 'toy-c'"),
-    ("published/toy.csv", "-a,mine", "-a,yours", "2:7: column: the table has no column 'yours'"),
+    ("published/toy.csv", "toy-b,", "toy-c,", "3: row: the table has no row 'toy-c'"),
+    ("published/toy.csv", "-a,mine", "-a,yours", "2: column: the table has no column 'yours'"),
     ("presets/fast.yaml", "[mine]", "[yours]", "4:11: columns.0: no column of any table named 'yours'"),
     ("presets/fast.yaml", "[toy-b]", "[toy-c]", "5:12: datasets.0: no dataset named 'toy-c'"),
     (

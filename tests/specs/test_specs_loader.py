@@ -196,7 +196,7 @@ def test_unknown_keys_below_a_dict_name_the_inner_model():
     path = write("a.yaml", ALGORITHM.replace("source: paper", "source: paper\n    note_: x"))
     assert message(path, Algorithm) == (
         "a.yaml:8:5: hyperparameters.alpha.note_: unknown key; did you mean 'note'? "
-        "allowed: value, source, note"
+        "allowed: value, source, note, neutral"
     )
 
 
