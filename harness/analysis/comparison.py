@@ -122,7 +122,7 @@ class Comparison:
         groups: rows by group, in order.
         total: average over all rows, where the table has one.
         ddof: convention of the reproduced standard deviations.
-        environments: number of different environment fingerprints behind the scores.
+        fingerprints: number of different fingerprints of the software behind the scores.
         commits: git commits the scores were made at.
         environment_notes: how evaluation environments differ from the paper's, each with its datasets.
         findings: what cannot be right in the printed numbers of the rows and columns shown.
@@ -136,7 +136,7 @@ class Comparison:
     groups: tuple[ComparedGroup, ...]
     total: ComparedRow | None
     ddof: int
-    environments: int
+    fingerprints: int
     commits: tuple[str, ...]
     environment_notes: tuple[str, ...]
     findings: tuple[Finding, ...] = ()
@@ -237,7 +237,7 @@ def compare(
         ),
         total=summaries.get(TOTAL),
         ddof=rows.ddof,
-        environments=len(used),
+        fingerprints=len(used),
         commits=tuple(sorted(known)),
         environment_notes=_environment_notes(resolved.cells),
         findings=tuple(

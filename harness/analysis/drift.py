@@ -33,7 +33,7 @@ _MOST_FIELDS = 6  # of two configurations that a message lists
 _SIDES = ("current", "baseline's")
 
 
-class Outcome(StrEnum):
+class Judgement(StrEnum):
     """What a gate makes of a table."""
 
     PASSED = "passed"
@@ -43,7 +43,7 @@ class Outcome(StrEnum):
     @property
     def exit_code(self) -> int:
         """0, 1 and 3."""
-        return {Outcome.PASSED: 0, Outcome.DRIFT: 1, Outcome.INCOMPLETE: 3}[self]
+        return {Judgement.PASSED: 0, Judgement.DRIFT: 1, Judgement.INCOMPLETE: 3}[self]
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class DriftCell:
         label: of the row.
         column: column id.
         column_label: of the column.
-        gated: whether the outcome hangs on it.
+        gated: whether the judgement hangs on it.
         baseline: mean normalised score in the baseline; None without one.
         now: mean normalised score of now; None without one.
         n_baseline: seeds behind ``baseline``; of an aggregate its cells compared.
@@ -173,7 +173,7 @@ class Drift:
 
     @property
     def gated(self) -> tuple[DriftCell, ...]:
-        """What the outcome hangs on."""
+        """What the judgement hangs on."""
         return tuple(item for item in (*self.aggregates, *self.cells) if item.gated)
 
     @property
@@ -183,12 +183,12 @@ class Drift:
         return (*lost, *(item for item in self.gated if item.untested))
 
     @property
-    def outcome(self) -> Outcome:
-        """What the gate says. Where not all of the baseline was compared it is never `Outcome.PASSED`."""
+    def judgement(self) -> Judgement:
+        """What the gate says. Where not all of the baseline was compared it is never `Judgement.PASSED`."""
         if any(item.drifted for item in self.gated):
-            return Outcome.DRIFT
+            return Judgement.DRIFT
         compared = any(item.compared for item in self.gated)
-        return Outcome.PASSED if compared and not self.unchecked else Outcome.INCOMPLETE
+        return Judgement.PASSED if compared and not self.unchecked else Judgement.INCOMPLETE
 
 
 def drift(
@@ -248,16 +248,16 @@ def drift(
     )
 
 
-def overall(drifts: Sequence[Drift]) -> Outcome:
-    """The outcome over several tables; those that the baseline has nothing of do not count.
+def overall(drifts: Sequence[Drift]) -> Judgement:
+    """The judgement over several tables; those that the baseline has nothing of do not count.
 
     Returns:
-        `Outcome.INCOMPLETE` also where no table counts.
+        `Judgement.INCOMPLETE` also where no table counts.
     """
-    outcomes = {each.outcome for each in drifts if not each.absent}
-    if Outcome.DRIFT in outcomes:
-        return Outcome.DRIFT
-    return Outcome.PASSED if outcomes == {Outcome.PASSED} else Outcome.INCOMPLETE
+    found = {each.judgement for each in drifts if not each.absent}
+    if Judgement.DRIFT in found:
+        return Judgement.DRIFT
+    return Judgement.PASSED if found == {Judgement.PASSED} else Judgement.INCOMPLETE
 
 
 def _case(before: Measured, after: Measured) -> Case:

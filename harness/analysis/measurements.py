@@ -155,7 +155,7 @@ def measure(
         keys = {key for cell in some for run in cell.runs for key in (run.key, run.imported_key)}
         evaluations |= store.evaluations(keys & finished, since=first_shown(protocol))
     identifiers = {state.environment_id for state in states.values() if state.environment_id is not None}
-    fingerprints = store.environments(sorted(identifiers))
+    fingerprints = store.fingerprints(sorted(identifiers))
     reading = [run.key for cell in resolved.cells if cell.sources for run in cell.runs if run.key in states]
     read = store.metrics(reading, steps=[BEGINNING]) if reading else {}
     cells = {

@@ -145,10 +145,10 @@ def drift(
         write(junit, reports.junit(drifts))
     if markdown and markdown != _STDOUT:
         write(markdown, reports.markdown(drifts))
-    outcome = overall(drifts)
-    note(f"{outcome}: {count(len(drifts), 'table')}")
-    if outcome.exit_code:
-        raise typer.Exit(outcome.exit_code)
+    judgement = overall(drifts)
+    note(f"{judgement}: {count(len(drifts), 'table')}")
+    if judgement.exit_code:
+        raise typer.Exit(judgement.exit_code)
 
 
 def _baseline(given: str | None, resolved: ResolvedTable) -> str:

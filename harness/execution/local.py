@@ -521,7 +521,7 @@ class _Execution:
         """Write down what the runs train under; a run that was begun under something else says both."""
         now = provenance(self._population.algorithm, self._settings.device, self._settings.arithmetic)
         states = self._store.runs(self._runs)
-        earlier = self._store.environments(
+        earlier = self._store.fingerprints(
             {s.environment_id for s in states.values() if s.environment_id is not None}
         )
         groups: defaultdict[tuple[tuple[str, str], ...], list[str]] = defaultdict(list)

@@ -30,9 +30,9 @@ from harness.specs.columns import (
     Scope,
     Written,
     columns_of,
+    hyperparameters,
     members,
-    own_settings,
-    settings,
+    own_hyperparameters,
     source,
     states_read,
     transforms,
@@ -323,7 +323,7 @@ class _Context:
         dataset = _sized(dataset, self.scope.preset)
         protocol = self.protocol(self.table.protocol_of(written.column, dataset.id))
         column, environment = written.column, dataset.environment
-        entries = settings(self.specs, written, dataset.id)
+        entries = hyperparameters(self.specs, written, dataset.id)
         trail = (*trail, (self.scope.table, column.id))
         sources = {}
         for name, entry in entries.items():
@@ -368,7 +368,7 @@ class _Context:
                     "algorithm": column.algorithm,
                     "settings": {
                         name: entry.value.model_dump() if isinstance(entry.value, Dependency) else entry.value
-                        for name, entry in own_settings(written, dataset.id).items()
+                        for name, entry in own_hyperparameters(written, dataset.id).items()
                     },
                     **column.model_dump(include={"start", "inputs"}, exclude_defaults=True),
                     **{name: configuration[name] for name in ("dataset", "protocol")},

@@ -353,12 +353,12 @@ def _rates(store: Store) -> dict[_Device, _Rates]:
         for state in store.runs().values()
         if state.status == "finished" and state.device_seconds and state.step
     ]
-    environments = store.environments({s.environment_id for s in finished if s.environment_id is not None})
+    fingerprints = store.fingerprints({s.environment_id for s in finished if s.environment_id is not None})
     totals: defaultdict[_Device, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
     steps: defaultdict[_Device, Counter[str]] = defaultdict(Counter)
     numbers: Counter[_Device] = Counter()
     for state in finished:
-        environment = environments.get(state.environment_id or 0, {})
+        environment = fingerprints.get(state.environment_id or 0, {})
         name = environment.get("device", "")
         device = _Device(environment.get("cpu", ""), "cpu") if name == "cpu" else _Device(name, "gpu")
         if not device.name or CHANGED in f"{name}{device.name}":  # of one device alone, and known which

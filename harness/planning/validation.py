@@ -31,7 +31,7 @@ from harness.specs.columns import (
     Written,
     columns_of,
     extra_columns_of,
-    settings,
+    hyperparameters,
     source,
     states_read,
 )
@@ -191,7 +191,7 @@ def _column(specs: Specs, written: Written, scope: Scope, datasets: Iterable[str
     yield from _inputs(specs, written)
     for dataset in datasets:
         try:
-            entries = settings(specs, written, dataset)
+            entries = hyperparameters(specs, written, dataset)
         except SpecError:  # wrong in itself
             return
         values = _stand_ins(specs, algorithm, entries)
@@ -244,7 +244,7 @@ def _dependency(
             return
         if below.column.inputs:
             return  # what it reports is not known without what it reads
-        values = _stand_ins(specs, reader, settings(specs, below, dataset))
+        values = _stand_ins(specs, reader, hyperparameters(specs, below, dataset))
     except SpecError:  # reported with the specs themselves
         return
     known = _metrics(reader, tuple(sorted(values.items())))

@@ -106,7 +106,7 @@ def _document(comparison: Comparison) -> dict[str, Any]:
         "preset": comparison.preset,
         "label": comparison.label,
         "ddof": comparison.ddof,
-        "environments": comparison.environments,
+        "environments": comparison.fingerprints,
         "commits": comparison.commits,
         "counts": comparison.counts,
         "incomparable": comparison.incomparable,

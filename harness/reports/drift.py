@@ -13,7 +13,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from harness.analysis.drift import Outcome, overall
+from harness.analysis.drift import Judgement, overall
 from harness.analysis.verdicts import VerdictKind
 from harness.reports import escaping, wording
 from harness.reports.counting import count
@@ -43,14 +43,14 @@ _STYLES = {
     "MISSING": "red",
     "N/C": "magenta",
 }
-_OUTCOME_STYLES = {Outcome.PASSED: "green", Outcome.DRIFT: "bold red", Outcome.INCOMPLETE: "bold yellow"}
+_JUDGED = {Judgement.PASSED: "green", Judgement.DRIFT: "bold red", Judgement.INCOMPLETE: "bold yellow"}
 _HEADERS = ("Row", "Column", "Baseline (n)", "Now (n)", "Difference", "Verdict", "p (adjusted)")
 # what XML 1.0 cannot hold even as a reference
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def summary(drift: Drift) -> str:
-    """The outcome and what it rests on, in one sentence."""
+    """The judgement and what it rests on, in one sentence."""
     if drift.problem:
         return drift.problem
     items = drift.gated
@@ -59,7 +59,7 @@ def summary(drift: Drift) -> str:
     what = {"aggregates": "aggregates", "cells": "cells", "both": "aggregates and cells"}[drift.gate]
     missed = len(drift.unchecked)
     left = f"; {missed} of what the baseline has could not be checked" if missed else ""
-    return f"{drift.outcome}: gate on {what}: {listed}{left}"
+    return f"{drift.judgement}: gate on {what}: {listed}{left}"
 
 
 def tests(drift: Drift) -> str:
@@ -121,7 +121,7 @@ def _document(drift: Drift) -> dict[str, Any]:
         "lineage": drift.lineage,
         "incomparable": drift.incomparable,
         "warning": wording.incomparable(drift.incomparable),
-        "outcome": drift.outcome,
+        "outcome": drift.judgement,
         "summary": summary(drift),
         "problem": drift.problem or None,
         "now": drift.now,
@@ -242,7 +242,7 @@ def markdown(drifts: Sequence[Drift]) -> str:
 
 def console(drift: Drift) -> Group:
     """The aggregates, the baseline's cells, and what changed with those that moved; for ``rich.print``."""
-    above = [_text(f"{drift.table.id}: {summary(drift)}", style=_OUTCOME_STYLES[drift.outcome])]
+    above = [_text(f"{drift.table.id}: {summary(drift)}", style=_JUDGED[drift.judgement])]
     if warning := wording.incomparable(drift.incomparable):
         above.append(_text(warning, style="bold magenta"))
     known = [cell for cell in drift.cells if cell.baseline is not None]

@@ -76,7 +76,7 @@ def histories(resolved: ResolvedTable, comparison: Comparison, store: Store) -> 
     evaluations = store.evaluations(states)
     steps = sorted({item.step for curve in evaluations.values() for item in curve})
     metrics = store.metrics(states, steps=thinned(steps, _METRIC_POINTS))
-    environments = store.environments({i for state in states.values() if (i := state.environment_id)})
+    fingerprints = store.fingerprints({i for state in states.values() if (i := state.environment_id)})
     counted = {score.key: score.score for cell in comparison.cells for score in cell.scores}
 
     def history(key: str, reference: models.ReferenceScores) -> RunHistory:
@@ -90,7 +90,7 @@ def histories(resolved: ResolvedTable, comparison: Comparison, store: Store) -> 
             curve=tuple((item.step, normalise(item.mean_return, reference)) for item in evaluations[key]),
             metrics=_by_name(metrics[key]),
             wall_seconds=state.wall_seconds,
-            environment=environments.get(state.environment_id or 0, {}),
+            environment=fingerprints.get(state.environment_id or 0, {}),
             failure=_failure(state.failed_step, state.error) if state.status == "failed" else "",
         )
 

@@ -189,7 +189,7 @@ def notes(comparison: Comparison) -> tuple[Note, ...]:
     lines += [Note("Cells", text) for text in _cell_notes(comparison)]
     commits = ", ".join(map(shortened, comparison.commits)) or "none recorded"
     lines.append(
-        Note("Provenance", f"environment fingerprints: {comparison.environments}; git commits: {commits}")
+        Note("Provenance", f"environment fingerprints: {comparison.fingerprints}; git commits: {commits}")
     )
     preset = f", preset '{comparison.preset}' ({comparison.label})" if comparison.label else ""
     lines.append(Note("Spec", f"{table.id}, version {table.version}{preset}"))

@@ -102,7 +102,7 @@ class ConfigurationRow(Base):
     dataset_id: Mapped[int] = mapped_column(ForeignKey("dataset.id"))
 
 
-class EnvironmentRow(Base):
+class FingerprintRow(Base):
     """The fingerprint of what could move a score without being asked for: code, versions, device."""
 
     __tablename__ = "environment"

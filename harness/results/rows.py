@@ -15,8 +15,8 @@ from harness.results.models import (
     Base,
     ConfigurationRow,
     DatasetRow,
-    EnvironmentRow,
     EvaluationRow,
+    FingerprintRow,
     RunRow,
 )
 from harness.results.records import Artefact, RunRecord, digest
@@ -194,8 +194,8 @@ def insert_artefacts(
 def insert_environment(connection: Connection, fingerprint: Mapping[str, str]) -> int:
     """The row id of a fingerprint, inserted if it is new."""
     key = digest(fingerprint)
-    insert_new(connection, EnvironmentRow, [{"hash": key, "fingerprint": dict(fingerprint)}])
-    return connection.execute(select(EnvironmentRow.id).where(EnvironmentRow.hash == key)).scalar_one()
+    insert_new(connection, FingerprintRow, [{"hash": key, "fingerprint": dict(fingerprint)}])
+    return connection.execute(select(FingerprintRow.id).where(FingerprintRow.hash == key)).scalar_one()
 
 
 def insert_evaluations(

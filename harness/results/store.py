@@ -33,9 +33,9 @@ from harness.results.models import (
     ArtefactRow,
     ConfigurationRow,
     DatasetRow,
-    EnvironmentRow,
     EpisodeRow,
     EvaluationRow,
+    FingerprintRow,
     MetricRow,
     RunRow,
     Timestamp,
@@ -81,7 +81,7 @@ class RunState:
         checkpoint_step: step of that checkpoint.
         error: traceback, if it failed; of a finished run, if training it again for its state failed.
         failed_step: step at which it failed, if known.
-        environment_id: row of the fingerprint that it trained under, see `Store.environments`.
+        environment_id: row of the fingerprint that it trained under, see `Store.fingerprints`.
         wall_seconds: wall time of the training.
         device_seconds: its share of the device's time.
         created: when it was registered.
@@ -689,14 +689,14 @@ class Store:
                 found.setdefault(row.key, {})[row.kind] = Artefact(*row[1:])
         return found
 
-    def environments(self, ids: Iterable[int]) -> dict[int, dict[str, str]]:
+    def fingerprints(self, ids: Iterable[int]) -> dict[int, dict[str, str]]:
         """Fingerprints by row id; ids that the database does not know are left out."""
         with self.reading() as connection:
             return {
                 row.id: row.fingerprint
                 for chunk in chunks(ids)
                 for row in connection.execute(
-                    select(EnvironmentRow.id, EnvironmentRow.fingerprint).where(EnvironmentRow.id.in_(chunk))
+                    select(FingerprintRow.id, FingerprintRow.fingerprint).where(FingerprintRow.id.in_(chunk))
                 )
             }
 

@@ -27,9 +27,9 @@ from harness.results.models import (
     SCHEMA_VERSION,
     ConfigurationRow,
     DatasetRow,
-    EnvironmentRow,
     EpisodeRow,
     EvaluationRow,
+    FingerprintRow,
     MetricRow,
     RunRow,
 )
@@ -324,7 +324,7 @@ def _copy_run(
                 environment = insert_environment(
                     write,
                     read.execute(
-                        select(EnvironmentRow.fingerprint).where(EnvironmentRow.id == run.environment_id)
+                        select(FingerprintRow.fingerprint).where(FingerprintRow.id == run.environment_id)
                     ).scalar_one(),
                 )
             write.execute(
@@ -508,7 +508,7 @@ def _write_json(store: Store, file: TextIO) -> int:
         }
         environments = {
             str(row.id): row.fingerprint
-            for row in connection.execute(select(EnvironmentRow.id, EnvironmentRow.fingerprint))
+            for row in connection.execute(select(FingerprintRow.id, FingerprintRow.fingerprint))
         }
     read = {
         key: {read_hyperparameter(metric.name): metric.value for metric in metrics}

@@ -115,7 +115,7 @@ def members(specs: Specs, written: Written, columns: Mapping[str, Written]) -> t
     return tuple(found)
 
 
-def own_settings(written: Written, dataset_id: str) -> dict[str, Entry]:
+def own_hyperparameters(written: Written, dataset_id: str) -> dict[str, Entry]:
     """What the column itself says on a dataset, without its algorithm's defaults."""
     column = written.column
     entries = {
@@ -148,7 +148,7 @@ def layered(specs: Specs, written: Written, dataset_id: str) -> dict[str, Entry]
     In order: the algorithm's defaults, its per-dataset values, the column's, the column's per-dataset ones.
     Of an algorithm without a spec only the latter two are known.
     """
-    own = own_settings(written, dataset_id)
+    own = own_hyperparameters(written, dataset_id)
     if not specs.has_algorithm(written.column.algorithm):
         return own
     algorithm = specs.algorithm(written.column.algorithm)
@@ -197,7 +197,7 @@ def _lists(
             yield Chosen(overrides.data, kind, spec, (*location, "per_dataset", pattern, "data"))
 
 
-def settings(specs: Specs, written: Written, dataset_id: str) -> dict[str, Entry]:
+def hyperparameters(specs: Specs, written: Written, dataset_id: str) -> dict[str, Entry]:
     """All hyperparameters of a column, as `layered` has them.
 
     Raises:

@@ -15,7 +15,7 @@ from harness.specs.columns import (
     extra_columns_of,
     layered,
     members,
-    own_settings,
+    own_hyperparameters,
     source,
     states_read,
     unknown_hyperparameter,
@@ -217,7 +217,7 @@ def _dependencies(specs: Specs, written: Written, scope: Scope, datasets: Sequen
     def follow(
         one: Written, within: Scope, dataset: str, trail: tuple[tuple[str, str], ...]
     ) -> Iterator[str]:
-        for entry in (*own_settings(one, dataset).values(), *states_read(one).values()):
+        for entry in (*own_hyperparameters(one, dataset).values(), *states_read(one).values()):
             if isinstance(entry.value, Dependency | StateDependency):
                 try:
                     around, below = source(specs, within, entry, trail)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from algorithms import Algorithm, Batch, Member, Noise, Sizes, algorithm_class, generator
 from harness.specs import Column, Specs
-from harness.specs.columns import Written, settings
+from harness.specs.columns import Written, hyperparameters
 from reference import Program, program
 
 SIZES = Sizes(observation=3, action=2)
@@ -102,7 +102,7 @@ class Lab:
     def shipped(self, algorithm_id: str, dataset: str) -> dict[str, Any]:
         """The shipped hyperparameters on a dataset, of a column that sets none of its own."""
         column = Column(id=algorithm_id, label="", algorithm=algorithm_id)
-        entries = settings(self.specs, Written(column, "tables", "aspc-table1", ()), dataset)
+        entries = hyperparameters(self.specs, Written(column, "tables", "aspc-table1", ()), dataset)
         return {name: entry.value for name, entry in entries.items()}
 
     def per_member(self, algorithm_id: str) -> list[str]:

@@ -206,7 +206,7 @@ def test_differing_environments_are_named(world):
     assert world.cell("d2").notes == ()
 
     comparison = world.compare()
-    assert (comparison.environments, comparison.commits) == (2, ("c" * 40,))
+    assert (comparison.fingerprints, comparison.commits) == (2, ("c" * 40,))
 
 
 @pytest.mark.parametrize(

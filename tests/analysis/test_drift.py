@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from harness.analysis.drift import DriftSettings, Outcome, drift, overall
+from harness.analysis.drift import DriftSettings, Judgement, drift, overall
 from harness.analysis.verdicts import VerdictKind
 from harness.errors import SchemaError
 from harness.planning.cells import resolve
@@ -45,7 +45,7 @@ def kinds(items):
 
 def test_the_same_scores_pass(table):
     found = table.drift(table.write("now.db"), table.write("then.db"))
-    assert found.outcome is Outcome.PASSED
+    assert found.judgement is Judgement.PASSED
     assert (len(found.cells), found.problem, found.unchecked) == (6, "", ())
     assert set(kinds(found.cells)) == {VerdictKind.OK}
     assert {cell.identical for cell in found.cells} == {4}
@@ -58,7 +58,7 @@ def test_the_same_scores_pass(table):
 def test_lower_scores_are_drift_and_say_what_changed(table):
     now = table.write("now.db", shift={"aspc": -20}, fingerprint={"torch": "2.13"}, content="d" * 64)
     found = table.drift(now, table.write("then.db"))
-    assert found.outcome is Outcome.DRIFT
+    assert found.judgement is Judgement.DRIFT
     drifted = [item for item in (*found.aggregates, *found.cells) if item.drifted]
     assert {item.column for item in drifted} == {"aspc"}
     assert len(drifted) == 5
@@ -71,15 +71,15 @@ def test_lower_scores_are_drift_and_say_what_changed(table):
 
 def test_improvement_is_reported_and_passes(table):
     found = table.drift(table.write("now.db", shift={"bc": 20}), table.write("then.db"))
-    assert found.outcome is Outcome.PASSED
+    assert found.judgement is Judgement.PASSED
     assert {item.column for item in found.cells if item.improved} == {"bc"}
 
 
 def test_which_of_two_baselines(table):
     now, low = table.write("now.db", shift={"bc": 10}), table.write("low.db")
     high = table.write("high.db", shift={"bc": 30})
-    assert table.drift(now, low).outcome is Outcome.PASSED
-    assert table.drift(now, high).outcome is Outcome.DRIFT
+    assert table.drift(now, low).judgement is Judgement.PASSED
+    assert table.drift(now, high).judgement is Judgement.DRIFT
 
 
 def test_the_gate_decides(table):
@@ -93,13 +93,13 @@ def test_the_gate_decides(table):
     total = [item for item in table.drift(now, then).aggregates if item.row == "total"]
     assert not any(item.drifted for item in total)
     gated = {gate: table.drift(now, then, DriftSettings(gate)) for gate in ("aggregates", "cells", "both")}
-    assert {found.outcome for found in gated.values()} == {Outcome.DRIFT}
+    assert {found.judgement for found in gated.values()} == {Judgement.DRIFT}
     assert {gate: len(found.gated) for gate, found in gated.items()} == {
         "aggregates": 9,
         "cells": 6,
         "both": 15,
     }
-    assert table.drift(now, then, DriftSettings("both", margin=40.0)).outcome is Outcome.PASSED
+    assert table.drift(now, then, DriftSettings("both", margin=40.0)).judgement is Judgement.PASSED
 
 
 def test_aggregates_have_the_margin_of_averages(table):
@@ -109,33 +109,35 @@ def test_aggregates_have_the_margin_of_averages(table):
     found = table.drift(now, then, seeds=seeds)
     assert {item.column for item in found.aggregates if item.drifted} == {"aspc"}
     assert set(kinds(found.cells)) == {VerdictKind.OK}
-    assert found.outcome is Outcome.DRIFT
-    assert table.drift(now, then, DriftSettings("both", margin=5.0), seeds=seeds).outcome is Outcome.PASSED
+    assert found.judgement is Judgement.DRIFT
+    assert (
+        table.drift(now, then, DriftSettings("both", margin=5.0), seeds=seeds).judgement is Judgement.PASSED
+    )
 
 
 def test_alpha_can_be_set(table):
     now, then = table.write("now.db", shift={"aspc": -8}), table.write("then.db")
-    assert table.drift(now, then).outcome is Outcome.DRIFT
-    assert table.drift(now, then, DriftSettings(alpha=1e-12)).outcome is Outcome.PASSED
+    assert table.drift(now, then).judgement is Judgement.DRIFT
+    assert table.drift(now, then, DriftSettings(alpha=1e-12)).judgement is Judgement.PASSED
 
 
 def test_nothing_measured_is_not_green(table):
     Store.open(table.path / "empty.db", create=True).close()
     full, empty = table.write("full.db"), table.path / "empty.db"
     unmeasured, unaccepted = table.drift(empty, full), table.drift(full, empty)
-    assert {unmeasured.outcome, unaccepted.outcome} == {Outcome.INCOMPLETE}
+    assert {unmeasured.judgement, unaccepted.judgement} == {Judgement.INCOMPLETE}
     assert "nothing of aspc-table1 is measured in" in unmeasured.problem
     assert "holds no finished runs" in unaccepted.problem
     assert (unmeasured.absent, unaccepted.absent) == (False, True)
     passed = table.drift(full, full)
-    assert overall([passed, unaccepted]) is Outcome.PASSED
-    assert overall([passed, unmeasured]) is Outcome.INCOMPLETE
-    assert overall([unaccepted]) is overall([]) is Outcome.INCOMPLETE
+    assert overall([passed, unaccepted]) is Judgement.PASSED
+    assert overall([passed, unmeasured]) is Judgement.INCOMPLETE
+    assert overall([unaccepted]) is overall([]) is Judgement.INCOMPLETE
 
 
 def test_another_protocol_names_the_fields_that_differ(table):
     found = table.drift(table.write("now.db"), table.write("then.db", steps=1000))
-    assert found.outcome is Outcome.INCOMPLETE
+    assert found.judgement is Judgement.INCOMPLETE
     assert "other settings" in found.problem
     assert "differs in: protocol.steps 2000 now, 1000 there." in found.problem
     assert not found.absent
@@ -147,7 +149,7 @@ def test_no_common_cells(table):
 
     then = table.write("then.db", only=maze)
     found = table.drift(then, then, datasets=("hopper-*",))
-    assert found.outcome is Outcome.INCOMPLETE
+    assert found.judgement is Judgement.INCOMPLETE
     assert "no cell in common" in found.problem
     assert "dataset.id" in found.problem
     assert found.absent
@@ -168,18 +170,18 @@ def test_lost_cells_and_seeds_are_not_green(table):
     then = table.write("then.db")
     now = table.write("now.db", only=lambda row, column, seed: column != "bc" or seed < 3)
     found = table.drift(now, then)
-    assert found.outcome is Outcome.INCOMPLETE
+    assert found.judgement is Judgement.INCOMPLETE
     assert {(item.column, item.verdict.mark) for item in found.unchecked} == {("bc", "MISSING 3/4")}
     assert "bc" not in {item.column for item in found.aggregates}
     # and drift in what is left is drift
     worse = table.write("worse.db", shift={"aspc": -20}, only=lambda row, column, seed: column != "bc")
-    assert table.drift(worse, then).outcome is Outcome.DRIFT
+    assert table.drift(worse, then).judgement is Judgement.DRIFT
 
 
 def test_ragged_seeds(table):
     then = table.write("then.db", only=lambda row, column, seed: seed < (2 if column == "bc" else 4))
     found = table.drift(table.write("now.db"), then)
-    assert found.outcome is Outcome.PASSED
+    assert found.judgement is Judgement.PASSED
     [cell] = [cell for cell in found.cells if (cell.row, cell.column) == ("hopper-random-v2", "bc")]
     assert (cell.n_baseline, cell.n_now, cell.wanted, cell.identical) == (2, 4, 2, 2)
     assert "seeds 0, 1, 2, 3 now, 0, 1 in the baseline" in cell.notes
@@ -188,7 +190,7 @@ def test_ragged_seeds(table):
 def test_new_cells_are_reported_only(table):
     then = table.write("then.db", only=lambda row, column, seed: column != "bc")
     found = table.drift(table.write("now.db"), then, DriftSettings("both"))
-    assert found.outcome is Outcome.PASSED
+    assert found.judgement is Judgement.PASSED
     assert set(kinds(cell for cell in found.cells if cell.column == "bc")) == {VerdictKind.UNPUBLISHED}
     assert "bc" not in {item.column for item in found.aggregates}
 
@@ -196,9 +198,9 @@ def test_new_cells_are_reported_only(table):
 def test_one_seed_a_side_tests_nothing_unless_it_is_the_same(table):
     one = {"seeds": [0]}
     then = table.write("then.db", **one)
-    assert table.drift(table.write("same.db", **one), then, **one).outcome is Outcome.PASSED
+    assert table.drift(table.write("same.db", **one), then, **one).judgement is Judgement.PASSED
     found = table.drift(table.write("now.db", shift={"bc": -50}, **one), then, **one)
-    assert found.outcome is Outcome.INCOMPLETE
+    assert found.judgement is Judgement.INCOMPLETE
     assert {item.column for item in found.unchecked} == {"bc"}
 
 
@@ -217,11 +219,11 @@ def test_imported_scores_are_not_held_against_trained_ones(table):
     with Store.open(now, create=True) as store:
         import_scores(store, import_rows(resolved, read_scores_csv(path), path), path)
     found = table.drift(now, then)
-    assert found.outcome is Outcome.INCOMPLETE
+    assert found.judgement is Judgement.INCOMPLETE
     assert "can be compared: imported now, trained in the baseline" in found.problem
     # imported on both sides is a comparison like any other, and says so
     both = table.drift(now, now)
-    assert both.outcome is Outcome.PASSED
+    assert both.judgement is Judgement.PASSED
     assert {"baseline: imported", "now: imported"} <= set(both.cells[0].notes)
     # beside trained scores imported ones do not count
     table.write("now.db", only=lambda row, column, seed: (row, column) == ("hopper-random-v2", "bc"))
@@ -242,7 +244,7 @@ def test_the_baseline_is_only_read(table):
     locked.chmod(0o444)
     folder.chmod(0o555)
     try:
-        assert table.drift(now, locked).outcome is Outcome.DRIFT
+        assert table.drift(now, locked).judgement is Judgement.DRIFT
         assert os.listdir(folder) == ["then.db"]  # noqa: PTH208
     finally:
         folder.chmod(0o755)

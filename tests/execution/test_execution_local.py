@@ -234,7 +234,7 @@ def test_an_error_that_the_device_survives_fails_its_population_alone(train, sto
 def test_arithmetic_is_recorded_beside_the_scores(train, store, monkeypatch):
     monkeypatch.setattr("torch.compile", lambda work, **_: work)
     train(store, compiled=True)
-    found = store.environments({state.environment_id for state in store.runs().values()})
+    found = store.fingerprints({state.environment_id for state in store.runs().values()})
     assert {each["precision"] for each in found.values()} == {"float32+compile"}
 
 
@@ -385,7 +385,7 @@ def test_a_run_resumed_elsewhere_says_both(train, store, monkeypatch):
     monkeypatch.setattr(local, "provenance", lambda *a: now(*a) | {"torch": "9.9"})
     assert train(store)[0].finished == 4
     states = store.runs().values()
-    found = store.environments({state.environment_id for state in states})
+    found = store.fingerprints({state.environment_id for state in states})
     versions = sorted(found[state.environment_id]["torch"] for state in states)
     assert versions[:2] != versions[2:]
     assert versions[2:] == ["9.9", "9.9"]

@@ -365,6 +365,6 @@ def test_the_heartbeat_keeps_a_finished_run_that_is_trained_again(train, store, 
     store.record_environment(source, {"torch": "another"}, "again")
     kept = store.runs(source)[source[0]]
     assert kept.population == "again"
-    assert store.environments([kept.environment_id])[kept.environment_id] != {"torch": "another"}
+    assert store.fingerprints([kept.environment_id])[kept.environment_id] != {"torch": "another"}
     store.finish(source, 1e9, 1e9)
     assert store.runs(source)[source[0]].wall_seconds < 1e9

@@ -55,7 +55,7 @@ def test_every_run_was_measured_here_and_says_how(store):
     assert {run.status for run in runs.values()} == {"finished"}
     assert {run.origin for run in runs.values()} == {"trained"}
     evaluations = store.evaluations(runs)
-    environments = store.environments(run.environment_id for run in runs.values())
+    environments = store.fingerprints(run.environment_id for run in runs.values())
     for key, run in runs.items():
         assert evaluations[key][-1].step == run.step
         how = environments[run.environment_id]

@@ -52,7 +52,7 @@ def test_merge_copies_everything(store, other, record, train):
     assert set(store.runs()) == {key, record(1).key}
     for mine, theirs in zip(content(store), content(other), strict=True):
         assert [row for row in mine if row[0] == key] == theirs
-    assert store.environments([store.runs()[key].environment_id]) == {
+    assert store.fingerprints([store.runs()[key].environment_id]) == {
         store.runs()[key].environment_id: {"device": "H100"}
     }
     assert store.check() == []
@@ -370,7 +370,7 @@ def test_imported_scores_stand_beside_trained_ones(store, record, train, tmp_pat
         (5, 1520.0, None, 0),
         (10, 1820.0, None, 0),
     ]
-    fingerprint = store.environments([state.environment_id])[state.environment_id]
+    fingerprint = store.fingerprints([state.environment_id])[state.environment_id]
     assert (fingerprint["origin"], fingerprint["file"]) == ("imported", "scores.csv")
     assert len(fingerprint["sha256"]) == 64
     assert store.runs([record().key])[record().key].origin == "trained"

@@ -12,7 +12,7 @@ from harness.planning.cells import resolve
 from harness.planning.choice import Choice
 from harness.specs import Specs
 from harness.specs.catalogue import shipped_folder
-from harness.specs.columns import columns_of, settings
+from harness.specs.columns import columns_of, hyperparameters
 from harness.specs.validation import validate
 
 # (row, column) of averages that the printed cells do not give within 0.1; the audit finds them
@@ -287,7 +287,7 @@ def test_figures_are_tables_without_printed_numbers(specs, table, name):
     assert spec.datasets == table.datasets
     hyperparameter, values = FIGURES[name]
     found = [
-        settings(specs, written, "hopper-medium-v2")[hyperparameter].value
+        hyperparameters(specs, written, "hopper-medium-v2")[hyperparameter].value
         for written in columns_of(spec).values()
         if specs.has_algorithm(written.column.algorithm)
     ]
