@@ -16,7 +16,8 @@ import harness
 from harness import files
 from harness.errors import DataError
 from harness.home import default_home
-from harness.planning.cells import ResolvedTable
+from harness.planning.cells import ResolvedTable, resolve
+from harness.planning.choice import Choice
 from harness.specs import Specs
 
 _READ = (".py", ".yaml", ".csv")
@@ -54,8 +55,14 @@ def _checked(resolved: ResolvedTable, specs: Specs) -> dict[str, frozenset[str]]
     from harness.planning.validation import check
 
     check(resolved, specs)
-    used = {cell.column.algorithm for cell in resolved.with_sources if not cell.unavailable}
-    return {name: algorithm_class(name).Hyperparameters.static_names() for name in used if name}
+    preset = resolved.preset.id if resolved.preset else None
+    whole = resolve(specs, resolved.table.id, Choice(preset=preset))  # whatever part of it was chosen
+    used = {str(cell.column.algorithm) for cell in (*whole.with_sources, *resolved.with_sources)}
+    return {
+        name: algorithm_class(name).Hyperparameters.static_names()
+        for name in used
+        if specs.has_algorithm(name)
+    }
 
 
 def _stamp(specs: Path) -> str:
