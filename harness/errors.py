@@ -92,21 +92,21 @@ def system_error(error: OSError) -> str:
 
 
 _OTHERS = re.compile(r"site-packages|^<frozen|/lib/python3|/harness/(environments|errors)")
-_RAISED = re.compile(r"^\w[\w.]*(Error|Exception|Interrupt)\b.*", re.MULTILINE)
+_RAISED = re.compile(r"^Traceback \(most recent call last\):\n(?:[ \t].*\n)*(\S.*)", re.MULTILINE)
 
 
 def reason(text: str) -> str:
-    """The line that says why something failed.
+    """Why something failed, in one line.
 
     Args:
-        text: a message, or a traceback: of this the last line that names an error. It need not be the last
-            line of all, for torch adds lines of advice and of C++.
+        text: a message; a traceback, of which the line that names the error is told, for libraries add lines
+            of advice below it; or a message and a traceback.
     """
-    lines = text.strip().splitlines() or ["unknown"]
-    if not lines[0].startswith("Traceback"):
-        return lines[0]
-    raised = [match[0] for match in _RAISED.finditer(text)]
-    return raised[-1] if raised else lines[-1]
+    message, *_ = text.strip().splitlines() or ["unknown"]
+    raised: list[str] = _RAISED.findall(text)
+    if not raised:
+        return message
+    return raised[-1] if message.startswith("Traceback") else f"{message} {raised[-1]}"
 
 
 def raised_at(error: BaseException) -> str:

@@ -31,15 +31,14 @@ def validate(
 ) -> None:
     """Check the specs, also against the code.
 
-    The algorithms' hyperparameters are held against what their classes declare. Problems are printed as
-    file:line:column; the exit code is 2 if there are any.
+    The algorithms' hyperparameters are held against what their classes declare, and every environment is made
+    once. Problems are printed as file:line:column; the exit code is 2 if there are any.
     """
-    from harness.planning.validation import validate_algorithms
-    from harness.specs.validation import validate as validate_specs
+    from harness.planning.validation import validate_everything
 
     specs = specs_to_run(ctx)
     chosen = matching("table", parts(tables), specs.ids("tables")) if tables else None
-    problems = list(dict.fromkeys([*validate_specs(specs, chosen), *validate_algorithms(specs, chosen)]))
+    problems = validate_everything(specs, chosen)
     for problem in problems:
         out(problem)
     checked = (

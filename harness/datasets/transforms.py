@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from harness.datasets.base import Transitions
 from harness.errors import DataError
 from harness.results.records import canonical, digest
+from harness.specs.columns import other_sizes
 
 CORL_EPISODE = 1000
 """Transitions at which CORL's `return_range` ends an episode, whatever the environment."""
@@ -300,7 +301,7 @@ def _of_hyperparameters(values: Mapping[str, Any]) -> list[Step]:
     return steps
 
 
-def problem(steps: Sequence[Step]) -> str | None:
+def order_problem(steps: Sequence[Step]) -> str | None:
     """What is wrong with an order of steps, or None."""
     cut = None
     for step in steps:
@@ -311,14 +312,6 @@ def problem(steps: Sequence[Step]) -> str | None:
             )
         cut = step if step.cuts else cut
     return None
-
-
-def other_sizes(dataset: str, mixed: str, here: tuple[int, int], there: tuple[int, int]) -> str:
-    """What is said of a dataset that is mixed into one of other sizes (of observation and action)."""
-    return (
-        f"{mixed} cannot be mixed into {dataset}: observations and actions have {there[0]} and {there[1]} "
-        f"numbers there, {here[0]} and {here[1]} here"
-    )
 
 
 def _name(step: Step) -> str:

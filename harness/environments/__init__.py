@@ -170,12 +170,24 @@ def _registered(environment: Environment) -> EnvSpec:
 
     if environment.id.startswith(_OWN):
         _register_own(environment.id)
-    if module := environment.module:
-        _called(f"import {module!r} of environment {environment.id!r} failed", lambda: import_module(module))
+    if environment.module is not None:
+        _import(environment.module, environment.id)
     try:
         return gymnasium.spec(environment.id)
     except (gymnasium.error.Error, ImportError) as error:
         raise EnvironmentUnusableError(f"environment {environment.id!r} cannot be made: {error}") from error
+
+
+def _import(module: str, name: str) -> None:
+    failure = f"import {module!r} of environment {name!r} failed"
+    try:
+        _called(failure, lambda: import_module(module))
+    except EnvironmentUnusableError as error:
+        if isinstance(error.__cause__, ModuleNotFoundError) and error.__cause__.name == module.split(".")[0]:
+            raise EnvironmentUnusableError(
+                f"{error}; it lies in code/ of a folder given with --specs, or is installed"
+            ) from error.__cause__
+        raise
 
 
 def _called(failure: str, call: Callable[[], T]) -> T:

@@ -16,12 +16,12 @@ from typing import Literal
 from torch import Tensor
 
 from algorithms import algorithm_class
-from harness import datasets, files
-from harness.datasets import Transitions
+from harness import files
 from harness.errors import DataError, HarnessError, reason
 from harness.execution import artefacts
 from harness.execution.data import examine, prepare
 from harness.execution.devices import arithmetic, chosen, out_of_memory, recover
+from harness.execution.loading import Loader, try_transforms
 from harness.execution.packing import Packing
 from harness.execution.progress import Bar, Reporter
 from harness.planning.cells import ResolvedTable
@@ -168,17 +168,23 @@ def train_missing(
     check(resolved, specs)
     for lineage in dict.fromkeys(run.cell.lineage for run in todo):
         runs = [run for run in todo if run.cell.lineage == lineage]
-        wanted = {run.cell.dataset.id: run.cell.dataset for run in runs}
+        wanted = {name: dataset for run in runs for name, dataset in run.cell.datasets.items()}
         prepare(wanted.values(), lineage, settings.home, reporter, settings.device, stop)
-        trained = [(run.cell.dataset, str(run.record.configuration["algorithm"])) for run in runs]
+        trained = [
+            (dataset, str(run.record.configuration["algorithm"]))
+            for run in runs
+            for dataset in run.cell.datasets.values()
+        ]
         examine(trained, lineage, settings.home)
+    load = Loader(settings.home, store, reporter)
+    try_transforms(todo, load)
     store.register(run.record for run in todo)
     algorithms = {str(run.record.configuration["algorithm"]) for run in todo}
     for algorithm in algorithms:
         loaded_source(algorithm)  # what runs is what was read now, whatever becomes of the files meanwhile
     with EvaluationPool(settings.workers, algorithms, specs.folders) as pool:
         read = configurations_read(specs, resolved)
-        session = _Session(resolved, store, settings, pool, reporter, stop, read)
+        session = _Session(resolved, store, settings, pool, reporter, stop, load, read)
         for rank in sorted({run.cell.rank for run in todo}):
             some = [run for run in todo if run.cell.rank == rank]
             ready = _ready(some, resolved, store, settings.home, reporter)
@@ -204,6 +210,7 @@ class _Session:
     pool: EvaluationPool
     reporter: Reporter
     stop: Callable[[], bool]
+    load: Loader
     read: Set[str]
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -437,11 +444,11 @@ class _Execution:
 
     def _train(self, path: Path, stop: Callable[[], bool]) -> TrainingOutcome:
         gc.collect()  # the population before may hang in cycles of references, and hold the device's memory
-        protocol, data = self._population.runs[0].cell.protocol, self._load()
+        protocol, loaded = self._population.runs[0].cell.protocol, self._session.load(self._population.runs)
         task = Task(
             algorithm=self._population.algorithm,
             runs=[run.record for run in self._population.runs],
-            data=[data[run.cell.dataset.id, run.cell.lineage] for run in self._population.runs],
+            data=[each.data for each in loaded],
             environments=[_environment(run) for run in self._population.runs],
             protocol=protocol,
             starts=[self._state(run, "start") for run in self._population.runs if "start" in run.cell.states],
@@ -449,6 +456,7 @@ class _Execution:
                 {name: self._state(run, name) for name in run.cell.states if name != "start"}
                 for run in self._population.runs
             ],
+            mixed=[each.mixed for each in loaded],
         )
         options = Options(
             device=self._settings.device,
@@ -456,7 +464,7 @@ class _Execution:
             checkpoint_seconds=self._settings.checkpoint_seconds,
         )
         trainer = Trainer(task, self, self._pool, path, options, self._checkpoint)
-        del data, task  # the replay holds the transitions; they are not held twice
+        del loaded, task  # the replay holds the transitions; they are not held twice
         start = self._checkpoint.step if self._checkpoint else 0
         self._bar = self._reporter.bar(self.label, protocol.length, start)
         outcome = trainer.train(stop)
@@ -505,17 +513,6 @@ class _Execution:
         names = sorted({run.cell.dataset.id for run in self._population.runs})
         rows = names[0] if len(names) == 1 else f"{len(names)} datasets"
         return f"{'/'.join(columns)}, {rows}, {len(self._runs)} runs"
-
-    def _load(self) -> dict[tuple[str, str], Transitions]:
-        """Each dataset once, by id and lineage; its content is held to what the database remembers."""
-        loaded: dict[tuple[str, str], Transitions] = {}
-        for run in self._population.runs:
-            dataset, name = run.cell.dataset, (run.cell.dataset.id, run.cell.lineage)
-            if name not in loaded:
-                data = datasets.load(dataset, run.cell.lineage, self._settings.home)
-                self._store.record_dataset(data.identity, data.content_hash, len(data.rewards))
-                loaded[name] = data
-        return loaded
 
     def _record_environment(self, population: str) -> None:
         """Write down what the runs train under; a run that was begun under something else says both."""

@@ -6,17 +6,20 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from algorithms import algorithm_class
 from harness.datasets.base import Transitions
 from harness.errors import HarnessError
 from harness.execution.devices import arithmetic, out_of_memory, recover
 from harness.planning.plan import Kind, Measure
 from harness.planning.populations import Population, halved
 from harness.planning.states import stand_ins
+from harness.results.records import RunRecord
 from harness.specs import Dataset, Protocol
 from harness.training.engine import PLAIN, Arithmetic, Engine, Precision, capture_for, set_precision
 from harness.training.population import Task, build
@@ -78,11 +81,12 @@ def seconds_per_step(population: Population, kind: Kind, how: Arithmetic = PLAIN
     """
     device = {"cpu": "cpu", "gpu": "cuda"}[kind]
     set_precision(how.precision, device)
-    data = {run.cell.dataset.id: _made_up(run.cell.dataset) for run in population.runs}
+    columns = algorithm_class(population.algorithm).columns
+    data = {run.cell.dataset.id: _made_up(run.cell.dataset, columns) for run in population.runs}
     algorithm, replay, draws = build(
         Task(
             algorithm=population.algorithm,
-            runs=[run.stand_in for run in population.runs],
+            runs=[_untransformed(run.stand_in) for run in population.runs],
             data=[data[run.cell.dataset.id] for run in population.runs],
             environments=(),
             protocol=_PROTOCOL,
@@ -127,7 +131,13 @@ def _wait(kind: Kind) -> None:
         torch.cuda.synchronize()
 
 
-def _made_up(dataset: Dataset) -> Transitions:
+def _untransformed(run: RunRecord) -> RunRecord:
+    """The run without the transforms of its data, which may find nothing to keep in such as are made up."""
+    configuration = {name: value for name, value in run.configuration.items() if name != "data"}
+    return replace(run, configuration=configuration)
+
+
+def _made_up(dataset: Dataset, columns: Iterable[str]) -> Transitions:
     """Random transitions of the dataset's sizes, in episodes of a hundred."""
     random = np.random.default_rng(0)
 
@@ -143,4 +153,5 @@ def _made_up(dataset: Dataset) -> Transitions:
         next_actions=draw(dataset.action_size),
         identity={"id": dataset.id},
         content_hash=dataset.id,
+        extra={name: np.ones(_ROWS, np.float32) for name in columns},
     )

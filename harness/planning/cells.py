@@ -37,7 +37,7 @@ from harness.specs.columns import (
     states_read,
     transforms,
 )
-from harness.specs.models import ScoreRule, Transform, Transforms
+from harness.specs.models import ScoreRule
 
 _NOTHING_CHOSEN = Choice()
 _COUNTED: dict[ScoreRule, str] = {
@@ -81,8 +81,7 @@ class Cell:
         incomparable: why its numbers are not comparable with the printed ones; empty if they are.
         sources: hyperparameter -> where its value comes from, of those that depend on another column. Their
             cells have a run for every seed of the protocol, whichever seeds were chosen.
-        transforms: of the data, in order.
-        mixed: the datasets that the transforms mix in, by id.
+        mixed: the datasets that the transforms of its data mix in, by id.
         states: 'start', where training begins, or an input's name -> the run of the same seed that it is the
             state of.
         table: id of the table that the column belongs to.
@@ -95,7 +94,6 @@ class Cell:
     unavailable: str | None
     incomparable: tuple[str, ...]
     sources: Mapping[str, Source] = field(default_factory=dict)
-    transforms: Transforms = ()
     mixed: Mapping[str, Dataset] = field(default_factory=dict)
     states: Mapping[str, StateSource] = field(default_factory=dict)
     table: str = ""
@@ -115,6 +113,11 @@ class Cell:
     def name_for(self, reader: Cell) -> str:
         """The column as a reader's messages name it: with its table where that is another."""
         return self.column.id if self.table == reader.table else f"{self.column.id} of {self.table}"
+
+    @property
+    def datasets(self) -> Mapping[str, Dataset]:
+        """The datasets that training needs, by id: the cell's own, and those that are mixed into it."""
+        return {self.dataset.id: self.dataset, **self.mixed}
 
     @property
     def rank(self) -> int:
@@ -343,9 +346,10 @@ class _Context:
         }
         specs, algorithm = self.specs, column.algorithm
         data = transforms(self.specs, written, dataset.id)
+        steps = tuple(step for step in data.transforms if not step.neutral)
         mixed = {
             step.mix.dataset: _sized(self.specs.dataset(step.mix.dataset), self.scope.preset)
-            for step in data.transforms
+            for step in steps
             if step.mix
         }
         configuration: dict[str, Any] = {
@@ -358,8 +362,10 @@ class _Context:
             "protocol": protocol.configuration,
             **_read_states(states),
         }
-        if data.transforms:
-            configuration["data"] = [self._transform(step, mixed) for step in data.transforms]
+        if steps:
+            configuration["data"] = [
+                step.configuration(lambda name: mixed[name].identity(self.lineage)) for step in steps
+            ]
         # Scores from a file are scores of what the column says, whatever our defaults are, or will be once
         # somebody implements it, and were measured in an environment that we do not know.
         described = canonical(
@@ -372,11 +378,7 @@ class _Context:
                     },
                     **column.model_dump(include={"start", "inputs"}, exclude_defaults=True),
                     **{name: configuration[name] for name in ("dataset", "protocol")},
-                    **(
-                        {"data": configuration["data"]}
-                        if data.transforms and data.kind != "algorithms"
-                        else {}
-                    ),
+                    **({"data": configuration["data"]} if steps and data.kind != "algorithms" else {}),
                 }
             )
         )
@@ -388,19 +390,11 @@ class _Context:
             None,
             self.incomparable(protocol, dataset),
             sources,
-            data.transforms,
             mixed,
             states,
             self.scope.table,
         )
         return replace(found, unavailable=self._unavailable(found))
-
-    def _transform(self, step: Transform, mixed: Mapping[str, Dataset]) -> dict[str, Any]:
-        """What stands in a configuration for a transform: another dataset by what makes its data."""
-        named: dict[str, Any] = step.identity
-        if step.mix:
-            named["mix"]["dataset"] = mixed[step.mix.dataset].identity(self.lineage)
-        return named
 
     def _of(self, scope: Scope) -> _Context:
         """The context of the scope's table: as its own command has it, with this one's preset and lineage."""

@@ -34,6 +34,7 @@ def static_names(resolved: ResolvedTable, specs: Specs) -> Mapping[str, frozense
     Raises:
         SpecError: the specs are wrong or do not fit the code; one line for each thing, each beginning
             ``file:line:column:``.
+        EnvironmentUnusableError: as `harness.planning.validation.check`.
     """
     if len(specs.folders) > 1:
         return _checked(resolved, specs)

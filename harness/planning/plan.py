@@ -207,7 +207,9 @@ def plan(
     hopeless = {key for each in waits for key in each.keys}
     todo = {key: run for key, run in left.items() if key not in hopeless}
     static = static_names(resolved, specs) if todo else {}
-    needed = {(cell.dataset.id, cell.lineage): cell.dataset for _, cell in todo.values()}
+    needed = {
+        (name, cell.lineage): dataset for _, cell in todo.values() for name, dataset in cell.datasets.items()
+    }
     absent = [
         (dataset, lineage)
         for (_, lineage), dataset in needed.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -19,12 +19,13 @@ from algorithms import (
     algorithm_ids,
     example,
 )
-from harness import plugs
-from harness.errors import HarnessError, SpecError, UnknownNameError, raised_at
+from harness import environments, plugs
+from harness.datasets.transforms import order_problem, steps_of
+from harness.errors import EnvironmentUnusableError, HarnessError, SpecError, UnknownNameError, raised_at
 from harness.planning.cells import ResolvedTable, resolve
 from harness.planning.choice import Choice
 from harness.planning.states import parts, untrained
-from harness.specs import Dependency, Specs
+from harness.specs import Dependency, Environment, Specs
 from harness.specs.columns import (
     Entry,
     Scope,
@@ -34,6 +35,7 @@ from harness.specs.columns import (
     hyperparameters,
     source,
     states_read,
+    transforms,
 )
 from harness.specs.validation import validate
 
@@ -50,12 +52,60 @@ def check(resolved: ResolvedTable, specs: Specs) -> None:
 
     Raises:
         SpecError: one line for each thing that is wrong, each beginning ``file:line:column:``.
+        EnvironmentUnusableError: the same, where environments cannot be made or do not fit their datasets.
     """
     presets = [resolved.preset.id] if resolved.preset else []
     chosen = [resolved.table.id]
     problems = [*validate(specs, chosen, presets), *validate_algorithms(specs, chosen, presets)]
     if problems:
         raise SpecError("\n".join(dict.fromkeys(problems)))
+    rows = dict.fromkeys(cell.dataset.id for cell in resolved.cells if cell.unavailable is None)
+    if problems := validate_environments(specs, rows):
+        raise EnvironmentUnusableError("\n".join(problems))
+
+
+def validate_everything(specs: Specs, table_ids: Sequence[str] | None = None) -> list[str]:
+    """What is wrong with specs, in themselves and beside the code of algorithms and environments.
+
+    Args:
+        specs: the specs.
+        table_ids: check these tables and what they name; None for everything there is.
+
+    Raises:
+        UnknownNameError: a table does not exist.
+        SpecError: one id is defined twice, so nothing can be looked up.
+    """
+    problems = [*validate(specs, table_ids), *validate_algorithms(specs, table_ids)]
+    tables = None if table_ids is None else _right(specs.table, table_ids)
+    rows = None if tables is None else [name for table in tables for name in table.datasets]
+    return list(dict.fromkeys([*problems, *validate_environments(specs, rows)]))
+
+
+def validate_environments(specs: Specs, dataset_ids: Iterable[str] | None = None) -> list[str]:
+    """What is wrong between datasets and the environments that their specs name, one line each.
+
+    Each environment is made once, which runs its code.
+
+    Args:
+        specs: the specs; datasets that are wrong in themselves are passed over.
+        dataset_ids: check only these.
+    """
+    plugs.use(specs.folders)
+    made: dict[tuple[Environment, int, int], str | None] = {}
+    problems = []
+    for dataset in _right(specs.dataset, specs.ids("datasets") if dataset_ids is None else dataset_ids):
+        if dataset.environment is None:
+            continue
+        wanted = (dataset.environment, dataset.observation_size, dataset.action_size)
+        if wanted not in made:
+            made[wanted] = None
+            try:
+                environments.check(*wanted)
+            except EnvironmentUnusableError as error:
+                made[wanted] = str(error)
+        if problem := made[wanted]:
+            problems.append(specs.document("datasets", dataset.id).problem(("environment", "id"), problem))
+    return list(dict.fromkeys(problems))
 
 
 def validate_algorithms(
@@ -202,6 +252,32 @@ def _column(specs: Specs, written: Written, scope: Scope, datasets: Iterable[str
         for name, entry in entries.items():
             if isinstance(entry.value, Dependency):
                 yield from _dependency(specs, algorithm, name, entry, scope, dataset)
+        yield from _transforms(specs, written, values, dataset)
+
+
+def _transforms(specs: Specs, written: Written, values: Mapping[str, Any], dataset: str) -> Iterator[str]:
+    """Problems between the transforms of a column's data, its hyperparameters and its algorithm's code."""
+    algorithm = written.column.algorithm
+    assert algorithm is not None  # noqa: S101 - callers look first
+    try:
+        chosen = transforms(specs, written, dataset)
+    except SpecError:  # wrong in itself
+        return
+    named = [step.configuration(lambda name: {"id": name}) for step in chosen.transforms]
+    if problem := order_problem(steps_of({"data": named, "hyperparameters": values})):
+        yield chosen.problem(specs, problem)
+    needed, given = (
+        algorithm_class(algorithm).columns,
+        {step.column for step in chosen.transforms if step.column},
+    )
+    for name in needed:
+        if name not in given:
+            yield chosen.problem(
+                specs,
+                f"{algorithm} trains on a column {name!r}, so 'data' needs a transform {name!r}",
+            )
+    for name in given - set(needed):
+        yield chosen.problem(specs, f"{algorithm} has no use for the column that {name!r} adds; leave it out")
 
 
 def _inputs(specs: Specs, written: Written) -> Iterator[str]:

@@ -177,14 +177,30 @@ class Chosen(NamedTuple):
 
 
 def transforms(specs: Specs, written: Written, dataset_id: str) -> Chosen:
-    """The transforms of a column's data on a dataset: the last list of those that `layered` would find."""
+    """The transforms of a column's data on a dataset: the last list of those that `layered` would find.
+
+    Raises:
+        SpecError: they name a dataset that does not exist.
+    """
     column, kind, spec, location = written
     chosen = [Chosen((), kind, spec, location)]
     if specs.has_algorithm(column.algorithm):
         algorithm = specs.algorithm(column.algorithm)
         chosen += _lists(algorithm, "algorithms", algorithm.id, (), dataset_id)
     found = [*chosen, *_lists(column, kind, spec, location, dataset_id)][-1]
-    return found._replace(transforms=tuple(step for step in found.transforms if not step.neutral))
+    for index, step in enumerate(found.transforms):
+        if step.mix and step.mix.dataset not in specs.ids("datasets"):
+            unknown = UnknownNameError("dataset", step.mix.dataset, specs.ids("datasets"))
+            raise SpecError(found.problem(specs, str(unknown), index, "mix", "dataset"))
+    return found
+
+
+def other_sizes(dataset: str, mixed: str, here: tuple[int, int], there: tuple[int, int]) -> str:
+    """What is said of a dataset that is mixed into one of other sizes (of observation and action)."""
+    return (
+        f"{mixed} cannot be mixed into {dataset}: observations and actions have {there[0]} and {there[1]} "
+        f"numbers there, {here[0]} and {here[1]} here"
+    )
 
 
 def _lists(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
@@ -473,12 +473,6 @@ class Transform(Model):
         return self
 
     @property
-    def name(self) -> str:
-        """Which transform it is."""
-        (name,) = self.model_fields_set
-        return name
-
-    @property
     def neutral(self) -> bool:
         """Whether it changes nothing, and so is no part of a key."""
         return (
@@ -488,9 +482,16 @@ class Transform(Model):
         )
 
     @property
-    def identity(self) -> dict[str, Any]:
-        """What makes it another transform, as plain values."""
-        return self.model_dump(exclude_defaults=True)
+    def column(self) -> str | None:
+        """The name of the column that it adds, if it does."""
+        return "trust" if self.trust else None
+
+    def configuration(self, identity: Callable[[str], Mapping[str, Any]]) -> dict[str, Any]:
+        """How a run's configuration names it: other datasets by their `identity`, asked for by id."""
+        named: dict[str, Any] = self.model_dump(exclude_defaults=True)
+        if self.mix:
+            named["mix"]["dataset"] = identity(self.mix.dataset)
+        return named
 
 
 #: Transforms in the order in which they are made.

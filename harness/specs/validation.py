@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
-from harness.errors import SpecError, UnknownNameError
+from harness.errors import HarnessError, SpecError, UnknownNameError
 from harness.specs.catalogue import KINDS, Kind, Specs
 from harness.specs.columns import (
     Scope,
@@ -15,9 +15,11 @@ from harness.specs.columns import (
     extra_columns_of,
     layered,
     members,
+    other_sizes,
     own_hyperparameters,
     source,
     states_read,
+    transforms,
     unknown_hyperparameter,
 )
 from harness.specs.loader import Document
@@ -188,6 +190,7 @@ def _column(specs: Specs, written: Written, scope: Scope, datasets: Sequence[str
         members(specs, written, scope.columns)
     except SpecError as error:
         yield str(error)
+    yield from _mixtures(specs, written, datasets)
     if isinstance(column.protocol, str):
         yield from _named(specs, document, (*location, "protocol"), "protocols", column.protocol)
     elif column.protocol:
@@ -209,6 +212,26 @@ def _column(specs: Specs, written: Written, scope: Scope, datasets: Sequence[str
             if name not in known:
                 message = unknown_hyperparameter(column.algorithm, name, known)
                 yield document.problem((*location, *below, name), message, key=True)
+
+
+def _mixtures(specs: Specs, written: Written, datasets: Sequence[str]) -> Iterator[str]:
+    """Problems of the datasets that a column mixes in."""
+    for name in datasets:
+        try:
+            chosen = transforms(specs, written, name)
+        except SpecError as error:
+            yield from str(error).splitlines()
+            continue
+        for index, step in enumerate(chosen.transforms):
+            if not step.mix:
+                continue
+            try:
+                here, there = specs.dataset(name), specs.dataset(step.mix.dataset)
+            except HarnessError:  # reported with the datasets themselves
+                continue
+            sizes = (here.observation_size, here.action_size), (there.observation_size, there.action_size)
+            if sizes[0] != sizes[1]:
+                yield chosen.problem(specs, other_sizes(name, there.id, *sizes), index, "mix", "dataset")
 
 
 def _dependencies(specs: Specs, written: Written, scope: Scope, datasets: Sequence[str]) -> Iterator[str]:

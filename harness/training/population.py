@@ -117,23 +117,32 @@ class Outcome:
     seconds: float
 
 
-def prepared(task: Task) -> list[Prepared]:
+def prepared(
+    runs: Sequence[RunRecord],
+    data: Sequence[Transitions],
+    mixed: Sequence[Mapping[str, Transitions]] = (),
+) -> list[Prepared]:
     """What each member trains on; members whose rows are equal share one object.
+
+    Args:
+        runs: see `Task`.
+        data: see `Task`.
+        mixed: see `Task`.
 
     Raises:
         DataError: a transform of the data cannot be made, or leaves too little.
     """
     made: dict[tuple[str, str], Prepared] = {}
     members = []
-    for run, data, mixed in zip(task.runs, task.data, task.mixed or repeat({}), strict=False):
+    for run, own, others in zip(runs, data, mixed or repeat({}), strict=False):
         steps = steps_of(run.configuration)
-        name = (data.content_hash, shared(steps, run.seed))
+        name = (own.content_hash, shared(steps, run.seed))
         if name not in made:
-            made[name] = prepare(data, steps, Inputs(run.seed, mixed))
+            made[name] = prepare(own, steps, Inputs(run.seed, others))
             left, wanted = len(made[name].rows), run.hyperparameters["batch_size"]
-            if left < min(len(data), wanted):
+            if left < min(len(own), wanted):
                 raise DataError(
-                    f"{data.identity['id']}: its transforms leave {left:,} of {len(data):,} transitions, "
+                    f"{own.identity['id']}: its transforms leave {left:,} of {len(own):,} transitions, "
                     f"fewer than a minibatch of {wanted}"
                 )
         members.append(made[name])
@@ -145,7 +154,7 @@ def build(
 ) -> tuple[Algorithm, Replay, Draws]:
     """The algorithm, its data and its random numbers, at step 0."""
     cls = algorithm_class(task.algorithm)
-    data = prepared(task)
+    data = prepared(task.runs, task.data, task.mixed)
     how: dict[str, Any] = {"device": device, "dtype": dtype, "extra": cls.columns}
     replay = _growing(task, data, how) if task.protocol.gather else Replay(data, **how)
     members = [

@@ -22,8 +22,8 @@ from harness.datasets.transforms import (
     Trajectories,
     Trust,
     corl_returns,
+    order_problem,
     prepare,
-    problem,
     rescaled,
     shared,
     steps_of,
@@ -210,8 +210,8 @@ def test_trust_marks_trajectories_above_the_threshold_alone():
     ],
 )
 def test_what_looks_at_trajectories_comes_before_what_cuts_them(cut, whole, name):
-    assert problem([whole, cut, Standardise(1.0)]) is None
-    assert str(problem([cut, whole])).startswith(f"{name} looks at whole trajectories, which")
+    assert order_problem([whole, cut, Standardise(1.0)]) is None
+    assert str(order_problem([cut, whole])).startswith(f"{name} looks at whole trajectories, which")
 
 
 def test_a_configuration_names_its_steps_and_its_hyperparameters_follow():
