@@ -46,7 +46,7 @@ class Combined:
     @property
     def incomparable(self) -> tuple[str, ...]:
         """Why the number is not comparable with the printed one: the reasons of all cells."""
-        return tuple(dict.fromkeys(reason for part in self.parts for reason in part.cell.incomparable))
+        return tuple(dict.fromkeys(reason for part in self.parts for reason in part.incomparable))
 
     @cached_property
     def estimate(self) -> Estimate | None:

@@ -29,7 +29,7 @@ class LeftOut:
     """Something of the table that its statistics do not rest on.
 
     Attributes:
-        kind: ``column`` or ``dataset``.
+        kind: ``column``, ``dataset`` or ``seed``.
         id: which.
         reason: why.
     """
@@ -119,16 +119,22 @@ def select(comparison: Comparison, command: Callable[[str], str] = "harness {} T
             "train what is missing"
         )
     by_seed = {
-        key: [item.score for item in sorted(cell.scores, key=lambda item: item.seed)]
-        for key, cell in cells.items()
+        (dataset, column): {item.seed: item.score for item in cells[dataset, column].scores}
+        for dataset in datasets
+        for column in columns
     }
+    seeds = sorted(set.intersection(*map(set, by_seed.values())))
+    more = sorted(set().union(*by_seed.values()) - {*seeds})
+    left_out += [LeftOut("seed", str(seed), "not in every cell") for seed in more]
     scores = {
         column: aggregates.score_matrix(
-            {f"{dataset} / {column}": by_seed[dataset, column] for dataset in datasets}
+            {
+                f"{dataset} / {column}": [by_seed[dataset, column][seed] for seed in seeds]
+                for dataset in datasets
+            }
         )
         for column in columns
     }
-    seeds = sorted(item.seed for item in cells[datasets[0], columns[0]].scores)
     if len(seeds) < 2:
         raise IncompleteError("intervals over seeds need at least two seeds, but the protocol asks for one")
     return Selection(tuple(datasets), tuple(seeds), scores, tuple(left_out))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,7 +20,7 @@ from harness.cli.options import (
     specs_of,
 )
 from harness.cli.output import note, out
-from harness.errors import DataError
+from harness.errors import DataError, HarnessError, IncompleteError
 from harness.planning.choice import Choice
 from harness.reports.counting import count
 
@@ -113,21 +114,58 @@ def import_scores(
     ],
     table: Annotated[str, typer.Option("--table", metavar="TABLE", help="The table whose cells these are.")],
     choice: Choice,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--source",
+            metavar="NAME",
+            help="Where the scores come from; default: the file's column 'source', else its name.",
+        ),
+    ] = None,
+    scale: Annotated[
+        Literal["1", "100"] | None,
+        typer.Option("--scale", help="The score of an expert in the file; default: 100, or it is asked."),
+    ] = None,
     db: Database = None,
 ) -> None:
     """Add normalised scores measured elsewhere.
 
     In the file, 'algorithm' is the id of a column of the table. Imported scores are shown, and marked, where
-    nothing was trained here.
+    nothing was trained here; what the table does not show is said, and the exit code is 3 where that is all.
+    Further columns of the file are kept as labels.
     """
-    from harness.planning.imports import import_rows
+    from harness.analysis.measurements import measure
+    from harness.analysis.seen import seen
+    from harness.planning.imports import import_rows, looks_like_fractions
     from harness.results import transfer
 
-    resolved = resolved_table(ctx, table, choice)
-    rows = import_rows(resolved, transfer.read_scores_csv(path), path)
+    resolved, specs = resolved_table(ctx, table, choice), specs_of(ctx)
+    scores = transfer.read_scores_csv(path)
+    if scale is None and looks_like_fractions(scores, specs.published(specs.table(table)) or {}):
+        scale = _asked_scale(path)
+    rows = import_rows(resolved, scores, path, source, 100.0 if scale == "1" else 1.0)
     with open_store(ctx, db, choice.preset, create=True) as store:
         report = transfer.import_scores(store, rows, path)
+        what = seen(rows, measure(resolved, store, {}))
     note(f"{store.location}: {count(report.added, 'score')} added, {report.unchanged} were there already")
+    advice = "; --seeds all of table, diff, stats and report shows every seed" if what.other_seeds else ""
+    note(f"{what}{advice}")
+    if not what.shown:
+        raise typer.Exit(IncompleteError.exit_code)
+
+
+def _asked_scale(path: Path) -> Literal["1", "100"]:
+    """The scale of scores that look like fractions, as a person says.
+
+    Raises:
+        HarnessError: there is nobody to ask.
+    """
+    what = f"no score in {path} is above 1.5, and the paper's are on a scale of 0 to 100"
+    if not sys.stdin.isatty():
+        raise HarnessError(
+            f"{what}; say --scale 1 to multiply them by 100, or --scale 100 to take them as they are"
+        )
+    return "1" if typer.confirm(f"{what}. Multiply them by 100?", err=True) else "100"
 
 
 @group.command("export", epilog=examples("harness db export results.csv", "harness db export results.json"))

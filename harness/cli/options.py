@@ -134,6 +134,10 @@ _CHOOSING: dict[str, Any] = {
         list[str] | None,
         typer.Option("--seeds", metavar="SEEDS", help="Only these seeds, as '0-3' or '0,2,5'; repeatable."),
     ],
+    "every_seed": Annotated[
+        Literal["all"] | None,
+        typer.Option("--seeds", help="all: every seed that the database has, not only the protocol's."),
+    ],
     "steps": Annotated[
         int | None,
         typer.Option("--steps", metavar="N", min=1, help="Train for N steps instead of the protocol's."),
@@ -156,7 +160,13 @@ _CHOOSING: dict[str, Any] = {
         ),
     ],
 }
-_READ: dict[str, Callable[[list[str]], Any]] = {"datasets": parts, "algorithms": parts, "seeds": parse_seeds}
+_READ: dict[str, Callable[[Any], Any]] = {
+    "datasets": parts,
+    "algorithms": parts,
+    "seeds": parse_seeds,
+    "every_seed": bool,
+}
+_RARE = ("seeds", "every_seed", "score")  # those that a verb must ask for
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 # parameters that say which runs are meant, and where they are; a verb has some of them
 _CARRIED = (*_CHOOSING, "data_home", "db", "baseline")
@@ -168,10 +178,10 @@ def choosing(
     """Decorates a verb: its parameter ``choice``, a `Choice`, becomes the options that fill it.
 
     Args:
-        also: those of ``seeds`` and ``score``, which only some verbs take, that this one takes.
+        also: those of `_RARE` that this verb takes.
         without: fields of `Choice` that the other verbs take and this one does not.
     """
-    names = [name for name in _CHOOSING if name in also or name not in ("seeds", "score", *without)]
+    names = [name for name in _CHOOSING if name in also or name not in (*_RARE, *without)]
     options = [inspect.Parameter(name, _KEYWORD, default=None, annotation=_CHOOSING[name]) for name in names]
 
     def decorate(verb: Callable[..., None]) -> Callable[..., None]:
@@ -202,6 +212,13 @@ def resolved_table(ctx: typer.Context, table: str, choice: Choice) -> ResolvedTa
     from harness.planning.cells import resolve
 
     return resolve(specs_of(ctx), table, choice)
+
+
+def with_chosen_seeds(resolved: ResolvedTable, choice: Choice, store: Store) -> ResolvedTable:
+    """The table with every seed that the database has, where the options ask for it."""
+    from harness.planning.seeds import with_every_seed
+
+    return with_every_seed(resolved, store) if choice.every_seed else resolved
 
 
 def database(ctx: typer.Context, db: str | None, preset: str | None = None) -> str:

@@ -18,6 +18,7 @@ from harness.cli.options import (
     open_store,
     resolved_table,
     specs_of,
+    with_chosen_seeds,
 )
 from harness.cli.output import note, out
 from harness.planning.choice import Choice
@@ -35,7 +36,7 @@ def add_to(app: App) -> None:
     )(report)
 
 
-@choosing("score")
+@choosing("score", "every_seed")
 def report(
     ctx: typer.Context,
     table: TableId,
@@ -63,6 +64,7 @@ def report(
     resolved = resolved_table(ctx, table, choice)
     folder = output or default_folder(table, choice.preset)
     with open_store(ctx, db, choice.preset) as store:
+        resolved = with_chosen_seeds(resolved, choice, store)
         comparison = compare(resolved, specs_of(ctx), store, intervals=IntervalSettings(method=ci))
         write_report(comparison, resolved, specs_of(ctx), store, folder)
         if all(cell.mean is None for cell in comparison.cells):

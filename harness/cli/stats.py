@@ -20,6 +20,7 @@ from harness.cli.options import (
     parts,
     resolved_table,
     specs_of,
+    with_chosen_seeds,
 )
 from harness.cli.output import json_out, note, write
 from harness.planning.choice import Choice
@@ -45,7 +46,7 @@ def add_to(app: App) -> None:
     )(stats)
 
 
-@choosing("score")
+@choosing("score", "every_seed")
 def stats(
     ctx: typer.Context,
     table: TableId,
@@ -104,7 +105,7 @@ def stats(
     settings = BootstrapSettings(ci, repetitions=repetitions or BootstrapSettings.repetitions, seed=seed)
     resolved = resolved_table(ctx, table, choice)
     with open_store(ctx, db, choice.preset) as store:
-        comparison = compare(resolved, specs_of(ctx), store)
+        comparison = compare(with_chosen_seeds(resolved, choice, store), specs_of(ctx), store)
     found = overall(
         comparison,
         chosen,

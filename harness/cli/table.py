@@ -19,6 +19,7 @@ from harness.cli.options import (
     open_store,
     resolved_table,
     specs_of,
+    with_chosen_seeds,
 )
 from harness.cli.output import note, write
 from harness.planning.choice import Choice
@@ -51,7 +52,7 @@ def add_to(app: App) -> None:
     )(diff)
 
 
-@choosing("score")
+@choosing("score", "every_seed")
 def table(
     ctx: typer.Context,
     table: TableId,
@@ -89,7 +90,7 @@ def table(
     from harness.reports import render
 
     resolved = resolved_table(ctx, table, choice)
-    comparison = _compare(ctx, resolved, choice.preset, db, ci)
+    comparison = _compare(ctx, resolved, choice, db, ci)
     write(
         output,
         render(
@@ -103,7 +104,7 @@ def table(
     )
 
 
-@choosing("score")
+@choosing("score", "every_seed")
 def diff(
     ctx: typer.Context,
     table: TableId,
@@ -120,7 +121,7 @@ def diff(
     A line each: our number, the paper's, the difference, the verdict and the adjusted p-value.
     """
     resolved = resolved_table(ctx, table, choice)
-    comparison = _compare(ctx, resolved, choice.preset, db, ci)
+    comparison = _compare(ctx, resolved, choice, db, ci)
     if form == "console" and output is None:
         from rich.console import Console
 
@@ -137,14 +138,15 @@ def diff(
 def _compare(
     ctx: typer.Context,
     resolved: ResolvedTable,
-    preset: str | None,
+    choice: Choice,
     db: str | None,
     ci: Literal["percentile", "bca", "t"],
 ) -> Comparison:
     from harness.analysis.comparison import compare
     from harness.analysis.intervals import IntervalSettings
 
-    with open_store(ctx, db, preset) as store:
+    with open_store(ctx, db, choice.preset) as store:
+        resolved = with_chosen_seeds(resolved, choice, store)
         comparison = compare(resolved, specs_of(ctx), store, intervals=IntervalSettings(method=ci))
     if all(cell.mean is None for cell in comparison.cells):
         note(

@@ -6,6 +6,7 @@ A run's key needs neither the data nor torch: it is the SHA-256 of the canonical
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,6 +20,7 @@ from harness.specs import (
     Column,
     Dataset,
     Dependency,
+    Environment,
     Lineage,
     Preset,
     Protocol,
@@ -98,6 +100,31 @@ class Cell:
     states: Mapping[str, StateSource] = field(default_factory=dict)
     table: str = ""
 
+    def imported(self, source: str) -> tuple[RunRecord, ...]:
+        """The runs that hold the scores that were imported from a source, in the order of `runs`.
+
+        They go with what the column itself sets, not with its algorithm's defaults or its protocol. Without a
+        source: those of scores imported before sources were kept.
+        """
+        described = self.runs[0].described
+        if not source or not described:
+            return tuple(replace(run, key=run.imported_key) for run in self.runs)
+        known = {name: value for name, value in json.loads(described).items() if name != "protocol"}
+        return run_records({**known, "source": source}, [run.seed for run in self.runs])
+
+    def with_seeds(self, seeds: Sequence[int]) -> Cell:
+        """The cell with runs of other seeds."""
+        first = self.runs[0]
+        return replace(self, runs=run_records(first.configuration, seeds, first.described))
+
+    @property
+    def incomparable_elsewhere(self) -> tuple[str, ...]:
+        """As `incomparable`, of scores that were measured in another environment than the dataset's."""
+        environment = self.dataset.environment
+        return tuple(
+            reason for reason in self.incomparable if not environment or reason != _where(environment)
+        )
+
     @property
     def lineage(self) -> Lineage:
         """Of the data that its runs train on."""
@@ -165,6 +192,11 @@ class ResolvedTable:
         chosen = dict.fromkeys(run.seed for cell in self.cells for run in cell.runs)
         wanted = {seed for cell in self.cells for seed in cell.protocol.seeds}
         return tuple(seed for seed in chosen if seed not in wanted)
+
+
+def _where(environment: Environment) -> str:
+    """Why scores that were measured there are not comparable with the printed ones."""
+    return f"environment {environment.id}"
 
 
 def _with_sources(cells: Iterable[Cell]) -> Iterator[Cell]:
@@ -309,7 +341,7 @@ class _Context:
         if protocol.score != published.score:
             reasons.append(f"score: {_COUNTED[protocol.score].format(k=protocol.last_k)}")
         if dataset.environment and not dataset.environment.comparable:
-            reasons.append(f"environment {dataset.environment.id}")
+            reasons.append(_where(dataset.environment))
         return tuple(reasons)
 
     def cell(

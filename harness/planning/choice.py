@@ -18,6 +18,7 @@ class Choice:
         datasets: ids or globs of rows; each must match one.
         algorithms: ids or globs of columns; each must match one.
         seeds: train only these; the table still wants all of its own.
+        every_seed: show every seed that the database has, not only those that the table wants.
         steps: shorten training: steps of offline protocols, interactions of online ones.
         lineage: of the data to train on.
         score: which evaluations count. It changes no run, only what is read from its evaluations.
@@ -27,6 +28,7 @@ class Choice:
     datasets: tuple[str, ...] = ()
     algorithms: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
+    every_seed: bool = False
     steps: int | None = None
     lineage: Lineage | None = None
     score: ScoreRule | None = None

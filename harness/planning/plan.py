@@ -199,7 +199,8 @@ def plan(
         HarnessError: the database cannot be read.
     """
     shown = {run.key: run for cell in resolved.cells for run in cell.runs}
-    keys = [*all_keys(resolved), *(run.imported_key for run in shown.values())]
+    imported = _imported(resolved, store) if store else {}
+    keys = [*all_keys(resolved), *(key for each in imported.values() for key in each)]
     states = store.runs(keys) if store else {}
     kept = kept_states(store, home) if store else nothing_kept
     left = open_runs(resolved, states, kept)
@@ -220,7 +221,13 @@ def plan(
         preset=resolved.preset.id if resolved.preset else None,
         lineage=resolved.lineage,
         cells=tuple(
-            _cell(cell, states, sum(run.key in hopeless for run in cell.runs)) for cell in resolved.cells
+            _cell(
+                cell,
+                states,
+                sum(run.key in hopeless for run in cell.runs),
+                sum(key in states for key in imported.get((cell.dataset.id, cell.column.id), ())),
+            )
+            for cell in resolved.cells
         ),
         also=_also(resolved, todo, shown, states),
         waiting=tuple(waits),
@@ -231,7 +238,16 @@ def plan(
     )
 
 
-def _cell(cell: Cell, states: Mapping[str, RunState], waits: int) -> CellPlan:
+def _imported(resolved: ResolvedTable, store: Store) -> dict[tuple[str, str], list[str]]:
+    """Keys of the runs that may hold imported scores, by cell."""
+    sources = store.sources()
+    return {
+        (cell.dataset.id, cell.column.id): [run.key for source in sources for run in cell.imported(source)]
+        for cell in resolved.cells
+    }
+
+
+def _cell(cell: Cell, states: Mapping[str, RunState], waits: int, imported: int) -> CellPlan:
     counts = Counter(states[run.key].status if run.key in states else "missing" for run in cell.runs)
     return CellPlan(
         dataset=cell.dataset.id,
@@ -242,7 +258,7 @@ def _cell(cell: Cell, states: Mapping[str, RunState], waits: int) -> CellPlan:
         running=counts["running"],
         queued=counts["queued"] + counts["interrupted"],
         missing=counts["missing"],
-        imported=sum(run.imported_key in states for run in cell.runs),
+        imported=imported,
         waiting=waits,
         unavailable=cell.unavailable,
     )

@@ -71,7 +71,14 @@ def histories(resolved: ResolvedTable, comparison: Comparison, store: Store) -> 
     Returns:
         (row, column) -> its runs, by seed; runs that were never begun are left out.
     """
-    keys = [key for cell in resolved.cells for run in cell.runs for key in (run.key, run.imported_key)]
+    sources = store.sources()
+    runs = {
+        (cell.dataset.id, cell.column.id): [
+            run.key for each in (cell.runs, *map(cell.imported, sources)) for run in each
+        ]
+        for cell in resolved.cells
+    }
+    keys = [key for each in runs.values() for key in each]
     states = {key: state for key, state in store.runs(keys).items() if state.status != "queued"}
     evaluations = store.evaluations(states)
     steps = sorted({item.step for curve in evaluations.values() for item in curve})
@@ -97,8 +104,7 @@ def histories(resolved: ResolvedTable, comparison: Comparison, store: Store) -> 
     return {
         (cell.dataset.id, cell.column.id): tuple(
             history(key, cell.dataset.reference)
-            for run in cell.runs
-            for key in (run.key, run.imported_key)
+            for key in runs[cell.dataset.id, cell.column.id]
             if key in states
         )
         for cell in resolved.cells

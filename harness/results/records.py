@@ -12,6 +12,10 @@ from typing import Any, NamedTuple
 #: Step of the metrics that record what a run read from other runs before it began.
 BEGINNING = 0
 _READ = "hyperparameter."
+#: Begins the names of what a file says of imported scores, in the fingerprint of their environment.
+LABEL = "label."
+#: What a file of scores does not say.
+UNKNOWN = "unknown"
 
 #: Joins a fingerprint's values where a run was begun under one and went on under another.
 CHANGED = " → "

@@ -1,4 +1,4 @@
-"""Files of scores that were measured elsewhere: ``dataset,algorithm,seed,step,score``."""
+"""Files of scores that were measured elsewhere: ``dataset,algorithm,seed,step,score`` and more columns."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ _MAX_BYTES = 100_000_000
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """One normalised score (0 to 100 for the references), and the line of the file where it stands."""
+    """One normalised score (0 to 100 for the references), and the line of the file where it stands.
+
+    Attributes:
+        source: where it comes from; '' where the file has no such column.
+        labels: what else the file says of it, by column.
+    """
 
     line: int
     dataset: str
@@ -26,10 +31,14 @@ class ScoreRow:
     seed: int
     step: int
     score: float
+    source: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 def read_scores_csv(path: Path) -> list[ScoreRow]:
-    """Read a file of scores: UTF-8, comma-separated, a header with exactly the five columns in any order.
+    """Read a file of scores: UTF-8, comma-separated, a header with the five columns in any order.
+
+    A sixth, ``source``, may tell where each score comes from; any others are kept as labels.
 
     Args:
         path: the file.
@@ -41,8 +50,10 @@ def read_scores_csv(path: Path) -> list[ScoreRow]:
         SpecError: the file cannot be read or does not say what it should; ``file:line`` is where.
     """
     rows: list[ScoreRow] = []
-    seen: dict[tuple[str, str, int, int], int] = {}
-    for record in read_records(path, COLUMNS, limit=_MAX_BYTES):
+    seen: dict[tuple[str, str, int, int, str], int] = {}
+    for record in read_records(path, COLUMNS, None, limit=_MAX_BYTES):
+        if "" in record.fields:
+            raise SpecError(Record(path, 1, {}).problem("a column has no name"))
         row = ScoreRow(
             record.line,
             _name(record, "dataset"),
@@ -50,8 +61,14 @@ def read_scores_csv(path: Path) -> list[ScoreRow]:
             _count(record, "seed"),
             _count(record, "step"),
             _score(record),
+            record.fields.get("source", "").strip(),
+            tuple(
+                (name, text.strip())
+                for name, text in record.fields.items()
+                if name not in (*COLUMNS, "source") and text.strip()
+            ),
         )
-        identity = (row.dataset, row.algorithm, row.seed, row.step)
+        identity = (row.dataset, row.algorithm, row.seed, row.step, row.source)
         if identity in seen:
             where = f"{row.dataset}, {row.algorithm}, seed {row.seed}, step {row.step}"
             raise SpecError(record.problem(f"{where} is on line {seen[identity]} already; keep one of them"))

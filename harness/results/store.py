@@ -26,6 +26,7 @@ from harness.results.leases import LeaseLostError
 from harness.results.models import (
     FAILED,
     FINISHED,
+    IMPORTED,
     INTERRUPTED,
     QUEUED,
     RUNNING,
@@ -687,6 +688,28 @@ class Store:
         with self.reading() as connection:
             for row in by_key(connection, statement, keys):
                 found.setdefault(row.key, {})[row.kind] = Artefact(*row[1:])
+        return found
+
+    def sources(self) -> tuple[str, ...]:
+        """Where imported scores come from, the first imported first; '' of those that do not say."""
+        with self.reading() as connection:
+            rows = connection.execute(select(FingerprintRow.fingerprint).order_by(FingerprintRow.id))
+            found = [row.fingerprint for row in rows if row.fingerprint.get("origin") == IMPORTED]
+        return tuple(dict.fromkeys(fingerprint.get("source", "") for fingerprint in found))
+
+    def seeds(self, configurations: Iterable[str]) -> dict[str, tuple[int, ...]]:
+        """The seeds of the finished runs of configurations, ascending, by configuration key."""
+        statement = (
+            select(ConfigurationRow.key, RunRow.seed)
+            .join(RunRow, RunRow.configuration_id == ConfigurationRow.id)
+            .where(RunRow.status == FINISHED)
+            .order_by(RunRow.seed)
+        )
+        found: dict[str, tuple[int, ...]] = {}
+        with self.reading() as connection:
+            for chunk in chunks(configurations):
+                for key, seed in connection.execute(statement.where(ConfigurationRow.key.in_(chunk))):
+                    found[key] = (*found.get(key, ()), seed)
         return found
 
     def fingerprints(self, ids: Iterable[int]) -> dict[int, dict[str, str]]:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -33,7 +33,7 @@ from harness.results.models import (
     MetricRow,
     RunRow,
 )
-from harness.results.records import BEGINNING, Artefact, RunRecord, read_hyperparameter
+from harness.results.records import BEGINNING, LABEL, Artefact, RunRecord, read_hyperparameter
 from harness.results.rows import (
     Evaluation,
     by_key,
@@ -571,7 +571,7 @@ class ImportReport:
     unchanged: int
 
 
-def import_scores(store: Store, rows: Sequence[ImportRow], source: Path) -> ImportReport:
+def import_scores(store: Store, rows: Sequence[ImportRow], path: Path) -> ImportReport:
     """Add scores that were measured elsewhere, as finished runs of origin ``imported``.
 
     They stand beside the runs trained here and never in their place. All rows are added or none;
@@ -580,44 +580,65 @@ def import_scores(store: Store, rows: Sequence[ImportRow], source: Path) -> Impo
     Args:
         store: the database.
         rows: the rows of a file (see `read_scores_csv`), joined with what they are scores of.
-        source: the file, whose name and hash become the runs' environment.
+        path: the file, whose name and hash, with what it says of a run, become the run's environment.
 
     Raises:
         ValueError: a mean return is not finite.
         DataError: a score was imported before with another value, or the file cannot be read.
     """
     try:
-        digest = hashlib.sha256(source.read_bytes()).hexdigest()
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise DataError(f"{source} cannot be read: {error.strerror}") from error
-    records = {row.record.imported_key: row.record for row in rows}
-    lines = {(row.record.imported_key, row.score.step): row for row in rows}
-    means: dict[str, list[Evaluation]] = {key: [] for key in records}
-    for (key, step), row in lines.items():
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    lines = {(row.record.key, row.score.step): row for row in rows}
+    by_run: dict[str, list[ImportRow]] = {}
+    for row in rows:
         if not math.isfinite(row.mean_return):
-            raise ValueError(f"{source}:{row.score.line}: the mean return is not finite")
-        means[key].append(Evaluation(step, row.mean_return, None, 0))
+            raise ValueError(f"{path}:{row.score.line}: the mean return is not finite")
+        by_run.setdefault(row.record.key, []).append(row)
+    means = {
+        key: [Evaluation(row.score.step, row.mean_return, None, 0) for row in some]
+        for key, some in by_run.items()
+    }
     with store.writing() as connection:
-        environment = insert_environment(
-            connection, {"origin": IMPORTED, "file": source.name, "sha256": digest}
-        )
         moment = now()
-        insert_runs(
-            connection,
-            records,
-            {"origin": IMPORTED, "status": FINISHED, "environment_id": environment, "finished": moment},
-        )
-        added = insert_evaluations(connection, run_ids(connection, records), means)
+        for fingerprint, records in _by_fingerprint(by_run, {"file": path.name, "sha256": content}).items():
+            environment = insert_environment(connection, dict(fingerprint))
+            insert_runs(
+                connection,
+                records,
+                {"origin": IMPORTED, "status": FINISHED, "environment_id": environment, "finished": moment},
+            )
+        added = insert_evaluations(connection, run_ids(connection, by_run), means)
         statement = select(RunRow.key, EvaluationRow.step, EvaluationRow.mean_return).join(
             EvaluationRow, EvaluationRow.run_id == RunRow.id
         )
-        for stored in by_key(connection, statement, records):
+        for stored in by_key(connection, statement, by_run):
             given = lines.get((stored.key, stored.step))
             if given is not None and given.mean_return != stored.mean_return:
                 score = given.score
                 raise DataError(
-                    f"{source}:{score.line}: {score.algorithm} on {score.dataset}, seed {score.seed}, step "
+                    f"{path}:{score.line}: {score.algorithm} on {score.dataset}, seed {score.seed}, step "
                     f"{score.step} was imported before with mean return {stored.mean_return!r}, which is "
-                    f"{given.mean_return!r} here; correct the file, or import into another database"
+                    f"{given.mean_return!r} here; correct the file, or name another --source"
                 )
     return ImportReport(len(added), len(lines) - len(added))
+
+
+def _by_fingerprint(
+    by_run: Mapping[str, Sequence[ImportRow]], file: Mapping[str, str]
+) -> dict[tuple[tuple[str, str], ...], dict[str, RunRecord]]:
+    """The runs by what is known of their environment: file, source, and labels that all their rows have."""
+    found: dict[tuple[tuple[str, str], ...], dict[str, RunRecord]] = {}
+    for key, rows in by_run.items():
+        record = rows[0].record
+        labels = set.intersection(*({*row.score.labels} for row in rows))
+        fingerprint = {
+            "origin": IMPORTED,
+            **file,
+            **{f"{LABEL}{name}": text for name, text in sorted(labels)},
+        }
+        if "source" in record.configuration:
+            fingerprint["source"] = record.configuration["source"]
+        found.setdefault(tuple(fingerprint.items()), {})[key] = record
+    return found

@@ -113,6 +113,9 @@ class World:
         assert all(self.states[key].status == "finished" for key in keys)
         return {key: [e for e in self.returns[key] if e.step >= since] for key in keys}
 
+    def sources(self):
+        return ("",)
+
     def environments(self, identifiers):
         self.calls.append("environments")
         return {identifier: self.fingerprints[identifier] for identifier in identifiers}
@@ -196,7 +199,7 @@ def test_imported_only_where_nothing_was_trained(world):
     assert (world.cell().n, world.cell().notes) == (4, ("imported",))
     world.finish("d1", 0, 700.0)
     cell = world.cell()
-    assert (cell.n, cell.mean, cell.notes) == (1, 70.0, ("4 imported, left out",))
+    assert (cell.n, cell.mean, cell.notes) == (1, 70.0, ("also imported: 50.0 ± 0.0 (4 seeds)",))
 
 
 def test_differing_environments_are_named(world):
@@ -439,7 +442,10 @@ def test_a_paper_sized_table_is_fast():
                 returns[run.key] = [SimpleNamespace(step=100, mean_return=rng.normal(700, 30))]
             cells.append(Cell(dataset(row), column, PROTOCOL, runs, None, ()))
     store = SimpleNamespace(
-        runs=lambda keys: states, evaluations=lambda keys, since: returns, environments=lambda ids: {1: {}}
+        runs=lambda keys: states,
+        evaluations=lambda keys, since: returns,
+        environments=lambda ids: {1: {}},
+        sources=tuple,
     )
     specs = SimpleNamespace(
         table=lambda _: table,

@@ -224,12 +224,12 @@ def test_imported_scores_are_not_held_against_trained_ones(table):
     # imported on both sides is a comparison like any other, and says so
     both = table.drift(now, now)
     assert both.judgement is Judgement.PASSED
-    assert {"baseline: imported", "now: imported"} <= set(both.cells[0].notes)
+    assert {"baseline: imported from scores.csv", "now: imported from scores.csv"} <= set(both.cells[0].notes)
     # beside trained scores imported ones do not count
     table.write("now.db", only=lambda row, column, seed: (row, column) == ("hopper-random-v2", "bc"))
     cell = next(cell for cell in table.drift(now, then).cells if cell.n_now)
     assert cell.verdict.kind is VerdictKind.OK
-    assert cell.notes[0] == "now: 4 imported, left out"
+    assert cell.notes[0] == "now: also imported from scores.csv: 50.2 ± 0.1 (4 seeds)"
 
 
 def test_the_baseline_is_only_read(table):

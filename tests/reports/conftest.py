@@ -96,6 +96,7 @@ def example(*, incomparable=(), label=None, text=""):
         evaluations=lambda keys, since: {
             run: [SimpleNamespace(step=1000, mean_return=scores[run])] for run in keys
         },
+        sources=tuple,
         environments=lambda identifiers: {1: {"git_commit": "0123456789abcdef"}},
     )
     printed = {

@@ -2,6 +2,7 @@ import csv
 import json
 import math
 import sqlite3
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -348,8 +349,9 @@ def test_backup_of_a_database_in_use(store, record, train, tmp_path):
 
 def joined(path, record):
     return [
-        transfer.ImportRow(score, record(score.seed, dataset=score.dataset), 20 + score.score / 100 * 3000)
+        transfer.ImportRow(score, replace(run, key=run.imported_key), 20 + score.score / 100 * 3000)
         for score in read_scores_csv(path)
+        for run in (record(score.seed, dataset=score.dataset),)
     ]
 
 

@@ -1,0 +1,129 @@
+"""What `db import` says of scores, keeps of them and shows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sqlite3
+
+import pytest
+
+IMPORT = ("db", "import", "scores.csv", "--table", "aspc-table1")
+
+
+@pytest.fixture
+def write(elsewhere):
+    """Writes a file of scores; `more` are the texts of further columns."""
+
+    def file(
+        seeds=range(4), steps=(1_000_000,), row="hopper-medium-v2", score=60.0, name="scores.csv", **more
+    ):
+        lines = [",".join(["dataset,algorithm,seed,step,score", *more])]
+        lines += [
+            ",".join([f"{row},aspc,{seed},{step},{score + seed / 2}", *more.values()])
+            for seed in seeds
+            for step in steps
+        ]
+        (elsewhere / name).write_text("\n".join(lines) + "\n")
+
+    return file
+
+
+def cell(cli, *options, row="hopper-medium-v2"):
+    text = cli("table", "aspc-table1", "-f", "csv", *options).out
+    return next(r for r in csv.DictReader(io.StringIO(text)) if (r["row"], r["column"]) == (row, "aspc"))
+
+
+def test_what_will_be_seen_is_said(cli, write):
+    write(seeds=range(10), steps=(500_000, 1_000_000))
+    done = cli(*IMPORT)
+    assert done.code == 0
+    assert (
+        "20 scores: 4 shown, 16 not: seeds 4 to 9 are not in protocol d4rl-1m; "
+        "step 500,000 is not what protocol d4rl-1m counts; --seeds all of table, diff, stats and report "
+        "shows every seed"
+    ) in done.err
+    write()
+    assert "4 scores: 4 shown\n" in cli(*IMPORT).err
+
+
+def test_nothing_to_be_seen_is_3(cli, write):
+    write(seeds=[7, 8])
+    done = cli(*IMPORT)
+    assert done.code == 3
+    assert "2 scores: 0 shown, 2 not: seeds 7, 8 are not in protocol d4rl-1m" in done.err
+    write(steps=[999])
+    assert cli(*IMPORT).code == 3
+
+
+def test_every_seed_is_shown_on_request(cli, write):
+    write(seeds=[0, 1, 2, 3, 8])
+    assert cli(*IMPORT).code == 0
+    assert cell(cli)["n"] == "4"
+    assert cell(cli, "--seeds", "all")["n"] == "5"
+    assert cell(cli, "--seeds", "all")["scores"].split()[-1] == "8:64.0"
+    assert "(5)" in cli("diff", "aspc-table1", "--datasets", "hopper-medium-v2", "--seeds", "all").out
+    choice = ("--datasets", "hopper-medium-v2", "--algorithms", "aspc", "--seeds", "all", "--json")
+    assert json.loads(cli("stats", "aspc-table1", *choice).out)["seeds"] == [0, 1, 2, 3, 8]
+    assert cli("table", "aspc-table1", "--seeds", "0-3").code == 2
+
+
+def test_a_score_from_elsewhere_met_no_environment_of_ours(cli, write):
+    """Our AntMaze makes scores N/C; those of a file were measured elsewhere, unless it says otherwise."""
+    row = "antmaze-umaze-v2"
+    write(row=row)
+    assert cli(*IMPORT).code == 0
+    found = cell(cli, row=row)
+    assert (found["reasons"], found["verdict"] != "N/C") == ("", True)
+    write(row=row, environment="harness/antmaze-umaze", name="ours.csv", score=61)
+    cli("db", "import", "ours.csv", "--table", "aspc-table1", "--db", "other.db")
+    assert "environment harness/antmaze-umaze" in cell(cli, "--db", "other.db", row=row)["reasons"]
+
+
+def test_only_what_the_file_says_is_kept(cli, write, elsewhere):
+    write(commit="abc123", episodes="10")
+    assert cli(*IMPORT).code == 0
+    notes = cell(cli)["notes"]
+    assert "imported from scores.csv, commit abc123, episodes 10" in notes
+    with sqlite3.connect(elsewhere / "results.db") as database:
+        [[text]] = database.execute("SELECT content FROM configuration").fetchall()
+    assert json.loads(text).keys() == {"algorithm", "settings", "dataset", "source"}
+    assert cli("db", "check").code == 0
+
+
+def test_a_second_source_stands_beside_the_first(cli, write):
+    write()
+    assert cli(*IMPORT).code == 0
+    write(score=70.0, name="other.csv")
+    done = cli("db", "import", "other.csv", "--table", "aspc-table1", "--source", "another lab")
+    assert done.code == 3
+    assert "4 scores: 0 shown, 4 not: 4 beside scores that were trained here or imported before" in done.err
+    found = cell(cli)
+    assert float(found["mean"]) == pytest.approx(60.75)
+    assert "also imported from another lab: 70.8 ± 0.6 (4 seeds)" in found["notes"]
+    write(score=71.0)
+    assert "name another --source" in cli(*IMPORT).err
+
+
+def test_fractions_beside_printed_per_cents_are_asked_about(cli, write):
+    write(score=0.6, seeds=[0, 1])
+    done = cli(*IMPORT)
+    assert done.code == 2
+    assert "no score in scores.csv is above 1.5" in done.err
+    assert "--scale 1 to multiply them by 100, or --scale 100" in done.err
+    assert cli(*IMPORT, "--scale", "1").code == 0
+    assert float(cell(cli)["mean"]) == pytest.approx(85.0)
+    assert cli(*IMPORT, "--scale", "100", "--source", "b", "--db", "b.db").code == 0
+    assert float(cell(cli, "--db", "b.db")["mean"]) == pytest.approx(0.85)
+
+
+def test_the_scores_that_a_printed_number_was_made_of_are_not_tested_against_it(cli, elsewhere):
+    """ASPC on hopper-medium is printed as 92.7 7.2, which these four scores give."""
+    for scores, tested in (([82.8, 92.4, 96.1, 99.5], False), ([82.8, 92.4, 96.1, 99.9], True)):
+        lines = [f"hopper-medium-v2,aspc,{seed},1000000,{score}" for seed, score in enumerate(scores)]
+        (elsewhere / "scores.csv").write_text("\n".join(["dataset,algorithm,seed,step,score", *lines]))
+        assert cli(*IMPORT, "--db", f"{tested}.db").code == 0
+        found = cell(cli, "--db", f"{tested}.db")
+        assert (found["p"] != "") == tested
+        assert ("from the same scores: not tested" not in found["notes"]) == tested
