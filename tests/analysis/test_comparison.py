@@ -58,7 +58,7 @@ class World:
 
     def __init__(self):
         self.calls = []
-        self.states, self.returns, self.fingerprints, self.printed = {}, {}, {}, {}
+        self.states, self.returns, self.known, self.printed = {}, {}, {}, {}
         self.incomparable = ()
         self.implemented = ("a",)
         self.preset = None
@@ -74,7 +74,7 @@ class World:
         trained = self.key(row, seed, column)
         key = imported_key(trained) if origin == "imported" else trained
         self.states.pop(trained, None)
-        self.fingerprints.setdefault(environment_id, {"torch": "2.13", "git_commit": "c" * 40})
+        self.known.setdefault(environment_id, {"torch": "2.13", "git_commit": "c" * 40})
         self.states[key] = SimpleNamespace(
             key=key, seed=seed, status=status, origin=origin, environment_id=environment_id
         )
@@ -116,9 +116,9 @@ class World:
     def sources(self):
         return ("",)
 
-    def environments(self, identifiers):
-        self.calls.append("environments")
-        return {identifier: self.fingerprints[identifier] for identifier in identifiers}
+    def fingerprints(self, identifiers):
+        self.calls.append("fingerprints")
+        return {identifier: self.known[identifier] for identifier in identifiers}
 
     def compare(self, **options):
         protocol = PROTOCOL.model_copy(update=self.rule)
@@ -167,7 +167,7 @@ def test_a_cell(world):
 
 def test_one_query_for_all_cells(world):
     world.compare()
-    assert sorted(world.calls) == ["environments", "evaluations", "runs"]
+    assert sorted(world.calls) == ["evaluations", "fingerprints", "runs"]
 
 
 def test_missing_seeds(world):
@@ -203,7 +203,7 @@ def test_imported_only_where_nothing_was_trained(world):
 
 
 def test_differing_environments_are_named(world):
-    world.fingerprints[2] = {"torch": "2.6", "git_commit": "c" * 40, "cuda": "13"}
+    world.known[2] = {"torch": "2.6", "git_commit": "c" * 40, "cuda": "13"}
     world.finish("d1", 3, 700.0, environment_id=2)
     assert world.cell().notes == ("environments differ: torch 2.13/2.6, cuda none/13",)
     assert world.cell("d2").notes == ()
@@ -226,8 +226,8 @@ def test_a_published_number_that_is_not_the_authors_own_is_marked(world, source,
 
 
 def test_only_hashes_are_shortened_where_environments_differ(world):
-    world.fingerprints[1] = {"cpu": "Intel(R) Xeon(R) 8259CL", "git_commit": "a" * 40}
-    world.fingerprints[2] = {"cpu": "Intel(R) Xeon(R) 8275CL", "git_commit": "b" * 40}
+    world.known[1] = {"cpu": "Intel(R) Xeon(R) 8259CL", "git_commit": "a" * 40}
+    world.known[2] = {"cpu": "Intel(R) Xeon(R) 8275CL", "git_commit": "b" * 40}
     world.finish("d1", 3, 700.0, environment_id=2)
     assert world.cell().notes == (
         "environments differ: cpu Intel(R) Xeon(R) 8259CL/Intel(R) Xeon(R) 8275CL, "
@@ -369,7 +369,7 @@ def test_nothing_measured(world):
     assert world.cell().verdict.kind is VerdictKind.UNPUBLISHED
     world.print("d1", "a", 70.0, 1.0)
     assert world.cell().verdict.mark == "MISSING 0/4"
-    assert world.compare().environments == 0
+    assert world.compare().fingerprints == 0
 
 
 def test_one_seed(world):
@@ -412,7 +412,7 @@ def test_against_the_real_store(world, tmp_path):
         found = compare(ResolvedTable(table, "d4rl", None, (cell,)), world, store)
     assert [item.score for item in found.cells[0].scores] == pytest.approx([70.0, 70.1, 70.2])
     assert found.cells[0].notes == ("1 failed",)
-    assert (found.environments, found.commits) == (1, ("c" * 40,))
+    assert (found.fingerprints, found.commits) == (1, ("c" * 40,))
 
 
 def test_answers_without_heavy_imports():
@@ -444,7 +444,7 @@ def test_a_paper_sized_table_is_fast():
     store = SimpleNamespace(
         runs=lambda keys: states,
         evaluations=lambda keys, since: returns,
-        environments=lambda ids: {1: {}},
+        fingerprints=lambda ids: {1: {}},
         sources=tuple,
     )
     specs = SimpleNamespace(
@@ -472,7 +472,7 @@ def test_imported_numbers_are_marked_everywhere(world):
 
 
 def test_a_run_that_changed_its_environment_says_so(world):
-    world.fingerprints[1] = {
+    world.known[1] = {
         "torch": "2.6 → 2.13",
         "git_commit": f"{'a' * 40} → {'b' * 40}",
         "git_dirty": "true",

@@ -97,7 +97,7 @@ def example(*, incomparable=(), label=None, text=""):
             run: [SimpleNamespace(step=1000, mean_return=scores[run])] for run in keys
         },
         sources=tuple,
-        environments=lambda identifiers: {1: {"git_commit": "0123456789abcdef"}},
+        fingerprints=lambda identifiers: {1: {"git_commit": "0123456789abcdef"}},
     )
     printed = {
         cell: PublishedCell(*cell, mean, std, 4, 1, "own", f"misprinted{text}" if cell == NOTED else "")
