@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -21,7 +20,7 @@ from harness.cli.options import (
     resolved_table,
     specs_of,
 )
-from harness.cli.output import json_out, note, write
+from harness.cli.output import json_out, note, rich_out, write
 from harness.errors import HarnessError, IncompleteError, UnknownNameError
 from harness.planning.choice import Choice
 from harness.reports.counting import count
@@ -135,12 +134,8 @@ def drift(
     elif markdown == _STDOUT:
         write(None, reports.markdown(drifts))
     else:
-        from rich.console import Console
-
-        # without a terminal there is no width to fit into
-        console = Console(width=None if sys.stdout.isatty() else 160)
         for each in drifts:
-            console.print(reports.console(each))
+            rich_out(reports.console(each))
     if junit:
         write(junit, reports.junit(drifts))
     if markdown and markdown != _STDOUT:

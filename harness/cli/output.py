@@ -60,6 +60,13 @@ def _cell(value: object) -> str:
     return "-" if value is None else " ".join(str(value).split())
 
 
+def rich_out(found: Any) -> None:
+    """Something that rich draws, on stdout; without a terminal there is no width to fit into."""
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 160).print(found)
+
+
 def write(path: Path | None, text: str) -> None:
     """Text that ends with a line break, to a file or, for None, to stdout.
 

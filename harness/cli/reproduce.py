@@ -27,7 +27,7 @@ from harness.cli.options import (
     resolved_table,
     specs_to_run,
 )
-from harness.cli.output import note, write
+from harness.cli.output import note, rich_out, write
 from harness.errors import FailedRunsError, IncompleteError
 from harness.planning.choice import Choice
 from harness.reports.counting import count
@@ -146,11 +146,9 @@ def _print(comparison: Comparison) -> None:
     from harness.reports import render
 
     if sys.stdout.isatty():
-        from rich.console import Console
-
         from harness.reports import console
 
-        Console().print(console.table(comparison))
+        rich_out(console.table(comparison))
     else:
         write(None, render(comparison, "markdown"))
     counts = ", ".join(f"{kind} {number}" for kind, number in comparison.counts.items() if number)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -22,7 +21,7 @@ from harness.cli.options import (
     specs_of,
     with_chosen_seeds,
 )
-from harness.cli.output import json_out, note, write
+from harness.cli.output import json_out, note, rich_out, write
 from harness.planning.choice import Choice
 
 if TYPE_CHECKING:
@@ -122,10 +121,7 @@ def stats(
     elif form == "markdown" or output is not None:
         write(output, report.markdown(comparison, found))
     else:
-        from rich.console import Console
-
-        # without a terminal there is no width to fit into
-        Console(width=None if sys.stdout.isatty() else 160).print(report.console(comparison, found))
+        rich_out(report.console(comparison, found))
 
 
 def _metrics(texts: list[str] | None) -> tuple[Metric, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -21,7 +20,7 @@ from harness.cli.options import (
     specs_of,
     with_chosen_seeds,
 )
-from harness.cli.output import note, write
+from harness.cli.output import note, rich_out, write
 from harness.planning.choice import Choice
 
 if TYPE_CHECKING:
@@ -123,12 +122,9 @@ def diff(
     resolved = resolved_table(ctx, table, choice)
     comparison = _compare(ctx, resolved, choice, db, ci)
     if form == "console" and output is None:
-        from rich.console import Console
-
         from harness.reports import console
 
-        # without a terminal there is no width to fit into
-        Console(width=None if sys.stdout.isatty() else 160).print(console.diff(comparison))
+        rich_out(console.diff(comparison))
     else:
         from harness.reports import render_diff
 

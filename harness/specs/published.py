@@ -78,19 +78,6 @@ class PublishedCell:
     std_decimals: int = field(default=1, compare=False)
 
 
-def read_published(
-    path: Path,
-    default_n: int,
-    default_ddof: Ddof,
-    *,
-    rows: Collection[str] | None = None,
-    columns: Collection[str] | None = None,
-) -> dict[Key, PublishedCell]:
-    """The printed cells of a CSV file by row and column; arguments and errors as ``read_listing``."""
-    listing = read_listing(path, default_n, default_ddof, rows=rows, columns=columns)
-    return {key: cell for key, cell in listing.items() if cell is not None}
-
-
 def read_listing(
     path: Path,
     default_n: int,

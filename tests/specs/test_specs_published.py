@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.errors import SpecError
-from harness.specs.published import PublishedCell, read_listing, read_published
+from harness.specs.published import PublishedCell, read_listing
 
 HEADER = "row,column,mean,std,n,ddof,source,note\n"
 GOOD = "a,x,10.6,0.7,,,own,\n"
@@ -26,12 +26,12 @@ def write(content):
 
 def message(content):
     with pytest.raises(SpecError) as caught:
-        read_published(write(content), 4, 1, rows=["a", "b", "total"], columns=["x", "y"])
+        read_listing(write(content), 4, 1, rows=["a", "b", "total"], columns=["x", "y"])
     return str(caught.value)
 
 
 def test_defaults_and_overrides():
-    cells = read_published(
+    cells = read_listing(
         write(HEADER + GOOD + 'b,y,-8.9,6.1,10,0,copied,"a note, with ""quotes"""\ntotal,x,1,,,,unknown,\n'),
         4,
         1,
@@ -44,20 +44,19 @@ def test_defaults_and_overrides():
 
 
 def test_n_and_ddof_may_be_left_out_and_columns_stand_in_any_order():
-    cells = read_published(write("note,source,std,mean,column,row\r\n\r\n,own,1,2,x,a\r\n"), 3, 0)
+    cells = read_listing(write("note,source,std,mean,column,row\r\n\r\n,own,1,2,x,a\r\n"), 3, 0)
     assert cells == {("a", "x"): PublishedCell("a", "x", 2.0, 1.0, 3, 0, "own", "")}
 
 
 def test_a_cell_that_the_paper_leaves_empty():
     path = write(HEADER + "a,x,,,,,own,not printed\n")
     assert read_listing(path, 4, 1) == {("a", "x"): None}
-    assert read_published(path, 4, 1) == {}
 
 
 def test_digits_and_changes_are_kept_as_printed():
     text = "row,column,mean,std,change,source,note\n"
     lines = "a,x,62.0,3,-0.2,own,\na,y,57,,16.80,own,\nb,x,1.5e1,0.25,,own,\n"
-    cells = read_published(write(text + lines), 4, 1).values()
+    cells = read_listing(write(text + lines), 4, 1).values()
     assert [(cell.decimals, cell.std_decimals, cell.change) for cell in cells] == [
         (1, 0, "-0.2"),
         (0, 1, "16.80"),
@@ -66,7 +65,7 @@ def test_digits_and_changes_are_kept_as_printed():
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_column():
-    assert ("a", "x") in read_published(write(("\ufeff" + HEADER + GOOD).encode()), 4, 1)
+    assert ("a", "x") in read_listing(write(("\ufeff" + HEADER + GOOD).encode()), 4, 1)
 
 
 BAD = [
@@ -131,7 +130,7 @@ def test_all_errors_at_once():
 
 def test_a_missing_file():
     with pytest.raises(SpecError, match=r"^none\.csv:1:1: cannot read none\.csv: No such file"):
-        read_published(Path("none.csv"), 4, 1)
+        read_listing(Path("none.csv"), 4, 1)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
@@ -141,10 +140,10 @@ def test_a_missing_file():
 )
 def test_notes_of_any_text_come_back_and_move_no_position(notes, mean):
     rows = [f'r{i},x,{mean},,,,own,"{note.replace(chr(34), chr(34) * 2)}"\n' for i, note in enumerate(notes)]
-    cells = read_published(write(HEADER + "".join(rows)), 4, 1)
+    cells = read_listing(write(HEADER + "".join(rows)), 4, 1)
     assert [cell.note for cell in cells.values()] == notes
     assert all(cell.mean == float(mean) for cell in cells.values())
     text = HEADER + "".join(rows)
     with pytest.raises(SpecError) as caught:
-        read_published(write(text + "last,x,WRONG,,,,own,\n"), 4, 1)
+        read_listing(write(text + "last,x,WRONG,,,,own,\n"), 4, 1)
     assert str(caught.value).startswith(f"t.csv:{text.count(chr(10)) + 1}: mean: 'WRONG'")
