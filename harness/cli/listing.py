@@ -15,7 +15,7 @@ from harness.specs.matching import matching
 
 if TYPE_CHECKING:
     from harness.specs import Column, Dependency, Specs, Table
-    from harness.specs.models import Value
+    from harness.specs.models import ColumnOverrides, Value
 
 Kind = Literal["tables", "datasets", "algorithms", "presets", "protocols"]
 
@@ -160,10 +160,15 @@ def _made_of(specs: Specs, column: Column) -> Iterator[str]:
 
 def _settings(column: Column) -> Iterator[str]:
     """What the column sets, beside its algorithm's defaults: everywhere, and on some datasets."""
-    yield from (_setting(name, value) for name, value in column.hyperparameters.items())
+    yield from _of(column)
     for pattern, overrides in column.per_dataset.items():
-        settings = (_setting(name, value) for name, value in overrides.hyperparameters.items())
-        yield f"on {pattern}: {' and '.join(settings)}"
+        yield f"on {pattern}: {' and '.join(_of(overrides))}"
+
+
+def _of(place: Column | ColumnOverrides) -> Iterator[str]:
+    yield from (_setting(name, value) for name, value in place.hyperparameters.items())
+    if place.data is not None:
+        yield f"data: {' then '.join(map(str, place.data)) or 'as they are'}"
 
 
 def _setting(name: str, value: Value | Dependency) -> str:

@@ -229,12 +229,15 @@ def _uses(specs: Specs, name: str, papers: Mapping[str, Sequence[Table]]) -> Ite
 
 def _settings(column: Column) -> Raw:
     """What a column sets, in one cell."""
-    parts = [_setting(key, value) for key, value in column.hyperparameters.items()]
-    parts += [
-        f"{_setting(key, value)} on {_code(pattern)}"
-        for pattern, overrides in column.per_dataset.items()
-        for key, value in overrides.hyperparameters.items()
-    ]
+    places: list[tuple[Column | models.ColumnOverrides, str]] = [(column, "")]
+    places += [(overrides, f" on {_code(pattern)}") for pattern, overrides in column.per_dataset.items()]
+    parts = []
+    for place, where in places:
+        parts += [f"{_setting(key, value)}{where}" for key, value in place.hyperparameters.items()]
+        if place.data is not None:
+            parts.append(
+                f"data: {', '.join(_code(str(step)) for step in place.data) or 'as they are'}{where}"
+            )
     return Raw("; ".join(parts))
 
 

@@ -481,6 +481,11 @@ class Transform(Model):
             or (self.mix is not None and not self.mix.ratio)
         )
 
+    def __str__(self) -> str:
+        ((name, value),) = self.model_dump(exclude_defaults=True).items()
+        inner = value.items() if isinstance(value, dict) else ()
+        return f"{name} {' '.join(f'{key} {each}' for key, each in inner) or value}"
+
     @property
     def column(self) -> str | None:
         """The name of the column that it adds, if it does."""

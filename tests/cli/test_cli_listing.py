@@ -62,10 +62,12 @@ def test_show_says_what_columns_set_and_read(cli, elsewhere):
         "id: own\nversion: 1\ntitle: Own\npaper: {title: T, authors: A, year: 2020}\nlineage: generated\n"
         "protocol: d4rl-1m\ngroups:\n  - {id: g, label: G, datasets: [hopper-random-v2]}\n"
         "columns:\n  - id: mine\n    label: Mine\n    algorithm: bc\n"
-        "    per_dataset:\n      hopper-*: {batch_size: 64, normalize_rewards: true}\n"
+        "    data: [{drop: 0.5}, {reward: {shift: -1}}]\n"
+        "    per_dataset:\n      hopper-*: {batch_size: 64, normalize_rewards: true, data: []}\n"
     )
     assert (
-        "  mine: Mine (bc, on hopper-*: batch_size = 64 and normalize_rewards = true)\n"
+        "  mine: Mine (bc, data: drop 0.5 then reward shift -1.0, "
+        "on hopper-*: batch_size = 64 and normalize_rewards = true and data: as they are)\n"
         in cli("--specs", "own", "show", "own").out
     )
 
