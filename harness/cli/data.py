@@ -346,7 +346,7 @@ def policies(
     The expert is the best of the last ten scorings, medium the first checkpoint that reaches a third of the
     expert's return. In SPECS/datasets, the specs of the training's environments get their 'generated' blocks.
     """
-    from harness.training.ladder import LEVELS, export
+    from harness.execution.ladder import LEVELS, export
 
     for path in export(trained, specs_of(ctx), to, levels=LEVELS if level == "all" else (level,)):
         out(str(path))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.datasets import cards, generated, minari
-from harness.datasets.base import Transitions, hash_arrays
+from harness.datasets.base import Transitions, hash_arrays, nothing
 from harness.datasets.readers import Fetch, Progress, Say, block, reader, silent
 from harness.errors import DataError
 from harness.home import default_home
@@ -29,6 +29,7 @@ __all__ = [
     "in_minari",
     "load",
     "missing_message",
+    "nothing",
     "path",
     "pull",
     "size",

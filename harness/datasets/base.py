@@ -117,6 +117,16 @@ def transitions(
     return Transitions(**fields, identity=identity, content_hash=hash_arrays(fields), ordered=ordered)
 
 
+def nothing(dataset: Dataset) -> Transitions:
+    """No transitions at all, of a dataset's sizes."""
+    observations = np.zeros((0, dataset.observation_size), np.float32)
+    actions = np.zeros((0, dataset.action_size), np.float32)
+    rewards, terminals = np.zeros(0, np.float32), np.zeros(0, bool)
+    return Transitions(
+        observations, actions, rewards, observations, terminals, actions, identity={}, content_hash=""
+    )
+
+
 def hash_arrays(arrays: Arrays) -> str:
     """SHA-256, in hexadecimal, over names, types, shapes and bytes of the arrays, in order of their names."""
     digest = hashlib.sha256()

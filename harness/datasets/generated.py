@@ -385,7 +385,7 @@ VERSIONS = {
     "maze2d-waypoints": 1,
     "policy-rollout": 1,
     "stitched": 1,
-    "sac-replay": 1,
+    "sac-replay": 2,
 }
 
 _RECIPES: dict[str, Callable[[Dataset, GeneratedSource, Path, Progress], Rows]] = {

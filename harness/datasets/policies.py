@@ -53,14 +53,13 @@ class PolicyCard(Model):
     environment: Environment
     algorithm: str
     key: str = Field(description="of the training run's random numbers")
+    seed: int = Field(default=0, ge=0, description="of the training run")
     steps: int = Field(ge=0, description="updates")
     hyperparameters: dict[str, bool | int | float | str]
     hyperparameters_sha256: str
     source_sha256: str = Field(description="of the algorithm's source")
     trained_with: dict[str, str] = Field(description="versions and machine of the training")
-    training_returns: tuple[float, ...] = Field(
-        description="of the stochastic episodes by which it was chosen"
-    )
+    training_returns: tuple[float, ...] = Field(description="of the episodes by which it was chosen")
     recorded: Recorded
     reference: ReferenceScores
 

@@ -1,31 +1,38 @@
-"""SAC trained online, for its policies and its replay data: hours, which go on where they were left."""
+"""SAC trained online, for its policies and its replay data: runs like any other, in a database."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from algorithms import Sizes
 from harness import environments, files
 from harness.datasets.generated import Trained
-from harness.errors import DataError, StoppedError
-from harness.execution import devices
+from harness.datasets.transforms import steps_of
+from harness.errors import DataError, StoppedError, reason
+from harness.execution import artefacts
 from harness.execution.interrupt import Interrupt
+from harness.execution.loading import Loader
+from harness.execution.local import Settings, settings, train_runs
+from harness.execution.measure import seconds_per_step
 from harness.execution.progress import Reporter
+from harness.planning.cells import Cell, ResolvedTable, run_record
+from harness.planning.plan import Kind
+from harness.planning.populations import PlannedRun, populations
+from harness.results.models import GATHERED
 from harness.results.records import digest
-from harness.specs import Dataset, GeneratedSource, Specs
-from harness.training.ladder import learner, mean_return, read_training, settings_hash
+from harness.results.store import Store
+from harness.specs import Column, Dataset, GeneratedSource, Protocol, Specs, Table
+from harness.specs.models import Group
+from harness.training import checkpoints
+from harness.training.archive import Archive, archive, member_of, rows_of
 from harness.training.memory import bytes_of_row
-from harness.training.online import (
-    EPOCH,
-    Learner,
-    OnlineTrainer,
-    check_training,
-    end,
-    replay_rows,
-    seconds_per_epoch,
-)
+
+PROTOCOL = "sac-online"
+_DATABASE = "runs.db"
+_CHECKPOINT_SECONDS = 600.0
 
 
 def replay(
@@ -38,15 +45,15 @@ def replay(
 ) -> Trained:
     """The first transitions that SAC gathers, in order.
 
-    Datasets of one environment and seed share one training, kept in ``online/`` of the data folder: a longer
-    one goes on from a shorter one's end.
+    Datasets of one environment and seed share one run, kept in ``online/`` of the data folder, which is
+    trained as far as the longest of them takes.
 
     Args:
         dataset: whose environment it is.
-        source: its recipe; the seed is that of the training.
+        source: its recipe; the seed is that of the run.
         home: data folder.
         reporter: progress for the user.
-        trained: the folder of an `OnlineTrainer` that has trained this already; nothing is trained then.
+        trained: a folder of `train` with a run that has gathered them already; nothing is trained then.
         device: 'auto', 'cpu' or 'cuda', to train on.
 
     Raises:
@@ -54,27 +61,29 @@ def replay(
             trained otherwise.
         StoppedError: interrupted; what was done is kept.
     """
-    if dataset.environment is None:
-        raise DataError(f"{dataset.id} cannot be generated: its spec names no environment")
-    sizes = Sizes(dataset.observation_size, dataset.action_size)
-    who = learner(dataset.id.partition("-")[0], source.seed, Specs(), dataset.environment, sizes)
-    if (own := settings_hash(who.hyperparameters)) != source.hyperparameters_sha256:
+    specs = Specs()
+    if (own := settings_hash(specs)) != source.hyperparameters_sha256:
         raise DataError(
             f"{dataset.id} was specified for SAC with hyperparameters of SHA-256 "
             f"{source.hyperparameters_sha256}, but specs/algorithms/sac.yaml has {own}"
         )
-    folder = trained or home / "online" / f"{dataset.id.partition('-')[0]}-{source.seed}-{_digest(who)[:12]}"
+    run = planned(dataset, source.seed, _protocol(specs, source.transitions), specs)
+    folder = trained or home / "online"
     if trained is None:
-        with files.locked(folder / "checkpoint.pt", lambda: _wait(folder, reporter)):
-            _train([who], folder, -(-source.transitions // EPOCH), dataset.id, reporter, device)
-    rows = replay_rows(folder, who.key, sizes)
-    if rows is None or len(rows["rewards"]) < source.transitions:
-        have = 0 if rows is None else len(rows["rewards"])
-        raise DataError(
-            f"{folder} has {have:,} transitions of {who.key}, but {dataset.id} takes {source.transitions:,}"
-        )
-    first = {name: array[: source.transitions] for name, array in rows.items()}
-    return Trained(first, _origin(folder, who, source.transitions))
+        with _locked(folder, reporter):
+            _train([run], folder, specs, reporter, device, until=source.transitions)
+    with opened(folder) as store:
+        key = _longest(store, run) if trained else run.record.key
+        content = archived(store, key) if key else None
+        have = 0 if content is None else len(content["rewards"])
+        if key is None or content is None or have < source.transitions:
+            raise DataError(
+                f"{folder} has {have:,} transitions of SAC in {_environment(run)}, seed {source.seed}, with "
+                f"the hyperparameters of the spec, but {dataset.id} takes {source.transitions:,}"
+            )
+        gather = run.cell.protocol.gather
+        warmup = gather.warmup if gather else 0
+        return Trained(rows_of(content, source.transitions), _origin(store, key, warmup, source.transitions))
 
 
 def train(
@@ -85,125 +94,269 @@ def train(
     reporter: Reporter,
     device: str = "cpu",
 ) -> None:
-    """Train SAC in the environments of some datasets, all in one population.
+    """Train SAC in the environments of some datasets; those of equal sizes in one population.
 
     Args:
-        datasets: one of each environment; their observations and actions are equally long.
-        seed: of the training.
-        updates: of each policy, in whole epochs of 1000.
-        folder: of the `OnlineTrainer`; goes on with what is there.
+        datasets: of which only the environments count; those of one environment share a run.
+        seed: of the runs.
+        updates: of each policy, in whole thousands.
+        folder: gets the database and its files; goes on with what is there.
         reporter: progress for the user.
         device: 'auto', 'cpu' or 'cuda', to train on.
 
     Raises:
-        DataError: sizes differ, an environment is missing or named twice, or the folder is of another
-            training.
+        DataError: a dataset names no environment, or a run failed.
         HarnessError: an environment cannot be made, or is of other sizes than its spec says.
         StoppedError: interrupted; what was done is kept.
     """
-    learners = []
-    for dataset in datasets:
-        if dataset.environment is None:
-            raise DataError(f"{dataset.id} names no environment to train in")
-        sizes = Sizes(dataset.observation_size, dataset.action_size)
-        learners.append(learner(dataset.id.partition("-")[0], seed, Specs(), dataset.environment, sizes))
-    if len({each.key for each in learners}) < len(learners):
-        raise DataError("name one dataset of each environment: all of an environment share one training")
-    if len({each.sizes for each in learners}) > 1:
-        listed = ", ".join(f"{each.environment.id} {tuple(each.sizes)}" for each in learners)
+    specs = Specs()
+    shipped = specs.protocol(PROTOCOL)
+    assert shipped.gather is not None  # noqa: S101 - an online one
+    whole = -(-updates // shipped.gather.every) * shipped.gather.every + shipped.gather.warmup
+    protocol = shipped.model_copy(update={"interactions": whole})
+    runs = {run.record.key: run for run in (planned(each, seed, protocol, specs) for each in datasets)}
+    with _locked(folder, reporter):
+        _train(list(runs.values()), folder, specs, reporter, device)
+
+
+def planned(dataset: Dataset, seed: int, protocol: Protocol, specs: Specs) -> PlannedRun:
+    """The run of SAC in a dataset's environment; of the dataset nothing else counts.
+
+    Raises:
+        DataError: it names no environment, or SAC wants its data changed by what is fitted to all of them.
+    """
+    environment, sac = dataset.environment, specs.algorithm("sac")
+    if environment is None:
+        raise DataError(f"{dataset.id} names no environment to train in")
+    name = re.sub(r"[^a-z0-9]+", "-", environment.id.lower()).strip("-")
+    place = dataset.model_copy(update={"id": name, "d4rl": None, "minari": None, "generated": None})
+    configuration = {
+        "algorithm": "sac",
+        "hyperparameters": sac.in_key({each: h.value for each, h in sac.hyperparameters.items()}),
+        "dataset": {"id": name, "lineage": "generated"},
+        "environment": environment.identity,
+        "protocol": protocol.configuration,
+    }
+    if steps_of(configuration):
+        raise DataError("data that are gathered from nothing cannot be normalised, scaled or shifted before")
+    column = Column(id="sac", label="SAC", algorithm="sac")
+    record = run_record(configuration, seed)
+    return PlannedRun(record, Cell(place, column, protocol, (record,), None, ()))
+
+
+def settings_hash(specs: Specs) -> str:
+    """SHA-256 (hex) of SAC's hyperparameters, by name."""
+    sac = specs.algorithm("sac")
+    return digest(sac.in_key({name: h.value for name, h in sac.hyperparameters.items()}))
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[Store]:
+    """The database of a folder that `train` has filled.
+
+    Raises:
+        DataError: there is none.
+    """
+    if not (folder / _DATABASE).exists():
         raise DataError(
-            f"one population needs observations and actions of equal lengths, but they are {listed}; "
-            "train these apart, each in a folder of its own"
+            f"{folder} holds no runs of SAC: it has no {_DATABASE}; `harness data train` makes some"
         )
-    for each in learners:
-        environments.check(each.environment, *each.sizes)
-    name = ", ".join(each.environment.id for each in learners)
-    # the first epoch gathers and does not update
-    epochs = -(-updates // EPOCH) + 1
-    with files.locked(folder / "checkpoint.pt", lambda: _wait(folder, reporter)):
-        _train(learners, folder, epochs, name, reporter, device)
-        end(folder, epochs)
+    with Store.open(folder / _DATABASE) as store:
+        yield store
 
 
-def _wait(folder: Path, reporter: Reporter) -> None:
-    reporter.message(f"another process trains in {folder}: waiting for it")
+def archived(store: Store, key: str) -> Archive | None:
+    """What a run has gathered, and its policies: those of the end or, before it, of the last checkpoint.
+
+    Returns:
+        None where nothing was saved yet.
+
+    Raises:
+        DataError: a file is missing or was changed.
+    """
+    if artefact := store.artefacts([key]).get(key, {}).get(GATHERED):
+        return artefacts.read(store.location.folder("artefacts"), artefact)
+    name = store.runs([key])[key].checkpoint
+    if name is None:
+        return None
+    checkpoint = checkpoints.load(files.inside(store.location.folder("checkpoints"), name))
+    member = checkpoint.keys.index(key)
+    saved = checkpoint.gathered[member]
+    sizes = saved["sizes"]
+    return archive(saved["rows"], saved["cuts"], sizes, member_of(checkpoint.policies, member))
+
+
+class Scored(NamedTuple):
+    """What a run's policy earned after so many updates.
+
+    Attributes:
+        step: of the evaluation.
+        updates: done before.
+        returns: raw, of its episodes.
+    """
+
+    step: int
+    updates: int
+    returns: list[float]
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return sum(self.returns) / len(self.returns)
+
+
+def scored(store: Store, key: str, warmup: int) -> list[Scored]:
+    """A run's evaluations, in order; its first update came after `warmup` interactions."""
+    return [Scored(step, max(0, step - warmup), returns) for step, returns in store.returns(key).items()]
+
+
+def _protocol(specs: Specs, transitions: int) -> Protocol:
+    """The shipped protocol, of more interactions where there are to be more transitions."""
+    shipped = specs.protocol(PROTOCOL)
+    return shipped.model_copy(update={"interactions": max(shipped.length, transitions)})
+
+
+def _longest(store: Store, like: PlannedRun) -> str | None:
+    """The finished run of most interactions that is `like` another but for its length, if there is one."""
+
+    def but_for_length(configuration: Mapping[str, Any]) -> dict[str, Any]:
+        protocol = {**configuration["protocol"], "interactions": None}
+        return {**configuration, "protocol": protocol}
+
+    configurations, wanted = store.configurations(), but_for_length(like.record.configuration)
+    found = {
+        key: int(configurations[state.configuration_key]["protocol"]["interactions"])
+        for key, state in store.runs().items()
+        if state.status == "finished"
+        and state.seed == like.record.seed
+        and but_for_length(configurations[state.configuration_key]) == wanted
+    }
+    return max(found, key=found.__getitem__, default=None)
+
+
+@contextmanager
+def _locked(folder: Path, reporter: Reporter) -> Iterator[None]:
+    def waiting() -> None:
+        reporter.message(f"another process trains in {folder}: waiting for it")
+
+    with files.locked(folder / _DATABASE, waiting):
+        yield
 
 
 def _train(
-    learners: Sequence[Learner],
+    runs: Sequence[PlannedRun],
     folder: Path,
-    epochs: int,
-    name: str,
+    specs: Specs,
     reporter: Reporter,
     device: str,
+    until: int | None = None,
 ) -> None:
-    """Train to so many epochs, unless that was done."""
-    checkpoint = folder / "checkpoint.pt"
-    check_training(folder, learners)
-    rows = [replay_rows(folder, each.key, each.sizes) for each in learners]
-    done = min(0 if each is None else len(each["rewards"]) // EPOCH for each in rows)
-    del rows
-    if done >= epochs:
-        return
-    device = devices.chosen(device)
+    """Train runs to their end, or until they have gathered so much, unless that was done."""
+    with Store.open(folder / _DATABASE, create=True) as store:
+        wanted = [run for run in runs if not _gathered(store, run, until)]
+        if not wanted:
+            return
+        for run in wanted:
+            dataset = run.cell.dataset
+            assert dataset.environment is not None  # noqa: S101 - `planned` asks for one
+            environments.check(dataset.environment, dataset.observation_size, dataset.action_size)
+        how = settings(
+            device,
+            store.location.folder("checkpoints"),
+            precision="fp32",
+            checkpoint_seconds=_CHECKPOINT_SECONDS,
+            until=until,
+        )
+        _announce(wanted, store, how, reporter, until)
+        load = Loader(how.home, store, reporter)
+        names = ", ".join(_environment(run) for run in wanted)
+        with Interrupt(lambda: reporter.message("stopping: the work is saved (again: stop at once)")) as stop:
+            outcome = train_runs(wanted, _table(wanted, specs), specs, store, how, reporter, load, stop)
+        if outcome.failed:
+            failed = {key: state.error for key, state in store.runs().items() if state.status == "failed"}
+            one = next(run for run in wanted if run.record.key in failed)
+            error = reason(failed[one.record.key] or "")
+            raise DataError(
+                f"{_environment(one)}, seed {one.record.seed}: {error}; what the others did is in {folder}"
+            )
+        if stop():  # at the very end, too: what comes after the training was not asked for any more
+            state = "is not finished" if outcome.interrupted else "is trained to the end"
+            raise StoppedError(
+                f"{names} {state}; what was done is kept in {folder}, and the same command goes on from there"
+            )
+
+
+def _gathered(store: Store, run: PlannedRun, until: int | None) -> bool:
+    """Whether a run has gathered all it is to, or as much as is asked for."""
+    state = store.runs([run.record.key]).get(run.record.key)
+    if state is None:
+        return False
+    return state.status == "finished" or (until is not None and (state.checkpoint_step or 0) >= until)
+
+
+def _announce(
+    runs: Sequence[PlannedRun], store: Store, how: Settings, reporter: Reporter, until: int | None
+) -> None:
+    """Say how long it will take, and refuse if the disk is too small.
+
+    Raises:
+        DataError: there is too little room for the checkpoints.
+    """
+    states = store.runs([run.record.key for run in runs])
+    length = until or runs[0].cell.protocol.length
+    rows = sum(length * bytes_of_row(_sizes(run.cell.dataset)) for run in runs)
     # every checkpoint holds all transitions, and replaces the one before only once it is written
-    row = bytes_of_row(learners[0].sizes)
-    there = checkpoint.stat().st_size if checkpoint.exists() else 0
-    files.require_space(checkpoint, 2 * len(learners) * epochs * EPOCH * row - there)
-    left = epochs - done
-    try:
-        hours = left * seconds_per_epoch(learners, device) / 3600
-        reporter.message(
-            f"{name}: SAC has {left:,} of {epochs:,} epochs to train, about {hours:.1f} h here (a few "
-            "updates were timed). Ctrl-C saves after the epoch under way, and the same command goes on from "
-            "there."
-        )
-        trainer = OnlineTrainer(learners, folder, epochs=epochs, workers=len(learners), device=device)
-        bar = reporter.bar(name, epochs, done, "epochs")
-
-        def report(epoch: int) -> None:
-            bar.scores({key: mean_return(scores[-1]) for key, scores in trainer.history.items() if scores})
-            bar.advance(epoch)
-
-        asked = "stopping after this epoch; the work is saved (again: stop at once)"
-        with Interrupt(lambda: reporter.message(asked)) as stop:
-            finished = trainer.train(report, stop)
-    except RuntimeError as error:
-        if not devices.out_of_memory(error):
-            raise
-        raise DataError(
-            f"{name}: more than the GPU's memory holds: {error}; what was saved is kept, and --device cpu "
-            "goes on from there"
-        ) from error
-    bar.done()
-    if stop():  # in the last epoch, too: what comes after the training was not asked for any more
-        state = "is trained to the end" if finished else "is not finished"
-        raise StoppedError(
-            f"{name} {state}; what was done is kept in {folder}, and the same command goes on from there"
-        )
+    files.require_space(how.checkpoints, 2 * rows)
+    left = {run.record.key: length for run in runs}
+    for key, state in states.items():
+        left[key] -= state.checkpoint_step or 0
+    kind: Kind = "gpu" if how.device == "cuda" else "cpu"
+    seconds = sum(
+        seconds_per_step(population, kind, how.arithmetic) * max(left[key] for key in population.keys)
+        for population in populations(runs, how.capacity or len(runs))
+    )
+    reporter.message(
+        f"SAC has up to {max(left.values()):,} of {length:,} interactions to go, about "
+        f"{seconds / 3600:.1f} h here (a few were timed). Ctrl-C saves, and the same command goes on from there."
+    )
 
 
-def _origin(folder: Path, who: Learner, transitions: int) -> dict[str, Any]:
-    """What a card says of the training behind replay data; a training of another kind is refused."""
-    run, history = read_training(folder)
-    if other := who.differences(run["learners"].get(who.key, {})):
-        raise DataError(
-            f"{folder} trained {who.key} with other {' and '.join(other)} than the specs say now; "
-            "take another training"
-        )
-    origin: dict[str, Any] = dict(run["trained_with"])
-    for scored in history[who.key]:
-        if scored.step + EPOCH <= transitions:
-            origin |= {"updates when last scored": scored.step, "mean return then": mean_return(scored)}
+def _environment(run: PlannedRun) -> str:
+    name: str = run.record.configuration["environment"]["id"]
+    return name
+
+
+def _sizes(dataset: Dataset) -> tuple[int, int]:
+    return dataset.observation_size, dataset.action_size
+
+
+def _table(runs: Sequence[PlannedRun], specs: Specs) -> ResolvedTable:
+    """The runs as a table of one column."""
+    sac = specs.algorithm("sac")
+    names = tuple(dict.fromkeys(run.cell.dataset.id for run in runs))
+    table = Table(
+        id="sac",
+        version=1,
+        title=sac.title,
+        paper=sac.paper,
+        lineage="generated",
+        protocol=PROTOCOL,
+        groups=(Group(id="environments", label="Environments", datasets=names),),
+        columns=(runs[0].cell.column,),
+    )
+    return ResolvedTable(table, "generated", None, tuple(run.cell for run in runs))
+
+
+def _origin(store: Store, key: str, warmup: int, transitions: int) -> dict[str, Any]:
+    """What a card says of the training behind replay data."""
+    origin: dict[str, Any] = dict(fingerprint(store, key))
+    for each in scored(store, key, warmup):
+        if each.step <= transitions:
+            origin |= {"updates when last scored": each.updates, "mean return then": each.mean}
     return origin
 
 
-def _digest(who: Learner) -> str:
-    """Names a training: what it learns from and how."""
-    content = {
-        "key": who.key,
-        "hyperparameters": dict(who.hyperparameters),
-        "environment": who.environment.id,
-        "max_episode_steps": who.environment.max_episode_steps,
-    }
-    return digest(content)
+def fingerprint(store: Store, key: str) -> dict[str, str]:
+    """What a run was trained under."""
+    row = store.runs([key])[key].environment_id
+    return store.fingerprints([row]).get(row, {}) if row is not None else {}

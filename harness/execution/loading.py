@@ -45,6 +45,8 @@ class Loader:
         loaded: dict[tuple[str, str, Environment | None], Transitions] = {}
 
         def one(dataset: Dataset, cell: Cell) -> Transitions:
+            if dataset.source(cell.lineage) is None:  # it names an environment alone, to gather in
+                return datasets.nothing(dataset)
             there = cell.dataset.environment
             scaled_as = there if there and there.rescale_actions else None
             name = (dataset.id, cell.lineage, scaled_as)

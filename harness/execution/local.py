@@ -33,7 +33,7 @@ from harness.planning.validation import check
 from harness.processes import usable_cores
 from harness.results.artefacts import kept_states
 from harness.results.leases import LEASE_SECONDS, LeaseLostError
-from harness.results.models import POLICY, STATE
+from harness.results.models import GATHERED, POLICY, STATE
 from harness.results.provenance import both
 from harness.results.records import BEGINNING, Artefact, EvaluationRecord, value_metric
 from harness.results.store import RunState, Store
@@ -59,6 +59,7 @@ class Settings:
         capacity: most members of one population; None for as many as the GPU's memory holds.
         workers: evaluation processes.
         arithmetic: how to compute.
+        until: the step at which all training is interrupted; None: at none.
     """
 
     device: str
@@ -68,6 +69,7 @@ class Settings:
     capacity: int | None
     workers: int
     arithmetic: Arithmetic
+    until: int | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ def settings(
     compiled: bool = False,
     checkpoint_seconds: float = 60.0,
     workers: int | None = None,
+    until: int | None = None,
 ) -> Settings:
     """Settings that suit a device.
 
@@ -100,6 +103,7 @@ def settings(
         compiled: run updates through torch.compile.
         checkpoint_seconds: at least this long between two checkpoints of a population.
         workers: evaluation processes; None for as many as leave cores to the training.
+        until: the step at which all training is interrupted; None: at none.
 
     Raises:
         HarnessError: CUDA, TF32 or a compiler is asked for and not there.
@@ -115,6 +119,7 @@ def settings(
         capacity=None if gpu else CAPACITIES["cpu"],
         workers=workers or max(1, cores - 2 if gpu else cores // 2),
         arithmetic=arithmetic(device, precision, compiled=compiled),
+        until=until,
     )
 
 
@@ -178,6 +183,20 @@ def train_missing(
         examine(trained, lineage, settings.home)
     load = Loader(settings.home, store, reporter)
     try_transforms(todo, load)
+    return train_runs(todo, resolved, specs, store, settings, reporter, load, stop)
+
+
+def train_runs(
+    todo: Sequence[PlannedRun],
+    resolved: ResolvedTable,
+    specs: Specs,
+    store: Store,
+    settings: Settings,
+    reporter: Reporter,
+    load: Loader,
+    stop: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Train runs of a table whose specs are right and whose data are there; see `train_missing`."""
     store.register(run.record for run in todo)
     algorithms = {str(run.record.configuration["algorithm"]) for run in todo}
     for algorithm in algorithms:
@@ -462,6 +481,7 @@ class _Execution:
             device=self._settings.device,
             arithmetic=self._settings.arithmetic,
             checkpoint_seconds=self._settings.checkpoint_seconds,
+            until=self._settings.until,
         )
         trainer = Trainer(task, self, self._pool, path, options, self._checkpoint)
         del loaded, task  # the replay holds the transitions; they are not held twice
@@ -487,6 +507,9 @@ class _Execution:
         states = trainer.states() if read else {}
         for key in read:
             left[key].append(artefacts.write(folder, key, STATE, states[key]))
+        archives = trainer.archives() if self._population.runs[0].cell.protocol.archive else {}
+        for key in archives.keys() & set(keys):
+            left[key].append(artefacts.write(folder, key, GATHERED, archives[key]))
         return left
 
     @property

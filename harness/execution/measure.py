@@ -6,28 +6,32 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from algorithms import algorithm_class
+from algorithms import Algorithm, algorithm_class
 from harness.datasets.base import Transitions
-from harness.errors import HarnessError
+from harness.errors import HarnessError, reason
 from harness.execution.devices import arithmetic, out_of_memory, recover
 from harness.planning.plan import Kind, Measure
 from harness.planning.populations import Population, halved
 from harness.planning.states import stand_ins
 from harness.results.records import RunRecord
 from harness.specs import Dataset, Protocol
+from harness.training.acting import Explorer
 from harness.training.engine import PLAIN, Arithmetic, Engine, Precision, capture_for, set_precision
+from harness.training.feeds import Gathering
 from harness.training.population import Task, build
-from harness.training.replay import BLOCK
+from harness.training.replay import BLOCK, GrowingReplay
 
 _ROWS = 2_000
 _CYCLE = 1_000  # steps over which the phases of the update cycle are counted
 _PROTOCOL = Protocol(id="timing", description="", steps=_CYCLE, evaluate_every=_CYCLE, episodes=1, seeds=(0,))
+_INTERACTIONS = 50
 _REPEATS = 3  # of a phase on a CPU
 _DRAWS = 3
 _BLOCKS = 3  # on a GPU
@@ -83,16 +87,18 @@ def seconds_per_step(population: Population, kind: Kind, how: Arithmetic = PLAIN
     set_precision(how.precision, device)
     columns = algorithm_class(population.algorithm).columns
     data = {run.cell.dataset.id: _made_up(run.cell.dataset, columns) for run in population.runs}
-    algorithm, replay, draws = build(
-        Task(
-            algorithm=population.algorithm,
-            runs=[_untransformed(run.stand_in) for run in population.runs],
-            data=[data[run.cell.dataset.id] for run in population.runs],
-            environments=(),
-            protocol=_PROTOCOL,
-            inputs=[stand_ins(run.cell) for run in population.runs],
-        ),
-        device,
+    protocol = population.runs[0].cell.protocol
+    task = Task(
+        algorithm=population.algorithm,
+        runs=[_untransformed(run.stand_in) for run in population.runs],
+        data=[data[run.cell.dataset.id] for run in population.runs],
+        environments=[place for run in population.runs if (place := run.cell.dataset.environment)],
+        protocol=_shortened(protocol) if protocol.online else _PROTOCOL,
+        inputs=[stand_ins(run.cell) for run in population.runs],
+    )
+    algorithm, replay, draws = build(task, device)
+    interaction = (
+        _seconds_per_interaction(task, algorithm, replay) if isinstance(replay, GrowingReplay) else 0
     )
     engine = Engine(algorithm, replay, draws, capture_for(device), compiled=how.compiled)
     if kind == "gpu":
@@ -104,14 +110,40 @@ def seconds_per_step(population: Population, kind: Kind, how: Arithmetic = PLAIN
             engine.prepare(end + 1)
 
         block(0)  # a cycle that does not fill a block is captured step by step up to the second one's middle
-        return _time(block, range(1, 2 + _BLOCKS), kind) / BLOCK
+        return interaction + _time(block, range(1, 2 + _BLOCKS), kind) / BLOCK
     phases = [algorithm.phase(step) for step in range(1, _CYCLE + 1)]
     counts, first = Counter(phases), {phase: phases.index(phase) + 1 for phase in phases}
     drawing = _time(draws.block, range(_DRAWS), kind) / BLOCK
-    return drawing + sum(
-        occurring / _CYCLE * _time(engine.step, [first[phase]] * (1 + _REPEATS), kind)
-        for phase, occurring in counts.items()
+    return (
+        interaction
+        + drawing
+        + sum(
+            occurring / _CYCLE * _time(engine.step, [first[phase]] * (1 + _REPEATS), kind)
+            for phase, occurring in counts.items()
+        )
     )
+
+
+def _shortened(protocol: Protocol) -> Protocol:
+    """An online protocol of so many interactions as are timed, one after the other."""
+    assert protocol.gather is not None  # noqa: S101 - online ones have it
+    gather = protocol.gather.model_copy(update={"every": 1, "warmup": 0})
+    return protocol.model_copy(
+        update={"gather": gather, "interactions": _INTERACTIONS, "evaluate_every": _INTERACTIONS}
+    )
+
+
+def _seconds_per_interaction(task: Task, algorithm: Algorithm, replay: GrowingReplay) -> float:
+    """The median time of one interaction of all members, without the update that follows."""
+
+    def failed(member: int, text: str) -> None:
+        raise HarnessError(f"{task.environments[member].id} cannot be timed: {reason(text)}")
+
+    keys = [run.key for run in task.runs]
+    assert task.protocol.gather is not None  # noqa: S101 - it is shortened from one that has it
+    explorer = Explorer(algorithm, keys, task.protocol.gather.explore)
+    with closing(Gathering(task.protocol, keys, task.environments, explorer, replay, failed)) as feed:
+        return _time(lambda step: feed.fill(step, step + 1), range(_INTERACTIONS), "cpu")
 
 
 def _time(work: Callable[[int], object], arguments: Iterable[int], kind: Kind) -> float:

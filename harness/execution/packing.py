@@ -67,13 +67,16 @@ class Packing:
             values = run.stand_in.hyperparameters
             sizes = Sizes(dataset.observation_size, dataset.action_size)
             algorithm = run.record.configuration["algorithm"]
-            self._each[name] = bytes_of_member(algorithm, values, sizes, stand_ins(run.cell))
+            gathered = (run.cell.protocol.interactions or 0) * bytes_of_row(sizes)
+            self._each[name] = gathered + bytes_of_member(algorithm, values, sizes, stand_ins(run.cell))
         return self._bytes_of_data(runs), self._each[name]
 
     def _bytes_of_data(self, runs: Iterable[PlannedRun]) -> int:
         total = 0
         for run in {_rows_of(run): run for run in runs}.values():
-            dataset = run.cell.dataset
+            dataset, gather = run.cell.dataset, run.cell.protocol.gather
+            if gather and gather.keep == "none":
+                continue
             rows = datasets.count(dataset, run.cell.lineage) or _ROWS
             extra = len(algorithm_class(run.record.configuration["algorithm"]).columns)
             total += rows * bytes_of_row((dataset.observation_size, dataset.action_size), extra)

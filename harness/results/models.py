@@ -43,6 +43,7 @@ IMPORTED: Final = "imported"
 #: What acting needs, and everything that an update changes.
 POLICY: Final = "policy"
 STATE: Final = "state"
+GATHERED: Final = "gathered"
 
 
 class Timestamp(TypeDecorator[datetime]):
@@ -188,7 +189,7 @@ class ArtefactRow(Base):
     """A file that a finished run left in the folder of artefacts; ``name`` has no folder in it."""
 
     __tablename__ = "artefact"
-    __table_args__ = (CheckConstraint(f"kind IN {(POLICY, STATE)}", name="kind"),)
+    __table_args__ = (CheckConstraint(f"kind IN {(POLICY, STATE, GATHERED)}", name="kind"),)
 
     run_id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
     kind: Mapped[str] = mapped_column(String(16), primary_key=True)

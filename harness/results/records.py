@@ -98,7 +98,10 @@ def imported_key(key: str) -> str:
 
 
 class Artefact(NamedTuple):
-    """A file that a finished run left: 'policy', what acting needs, or 'state', all that an update changes.
+    """A file that a finished run left.
+
+    Its kind is 'policy', what acting needs, 'state', all that an update changes, or 'gathered', what a run
+    gathered while it trained and the policies that it was evaluated by.
 
     ``name`` is that of a file in the folder of artefacts; ``sha256`` (hex) and ``size`` (bytes) are
     its content's.

@@ -647,6 +647,21 @@ class Store:
                 found[row.key].append(Evaluation(*row[1:]))
         return found
 
+    def returns(self, key: str) -> dict[int, list[float]]:
+        """Step -> raw returns of the episodes of a run's evaluation there."""
+        statement = (
+            select(EvaluationRow.step, EpisodeRow.raw_return)
+            .join(EvaluationRow, EvaluationRow.id == EpisodeRow.evaluation_id)
+            .join(RunRow, RunRow.id == EvaluationRow.run_id)
+            .where(RunRow.key == key)
+            .order_by(EvaluationRow.step, EpisodeRow.number)
+        )
+        found: dict[int, list[float]] = {}
+        with self.reading() as connection:
+            for step, value in connection.execute(statement):
+                found.setdefault(step, []).append(value)
+        return found
+
     def metrics(
         self, keys: Iterable[str], name: str | None = None, steps: Sequence[int] | None = None
     ) -> dict[str, list[Metric]]:

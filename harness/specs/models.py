@@ -614,6 +614,10 @@ class Protocol(Model):
     seeds: Seeds
     score: ScoreRule = "last"
     last_k: int = Field(default=10, gt=0, description="evaluations that 'mean_last' averages")
+    archive: bool = Field(
+        default=False,
+        description="online only: a run leaves what it gathered, and the policies it was evaluated by",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Protocol:
@@ -632,6 +636,8 @@ class Protocol(Model):
                 "an online run says how it gathers: 'gather' is missing, {} for one update per interaction",
                 key=True,
             )
+        if self.archive and not self.online:
+            raise LocatedError(("archive",), "only an online run gathers what could be archived", key=True)
         if self.gather is not None and self.gather.warmup >= self.length:
             raise LocatedError(
                 ("gather", "warmup"), f"warmup {self.gather.warmup} must be below {self.duration}"

@@ -42,6 +42,7 @@ class Checkpoint:
         pending: evaluations not yet committed.
         seconds: wall time of training so far.
         gathered: of each member what it has gathered, and where its episode stands; empty for fixed data.
+        policies: step of an evaluation -> `Algorithm.policy_state`, where the protocol archives them.
     """
 
     algorithm: str
@@ -53,6 +54,7 @@ class Checkpoint:
     pending: tuple[PendingEvaluation, ...] = ()
     seconds: float = field(default=0.0)
     gathered: Sequence[Mapping[str, Any]] = ()
+    policies: Mapping[int, Mapping[str, Tensor]] = field(default_factory=dict)
 
 
 def save(checkpoint: Checkpoint, path: Path) -> None:

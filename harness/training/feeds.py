@@ -123,6 +123,7 @@ class Gathering:
         return [
             {
                 "rows": self._replay.region(member).to("cpu", copy=True),  # the storage has room for more
+                "sizes": tuple(self._replay.sizes),
                 "cuts": torch.from_numpy(self._cuts[member, : self._done].copy()),
                 "episode": self._numbers[member],
                 "actions": torch.from_numpy(self._episode(member).actions),

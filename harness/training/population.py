@@ -25,6 +25,7 @@ from harness.specs import Environment, Protocol
 from harness.specs.models import BestTrajectories
 from harness.training import checkpoints
 from harness.training.acting import Explorer
+from harness.training.archive import Archive, archive, member_of
 from harness.training.checkpoints import Checkpoint, PendingEvaluation
 from harness.training.engine import PLAIN, Arithmetic, Engine, capture_for, set_precision
 from harness.training.feeds import Feed, Fixed, Gathering, Saved, following
@@ -70,11 +71,13 @@ class Options:
         device: 'cpu' or 'cuda'.
         arithmetic: how to compute.
         checkpoint_seconds: at least this much time between checkpoints.
+        until: the step at which training is interrupted, as if it were asked to stop; None: at none.
     """
 
     device: str = "cpu"
     arithmetic: Arithmetic = PLAIN
     checkpoint_seconds: float = 60.0
+    until: int | None = None
 
 
 @dataclass(frozen=True)
@@ -253,6 +256,7 @@ class Trainer:
         self._keys = [run.key for run in task.runs]
         self._alive = dict.fromkeys(self._keys, True)
         self._step, self._before, self._saving = 0, 0.0, 0.0
+        self._policies: dict[int, dict[str, torch.Tensor]] = {}  # of evaluations, if they are archived
         gather = task.protocol.gather
         self._first = gather.warmup if gather else 0  # no update before
         self._resumed = resume is not None
@@ -284,6 +288,7 @@ class Trainer:
             for name, values in member_slice(checkpoint.metrics, chosen).items()
         }
         self._step, self._before = checkpoint.step, checkpoint.seconds
+        self._policies = {step: member_slice(policy, chosen) for step, policy in checkpoint.policies.items()}
         for pending in checkpoint.pending:
             if pending.key in self._alive:
                 self._pool.submit(
@@ -298,12 +303,11 @@ class Trainer:
     def _train(self, stop: Callable[[], bool]) -> Outcome:
         self._started = self._saved = time.monotonic()
         protocol = self._task.protocol
+        length = min(protocol.length, self._options.until or protocol.length)
         if not self._resumed and 0 in protocol.evaluations():
             self._evaluate()
-        while self._step < protocol.length and any(self._alive.values()):
-            end = min(
-                following(self._step, BLOCK), following(self._step, protocol.evaluate_every), protocol.length
-            )
+        while self._step < length and any(self._alive.values()):
+            end = min(following(self._step, BLOCK), following(self._step, protocol.evaluate_every), length)
             while self._step < end:
                 if stop():
                     return self._interrupt()
@@ -321,12 +325,21 @@ class Trainer:
             self._collect(0.2)
             if stop():
                 return self._interrupt()
+        if length < protocol.length and any(self._alive.values()):
+            return self._interrupt()
         return Outcome(tuple(key for key, alive in self._alive.items() if alive), False, self._seconds())
 
     def policies(self) -> dict[str, dict[str, torch.Tensor]]:
         """Run key -> the policy as it is now; copies on the CPU, tensors ``(1, ...)``."""
         state = self._algorithm.policy_state()
         return {key: member_slice(state, [member]) for member, key in enumerate(self._keys)}
+
+    def archives(self) -> dict[str, Archive]:
+        """Run key -> what it gathered, and the policies that it was evaluated by."""
+        return {
+            key: archive(saved["rows"], saved["cuts"], self._replay.sizes, member_of(self._policies, member))
+            for member, (key, saved) in enumerate(zip(self._keys, self._feed.save(), strict=True))
+        }
 
     def states(self) -> dict[str, dict[str, torch.Tensor]]:
         """Run key -> the training state as it is now; copies on the CPU, tensors ``(1, ...)``."""
@@ -390,6 +403,8 @@ class Trainer:
         metrics = self._metrics()
         self._recorder.measured(self._step, {key: metrics[key] for key in alive})
         policies = self._algorithm.policy_state()
+        if self._task.protocol.archive:
+            self._policies[self._step] = policies
         for member, key in enumerate(self._keys):
             if self._alive[key]:
                 self._pool.submit(self._evaluation(member, self._step, member_slice(policies, [member])))
@@ -438,6 +453,7 @@ class Trainer:
                 pending=pending,
                 seconds=self._seconds(),
                 gathered=self._feed.save(),
+                policies=self._policies,
             ),
             self._path,
         )

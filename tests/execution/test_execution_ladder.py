@@ -6,7 +6,6 @@ import io
 import json
 import shutil
 import signal
-from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -15,44 +14,59 @@ import torch
 from gymnasium.wrappers import TransformReward
 from rich.console import Console
 
-from algorithms import Sizes
 from harness import datasets, environments, files
 from harness.datasets import cards, policies, rollouts
 from harness.errors import DataError, HarnessError, StoppedError
-from harness.execution import calibration, gathering
+from harness.execution import calibration, gathering, local
 from harness.execution.calibration import calibrate, welch
 from harness.execution.data import obtain, prepare
 from harness.execution.progress import Reporter
+from harness.results.store import Store
 from harness.specs import Dataset, Environment, GeneratedSource, ReferenceScores, Specs
-from harness.training import ladder
-from harness.training.online import EPOCH, OnlineTrainer, gather
 
 HOPPER = Environment(id="Hopper-v4", max_episode_steps=60)
+EVERY = 100
 
 
 @pytest.fixture
 def small(monkeypatch):
-    """SAC with networks of eight units; the hash of its hyperparameters."""
+    """SAC with networks of eight units that gathers hundreds; the hash of its hyperparameters."""
+    algorithm, protocol = Specs.algorithm, Specs.protocol
+    tiny = {"batch_size": 8, "actor_hidden_sizes": "8", "critic_hidden_sizes": "8"}
 
-    def learner(*arguments):
-        who = ladder.learner(*arguments)
-        tiny = {"batch_size": 8, "actor_hidden_sizes": "8", "critic_hidden_sizes": "8"}
-        return replace(who, hyperparameters={**who.hyperparameters, **tiny})
+    def smaller(self, name):
+        spec = algorithm(self, name)
+        values = {
+            each: h.model_copy(update={"value": tiny.get(each, h.value)})
+            for each, h in spec.hyperparameters.items()
+        }
+        return spec.model_copy(update={"hyperparameters": values})
 
-    monkeypatch.setattr(gathering, "learner", learner)
-    return ladder.settings_hash(learner("hopper", 0, Specs(), HOPPER, (11, 3)).hyperparameters)
+    def shorter(self, name):
+        spec = protocol(self, name)
+        gather = spec.gather.model_copy(update={"every": EVERY, "warmup": EVERY})
+        changes = {"interactions": 600, "gather": gather, "evaluate_every": 200, "episodes": 2}
+        return spec.model_copy(update=changes)
+
+    monkeypatch.setattr(Specs, "algorithm", smaller)
+    monkeypatch.setattr(Specs, "protocol", shorter)
+    return gathering.settings_hash(Specs())
 
 
-def dataset(sha256, transitions, identifier="hopper-medium-replay-v2"):
+def dataset(sha256, transitions, identifier="hopper-medium-replay-v2", environment=HOPPER, seed=0):
     return Dataset(
         id=identifier,
         domain="mujoco",
-        environment=HOPPER,
+        environment=environment,
         observation_size=11,
         action_size=3,
         reference=ReferenceScores(minimum=0, maximum=100, source="a test"),
         generated=GeneratedSource(
-            recipe="sac-replay", version=1, seed=0, transitions=transitions, hyperparameters_sha256=sha256
+            recipe="sac-replay",
+            version=2,
+            seed=seed,
+            transitions=transitions,
+            hyperparameters_sha256=sha256,
         ),
     )
 
@@ -73,119 +87,121 @@ def rows_of(place):
         return {name: np.asarray(file[name]) for name in file}
 
 
-@pytest.mark.slow
-def test_replay_data_are_stopped_and_resumed(small, tmp_path, reporter, console, monkeypatch):
-    spec = dataset(small, 2 * EPOCH - 10)
-    train = OnlineTrainer.train
+def interrupt(monkeypatch, at):
+    """Ctrl-C when training reaches a step; once."""
+    progressed, left = local._Execution.progressed, [at]
 
-    def interrupted(self, report, stop):
-        def after(epoch):
-            report(epoch)
+    def after(self, step):
+        progressed(self, step)
+        if left and step >= left[0]:
+            left.clear()
             signal.raise_signal(signal.SIGINT)
 
-        return train(self, after, stop)
-
-    monkeypatch.setattr(OnlineTrainer, "train", interrupted)
-    with pytest.raises(StoppedError, match=r"is kept in .*, and the same command goes on"):
-        obtain(spec, "generated", tmp_path, reporter)
-    assert not datasets.available(spec, "generated", tmp_path)
-    said = " ".join(console.getvalue().split())
-    assert "SAC has 2 of 2 epochs to train, about 0.0 h here" in said
-    assert "Ctrl-C saves" in said
-    assert "stopping after this epoch" in said
-
-    monkeypatch.setattr(OnlineTrainer, "train", train)
-    console.truncate(0)
-    rows = rows_of(obtain(spec, "generated", tmp_path, reporter))
-    assert "SAC has 1 of 2 epochs" in " ".join(console.getvalue().split())
-    assert {len(array) for array in rows.values()} == {2 * EPOCH - 10}
-    assert len(datasets.load(spec, "generated", tmp_path)) > EPOCH
-    card = datasets.card(spec, tmp_path)
-    assert card["episodes"]["finished"] > 30
-    assert card["training"]["updates when last scored"] == 0
-    assert card["training"]["torch"] == torch.__version__
-    assert "| mean return then |" in cards.markdown(card)
-    [folder] = (tmp_path / "online").iterdir()
-    who = gathering.learner("hopper", 0, Specs(), HOPPER, Sizes(11, 3))
-    untrained = torch.load(folder / who.key / "0.pt", weights_only=True)
-    first = gather(who, {name: tensor.numpy() for name, tensor in untrained.items()}, 0)
-    for name in first:
-        np.testing.assert_array_equal(rows[name][:EPOCH], first[name], err_msg=name)
-
-    # what a training has gathered already needs no other
-    console.truncate(0)
-    shorter = dataset(small, EPOCH)
-    for trained in (None, folder):
-        home = tmp_path if trained is None else tmp_path / "other"
-        again = rows_of(obtain(shorter, "generated", home, reporter, trained))
-        np.testing.assert_array_equal(again["actions"], rows["actions"][:EPOCH])
-    assert "SAC has" not in console.getvalue()
-
-    # neither is a training of another environment taken for this one's
-    run = json.loads((folder / "run.json").read_text())
-    run["learners"][who.key]["environment"]["max_episode_steps"] = 30
-    (folder / "run.json").write_text(json.dumps(run))
-    with pytest.raises(DataError, match="with other environment than the specs say now"):
-        obtain(shorter, "generated", tmp_path / "third", reporter, folder)
+    monkeypatch.setattr(local._Execution, "progressed", after)
 
 
 @pytest.mark.slow
-def test_several_environments_train_in_one_population(small, tmp_path, reporter, console):
-    hopper = dataset(small, EPOCH)
-    other = dataset(small, EPOCH, "walker2d-medium-v2")  # as long as Hopper's here
-    gathering.train([hopper, other], 3, 100, tmp_path / "sac", reporter)
-    assert "SAC has 2 of 2 epochs" in " ".join(console.getvalue().split())
-    content = torch.load(tmp_path / "sac" / "checkpoint.pt", weights_only=True)
-    assert content["keys"] == ["sac/hopper/3", "sac/walker2d/3"]
-    assert content["epoch"] == 2
-    console.truncate(0)
-    run = json.loads((tmp_path / "sac" / "run.json").read_text())
-    assert run["epochs"] == 2
-    # as an interrupted longer training would leave it; to ask for fewer updates is to end it
-    (tmp_path / "sac" / "run.json").write_text(json.dumps(run | {"epochs": 9}))
-    gathering.train([hopper, other], 3, 1000, tmp_path / "sac", reporter)
-    assert "SAC has" not in console.getvalue()
-    assert json.loads((tmp_path / "sac" / "run.json").read_text()) == run
-
-
-def test_a_trainings_folder_keeps_its_name(small, tmp_path, reporter, monkeypatch):
-    """By another name, hours of training would begin anew."""
-    monkeypatch.setattr(gathering, "_train", lambda *_: None)
-    with pytest.raises(DataError, match="has 0 transitions of sac/hopper/0") as raised:
-        obtain(dataset(small, EPOCH), "generated", tmp_path, reporter)
-    assert "/online/hopper-0-254429a8d98a " in str(raised.value)
-
-
-def test_a_training_that_is_finished_is_held_to_what_is_asked_for(small, tmp_path, reporter, monkeypatch):
-    hopper = dataset(small, EPOCH)
-    learner = gathering.learner
-    gathering.train([hopper], 0, 1, tmp_path, reporter)
-
-    def other(*arguments):
-        who = learner(*arguments)
-        return replace(who, hyperparameters={**who.hyperparameters, "batch_size": 9})
-
-    monkeypatch.setattr(gathering, "learner", other)
-    with pytest.raises(DataError, match="trains sac/hopper/0 with other hyperparameters than the specs"):
-        gathering.train([hopper], 0, 1, tmp_path, reporter)
-
-
-def test_a_stop_in_the_last_epoch_stops_what_would_come_after(small, tmp_path, reporter, monkeypatch):
-    spec, train = dataset(small, EPOCH), OnlineTrainer.train
-
-    def interrupted(self, report, stop):
-        signal.raise_signal(signal.SIGINT)
-        return train(self, report, stop)
-
-    monkeypatch.setattr(OnlineTrainer, "train", interrupted)
-    with pytest.raises(StoppedError, match="is trained to the end; what was done is kept"):
+def test_replay_data_are_stopped_and_resumed(small, tmp_path, reporter, console, monkeypatch):
+    """As is a longer dataset of the same environment, which goes on from a shorter one's end."""
+    whole = rows_of(obtain(dataset(small, 390), "generated", tmp_path / "whole", reporter))
+    spec = dataset(small, 290)
+    interrupt(monkeypatch, 200)
+    with pytest.raises(StoppedError, match=r"is not finished; what was done is kept in .*, and the same"):
         obtain(spec, "generated", tmp_path, reporter)
-    monkeypatch.setattr(OnlineTrainer, "train", None)
-    assert obtain(spec, "generated", tmp_path, reporter).exists()
+    assert not datasets.available(spec, "generated", tmp_path)
+    console.truncate(0)
+    rows = rows_of(obtain(spec, "generated", tmp_path, reporter))
+    assert "SAC has up to 90 of 290 interactions to go, about" in " ".join(console.getvalue().split())
+    assert {len(array) for array in rows.values()} == {290}
+    ends = rows["terminals"] | rows["timeouts"]
+    assert not (rows["terminals"] & rows["timeouts"]).any()
+    np.testing.assert_array_equal(
+        rows["observations"][1:][~ends[:-1]], rows["next_observations"][:-1][~ends[:-1]]
+    )
+    assert len(datasets.load(spec, "generated", tmp_path)) > 200
+    card = datasets.card(spec, tmp_path)
+    assert card["training"]["updates when last scored"] == 100
+    assert card["training"]["torch"] == torch.__version__
+    assert "| mean return then |" in cards.markdown(card)
+    longer = rows_of(obtain(dataset(small, 390), "generated", tmp_path, reporter))
+    for name in rows:
+        np.testing.assert_array_equal(rows[name], whole[name][:290], err_msg=name)
+        np.testing.assert_array_equal(longer[name], whole[name], err_msg=name)
+
+    # what has been gathered already takes no training
+    console.truncate(0)
+    again = rows_of(obtain(dataset(small, 100), "generated", tmp_path, reporter))
+    np.testing.assert_array_equal(again["actions"], rows["actions"][:100])
+    assert "SAC has" not in console.getvalue()
+
+
+def test_replay_data_of_a_training_that_is_there(small, tmp_path, reporter, console):
+    trained = tmp_path / "sac"
+    gathering.train([dataset(small, 1)], 3, 220, trained, reporter)
+    with gathering.opened(trained) as store:
+        [(key, state)] = store.runs().items()
+        content = gathering.archived(store, key)
+        assert (state.status, state.dataset, state.seed) == ("finished", "hopper-v4", 3)
+        assert [each.updates for each in gathering.scored(store, key, EVERY)] == [0, 100, 300]
+    assert len(content["rewards"]) == 400  # 220 updates in whole hundreds, and the first hundred without
+    console.truncate(0)
+    spec = dataset(small, 150, seed=3)
+    rows = rows_of(obtain(spec, "generated", tmp_path, reporter, trained))
+    np.testing.assert_array_equal(rows["actions"], content["actions"][:150])
+    gathering.train([dataset(small, 1)], 3, 300, trained, reporter)
+    assert "SAC has" not in console.getvalue()
+    for other, have in (
+        (dataset(small, 401, seed=3), 400),
+        (dataset(small, 100), 0),
+        (dataset(small, 100, seed=3, environment=HOPPER.model_copy(update={"max_episode_steps": 30})), 0),
+    ):
+        with pytest.raises(DataError, match=f"has {have} transitions of SAC in Hopper-v4, seed"):
+            obtain(other, "generated", tmp_path / "other", reporter, trained)
+
+
+@pytest.mark.slow
+def test_environments_of_one_prefix_do_not_share_a_training(small, tmp_path, reporter):
+    """As AntMaze's mazes, whose datasets' names begin alike; those of equal sizes train together."""
+    longer = HOPPER.model_copy(update={"max_episode_steps": 70})
+    names = ("maze-umaze-v2", "maze-large-v2")
+    specs = [dataset(small, 200, n, e) for n, e in zip(names, (HOPPER, longer), strict=True)]
+    one, other = (rows_of(obtain(each, "generated", tmp_path, reporter)) for each in specs)
+    assert not np.array_equal(one["actions"], other["actions"])
+    gathering.train(specs, 0, 100, tmp_path / "both", reporter)
+    with Store.open(tmp_path / "both" / "runs.db") as store:
+        states = store.runs().values()
+        assert [state.status for state in states] == ["finished"] * 2
+        assert len({state.population for state in states}) == 1
+
+
+def test_a_stop_at_the_very_end_stops_what_would_come_after(small, tmp_path, reporter, monkeypatch):
+    interrupt(monkeypatch, 100)
+    with pytest.raises(StoppedError, match="what was done is kept"):
+        obtain(dataset(small, 100), "generated", tmp_path, reporter)
+    assert obtain(dataset(small, 100), "generated", tmp_path, reporter).exists()
+
+
+def test_a_run_that_diverges_fails_alone(small, tmp_path, reporter, monkeypatch):
+    from harness.training.engine import Engine
+
+    advance = Engine.advance
+
+    def diverge(engine, done, end):
+        done = advance(engine, done, end)
+        next(iter(engine.metrics.values()))[1] = float("nan")
+        return done
+
+    monkeypatch.setattr(Engine, "advance", diverge)
+    longer = HOPPER.model_copy(update={"max_episode_steps": 70})
+    both = [dataset(small, 1), dataset(small, 1, environment=longer)]
+    with pytest.raises(DataError, match=r"Hopper-v4, seed 0: training diverged: .*; what the others did is"):
+        gathering.train(both, 0, 100, tmp_path, reporter)
+    with Store.open(tmp_path / "runs.db") as store:
+        assert sorted(state.status for state in store.runs().values()) == ["failed", "finished"]
 
 
 def test_data_are_not_begun_after_a_stop(small, tmp_path, reporter):
-    random = dataset(small, EPOCH, "hopper-random-v2").model_copy(
+    random = dataset(small, EVERY, "hopper-random-v2").model_copy(
         update={"generated": GeneratedSource(recipe="random-policy", version=1, seed=0, transitions=500)}
     )
     others = [random.model_copy(update={"id": f"hopper-random-v{i}"}) for i in range(2)]
@@ -195,52 +211,27 @@ def test_data_are_not_begun_after_a_stop(small, tmp_path, reporter):
     assert [datasets.available(each, "generated", tmp_path) for each in others] == [True, False]
 
 
-def test_a_gpu_that_is_too_small_is_said_in_words(small, tmp_path, reporter, monkeypatch):
-    def full(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory, say")
-
-    monkeypatch.setattr(gathering, "seconds_per_epoch", full)
-    with pytest.raises(DataError, match="CUDA out of memory, say; what was saved is kept, and --device cpu"):
-        gathering.train([dataset(small, EPOCH)], 0, 1, tmp_path, reporter)
-
-
-def test_environments_that_cannot_share_a_population(small, tmp_path, reporter):
-    hopper = dataset(small, EPOCH)
-    longer = dataset(small, EPOCH, "walker2d-medium-v2").model_copy(update={"observation_size": 17})
-    with pytest.raises(DataError, match=r"Hopper-v4 \(11, 3\), Hopper-v4 \(17, 3\); train these apart"):
-        gathering.train([hopper, longer], 0, 1, tmp_path, reporter)
-    with pytest.raises(DataError, match="name one dataset of each environment"):
-        gathering.train([hopper, hopper], 0, 1, tmp_path, reporter)
-
-
 def test_a_training_of_other_sizes_than_its_environments(small, tmp_path, reporter):
-    wrong = dataset(small, EPOCH).model_copy(update={"observation_size": 17})
-    with pytest.raises(HarnessError, match=r"the spec says 17 .* but Hopper-v4 has 11 and 3"):
+    wrong = dataset(small, 100).model_copy(update={"observation_size": 17})
+    with pytest.raises(HarnessError, match=r"says 17 .*Hopper-v4 .*11"):
         gathering.train([wrong], 0, 1, tmp_path, reporter)
 
 
 def test_a_training_asks_for_the_device_that_was_named(small, tmp_path, reporter, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    hopper = dataset(small, EPOCH)
+    hopper = dataset(small, 100)
     with pytest.raises(HarnessError, match="no CUDA device"):
         obtain(hopper, "generated", tmp_path, reporter, device="cuda")
     with pytest.raises(HarnessError, match="no CUDA device"):
         gathering.train([hopper], 0, 1, tmp_path, reporter, "cuda")
-    used = []
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr(gathering, "seconds_per_epoch", lambda learners, device: used.append(device) or 0.0)
-    monkeypatch.setattr(OnlineTrainer, "__init__", lambda *arguments, device, **rest: used.append(device))
-    monkeypatch.setattr(OnlineTrainer, "train", lambda *arguments: True)
-    gathering.train([hopper], 0, 1, tmp_path, reporter, "auto")
-    assert used == ["cuda", "cuda"]
 
 
 def test_replay_data_that_cannot_be_had(small, tmp_path, reporter):
     with pytest.raises(DataError, match=r"SHA-256 0{64}, but specs/algorithms/sac.yaml has"):
-        obtain(dataset("0" * 64, EPOCH), "generated", tmp_path, reporter)
-    with pytest.raises(DataError, match=r"has 0 transitions of sac/hopper/0, but .* takes 1,000"):
-        obtain(dataset(small, EPOCH), "generated", tmp_path, reporter, tmp_path / "nowhere")
-    bare = dataset(small, EPOCH).model_copy(update={"environment": None})
+        obtain(dataset("0" * 64, 100), "generated", tmp_path, reporter)
+    with pytest.raises(DataError, match=r"nowhere holds no runs of SAC"):
+        obtain(dataset(small, 100), "generated", tmp_path, reporter, tmp_path / "nowhere")
+    bare = dataset(small, 100).model_copy(update={"environment": None})
     with pytest.raises(DataError, match="names no environment"):
         obtain(bare, "generated", tmp_path, reporter)
 
@@ -248,9 +239,9 @@ def test_replay_data_that_cannot_be_had(small, tmp_path, reporter):
 def test_too_little_space_for_checkpoints_is_said_before_the_training(small, tmp_path, reporter, monkeypatch):
     usage = shutil.disk_usage(".")
     # enough for the dataset, not for what training keeps
-    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: usage._replace(free=2_200_000))
-    with pytest.raises(DataError, match=r"checkpoint\.pt, which needs 2,400,000 more bytes"):
-        obtain(dataset(small, 10 * EPOCH), "generated", tmp_path, reporter)
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: usage._replace(free=4_000_000))
+    with pytest.raises(DataError, match=r"which needs 4,800,000 more bytes"):
+        obtain(dataset(small, 20_000), "generated", tmp_path, reporter)
 
 
 # -- calibration -------------------------------------------------------------------------------------------
@@ -282,7 +273,7 @@ def policy(tmp_path, monkeypatch):
         recorded=policies.Recorded(seed=0, versions=policies.versions(), returns=returns),
         reference=ReferenceScores(minimum=0, maximum=100, source="a test"),
     )
-    policies.card_path(place).write_text(card.model_dump_json())
+    policies.card_path(place).write_text(card.model_dump_json(by_alias=True))
     return place
 
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-
-import numpy as np
 import pytest
 import torch
 
-from algorithms import Sizes, algorithm_ids
+from algorithms import algorithm_ids
 from harness.execution.packing import _SHARE
-from harness.specs import Environment, Specs
+from harness.training import checkpoints
 from harness.training.engine import CudaCapture, Engine, set_precision
 from harness.training.memory import bytes_of_member
-from harness.training.online import EPOCH, Learner, OnlineTrainer, replay_rows, seconds_per_epoch
-from harness.training.population import build
+from harness.training.population import Options, Trainer, build
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -88,22 +84,19 @@ def test_no_more_memory_is_taken_than_the_planner_thinks(make_task, algorithm):
     assert taken < (16 * each + replay.storage.nbytes) / _SHARE + workspaces
 
 
-def test_members_that_gather_their_own_data_train_and_go_on(tmp_path):
-    """SAC's graphs are captured once and see what every epoch adds."""
-    values = {name: each.value for name, each in Specs().algorithm("sac").hyperparameters.items()}
-    hopper = Environment(id="Hopper-v4", max_episode_steps=60)
-    learners = [Learner(key, "sac", values, Sizes(11, 3), hopper) for key in "ab"]
-    first = OnlineTrainer(learners, tmp_path, epochs=3, episodes=2, device="cuda")
-    assert not first.train(stop=lambda: True)
-    second = OnlineTrainer(learners, tmp_path, epochs=3, episodes=2, device="cuda")
-    assert second.train()
-    assert [scored.step for scored in second.history["b"]] == [0, 2 * EPOCH]
-    a, b = (replay_rows(tmp_path, key, Sizes(11, 3)) for key in "ab")
-    assert len(a["rewards"]) == 3 * EPOCH
-    assert not np.array_equal(a["actions"], b["actions"])
-    assert seconds_per_epoch(learners, "cuda") > 0
-    trained_with = json.loads((tmp_path / "run.json").read_text())["trained_with"]
-    assert trained_with["device"] == torch.cuda.get_device_name()
+def test_members_that_gather_train_and_go_on(make_task, notebook, pool, tmp_path):
+    """Graphs are captured once and see what is gathered since; an interrupted run goes on where it was."""
+    gather = {"warmup": 50, "explore": {"noise": 0.1}}
+    task = make_task("td3_bc", steps=200, evaluate_every=100, gather=gather, batch_size=64)
+    book, asked = notebook(), iter([False] * 60)
+    options = Options(device="cuda")
+    first = Trainer(task, book, pool, tmp_path / "p.pt", options)
+    assert first.train(lambda: next(asked, True)).interrupted
+    second = Trainer(task, book, pool, tmp_path / "p.pt", options, checkpoints.load(tmp_path / "p.pt"))
+    assert set(second.train().finished) == {run.key for run in task.runs}
+    assert sorted({step for _, step in book.scores}) == [0, 100, 200]
+    assert not torch.equal(second._replay.region(0), second._replay.region(1))
+    assert len(second._replay.region(0)) == 200
 
 
 def test_tf32_rounds_otherwise():

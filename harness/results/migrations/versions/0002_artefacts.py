@@ -18,7 +18,7 @@ def upgrade() -> None:
         sa.Column("sha256", sa.String(64), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("run_id", "kind", name="pk_artefact"),
-        sa.CheckConstraint("kind IN ('policy', 'state')", name=op.f("ck_artefact_kind")),
+        sa.CheckConstraint("kind IN ('policy', 'state', 'gathered')", name=op.f("ck_artefact_kind")),
         sa.ForeignKeyConstraint(["run_id"], ["run.id"], name="fk_artefact_run_id"),
     )
     # an owner now says that the run is being trained, also of a finished one

@@ -1,51 +1,75 @@
-"""From an online training to policies, cards and recipes."""
+"""From runs of SAC to policies, cards and recipes."""
 
 from __future__ import annotations
-
-import json
 
 import numpy as np
 import pytest
 import torch
 
-from algorithms import Sizes
+from algorithms import Member, Sizes, algorithm_class
 from harness.datasets import policies, rollouts
 from harness.errors import DataError
+from harness.execution import artefacts, gathering, ladder
+from harness.execution.gathering import Scored
+from harness.execution.ladder import choose, export, save_policy, with_recipe
+from harness.results.models import GATHERED
+from harness.results.records import EvaluationRecord
+from harness.results.store import Store
 from harness.specs import Environment, GeneratedSource, Specs
-from harness.training import ladder
-from harness.training.ladder import choose, export, save_policy, with_recipe
-from harness.training.online import (
-    EPOCH,
-    Learner,
-    OnlineTrainer,
-    Scored,
-    end,
-    gather,
-    replay_rows,
-    seconds_per_epoch,
-)
+from harness.training.archive import archive
 
 HOPPER = Environment(id="Hopper-v4", max_episode_steps=60)
 SIZES = Sizes(11, 3)
+RETURNS = [[float(10 * step), float(10 * step + 2)] for step in range(15)]
 
 
-def learner(key="sac/hopper/0", **changes):
-    values = {name: h.value for name, h in Specs().algorithm("sac").hyperparameters.items()}
-    values |= {"batch_size": 8, "actor_hidden_sizes": "8", "critic_hidden_sizes": "8"} | changes
-    return Learner(key, "sac", values, SIZES, HOPPER)
+def run_of(seed=0, returns=RETURNS):
+    """A run of SAC with small networks, evaluated every 500 interactions."""
+    specs = Specs()
+    sac = specs.algorithm("sac")
+    tiny = {"batch_size": 8, "actor_hidden_sizes": "8", "critic_hidden_sizes": "8"}
+    values = {
+        name: h.model_copy(update={"value": tiny.get(name, h.value)})
+        for name, h in sac.hyperparameters.items()
+    }
+    specs.algorithm = lambda _: sac.model_copy(update={"hyperparameters": values})
+    changes = {"interactions": 500 * (len(returns) - 1), "evaluate_every": 500, "episodes": 2}
+    protocol = specs.protocol(gathering.PROTOCOL).model_copy(update=changes)
+    hopper = specs.dataset("hopper-medium-v2").model_copy(update={"environment": HOPPER})
+    return gathering.planned(hopper, seed, protocol, specs)
+
+
+def policy(step, seed=0):
+    member = Member(f"policy {seed} {step}", run_of().record.hyperparameters)
+    return algorithm_class("sac")([member], SIZES).policy_state()
+
+
+def trained_in(folder, seed=0, returns=RETURNS, *, finish=True):
+    """A folder as `harness data train` leaves it, with made-up evaluations, 500 interactions apart."""
+    run = run_of(seed, returns)
+    key, steps = run.record.key, run.cell.protocol.evaluations()
+    with Store.open(folder / "runs.db", create=True) as store:
+        store.register([run.record])
+        store.claim([key])
+        store.record_environment([key], {"algorithm_source": "5" * 64, "device": "cpu"}, "p")
+        store.record_evaluations(
+            [EvaluationRecord(key, step, each, [1, 1]) for step, each in zip(steps, returns, strict=True)]
+        )
+        if finish:
+            content = archive(
+                torch.zeros(3, 30),
+                torch.zeros(3, dtype=torch.bool),
+                SIZES,
+                {s: policy(s, seed) for s in steps},
+            )
+            left = artefacts.write(store.location.folder("artefacts"), key, GATHERED, content)
+            store.finish([key], 1.0, 1.0, {key: [left]})
+    return folder
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A training of two epochs, whose history is made up to be one of fifteen scorings."""
-    folder = tmp_path_factory.mktemp("trained")
-    online = OnlineTrainer([learner()], folder, epochs=2, score_every=1, episodes=2)
-    assert online.train()
-    steps = [(EPOCH if step >= 4 else 0) for step in range(15)]
-    returns = [[float(10 * step), float(10 * step + 2)] for step in range(15)]
-    history = [{"step": step, "returns": values} for step, values in zip(steps, returns, strict=True)]
-    (folder / "history.json").write_text(json.dumps({"sac/hopper/0": history}))
-    return folder
+    return trained_in(tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture
@@ -60,7 +84,7 @@ def target(tmp_path):
 
 
 def scored(*means):
-    return [Scored(1000 * i, [mean - 1, mean + 1]) for i, mean in enumerate(means)]
+    return [Scored(1000 * i, 1000 * i, [mean - 1, mean + 1]) for i, mean in enumerate(means)]
 
 
 def test_expert_is_the_best_late_scoring_and_medium_the_first_at_a_third():
@@ -103,20 +127,22 @@ def test_export_writes_policies_cards_and_recipes(trained, target, monkeypatch):
     ]
     place = target / "policies" / "hopper-medium.safetensors"
     card = policies.card(place)
-    assert (card.level, card.steps, card.key) == ("medium", EPOCH, "sac/hopper/0")
+    assert (card.level, card.steps, card.seed) == ("medium", 1500, 0)  # 2500 interactions, 1000 before
+    assert card.key == run_of().record.key
     assert card.training_returns == (50.0, 52.0)  # a third of the expert's mean of 141
     assert card.hyperparameters["batch_size"] == 8
-    assert card.source_sha256 == json.loads((trained / "run.json").read_text())["source_sha256"]
-    policy = policies.read(place)
-    again = rollouts.evaluate(policy, card.environment, 3, card.recorded.seed)
+    assert card.source_sha256 == "5" * 64
+    assert card.environment == HOPPER
+    written_policy = policies.read(place)
+    again = rollouts.evaluate(written_policy, card.environment, 3, card.recorded.seed)
     assert again == card.recorded.returns
     assert len(again.deterministic) == 3
     assert again.stochastic != again.deterministic
-    assert rollouts.evaluate(policy, card.environment, 2, 0).stochastic == again.stochastic[:2]
+    assert rollouts.evaluate(written_policy, card.environment, 2, 0).stochastic == again.stochastic[:2]
 
-    state = torch.load(trained / "sac/hopper/0" / f"{EPOCH}.pt", weights_only=True)
+    state = policy(2500)
     np.testing.assert_array_equal(
-        policy.weights[0].astype(np.float32), state["actor.network.layers.0.weight"][0].numpy()
+        written_policy.weights[0].astype(np.float32), state["actor.network.layers.0.weight"][0].numpy()
     )
 
     text = (target / "datasets" / "hopper-medium-v2.yaml").read_text()
@@ -128,9 +154,9 @@ def test_export_writes_policies_cards_and_recipes(trained, target, monkeypatch):
         for rung in ("medium", "expert", "medium-expert", "medium-replay", "full-replay")
     }
     assert sources["medium"].policies[0].sha256 == card.sha256
-    assert [policy.id for policy in sources["medium-expert"].policies] == ["hopper-medium", "hopper-expert"]
+    assert [each.id for each in sources["medium-expert"].policies] == ["hopper-medium", "hopper-expert"]
     assert sources["medium-expert"].transitions == 2_000_000
-    assert sources["medium-replay"].transitions == EPOCH + EPOCH
+    assert sources["medium-replay"].transitions == 1500 + 1000
     assert sources["full-replay"].transitions == 1_000_000
     assert sources["full-replay"].hyperparameters_sha256 == card.hyperparameters_sha256
 
@@ -148,10 +174,8 @@ def test_a_level_exported_alone_leaves_the_other_and_its_recipes(trained, target
     export(trained, Specs(), target)
     before = {path: path.read_bytes() for path in target.rglob("*") if path.is_file()}
 
-    longer = tmp_path / "longer"
-    assert OnlineTrainer([learner("sac/hopper/3")], longer, epochs=2, score_every=1, episodes=2).train()
-    history = [{"step": EPOCH, "returns": [float(step), float(step)]} for step in range(15)]
-    (longer / "history.json").write_text(json.dumps({"sac/hopper/3": history}))
+    returns = [[float(step), float(step)] for step in range(15)]
+    longer = trained_in(tmp_path / "longer", 3, returns)
     card = target / "policies" / "hopper-medium.json"
     card.write_text("{")
     with pytest.raises(DataError, match=r"hopper-medium\.json, the card of .*, is missing or damaged"):
@@ -195,65 +219,26 @@ def test_a_recipe_takes_the_place_of_the_one_there_was():
         assert with_recipe(f"id: a\n{old}# kept\nd4rl:\n  url: u\n", source) == new
 
 
-def test_folders_that_hold_no_training(tmp_path, trained, target):
-    with pytest.raises(DataError, match=r"holds no online training: .*run\.json is missing"):
+def test_folders_that_hold_no_policies(tmp_path, trained, target):
+    with pytest.raises(DataError, match=r"holds no runs of SAC"):
         export(tmp_path, Specs(), target)
-    run = json.loads((trained / "run.json").read_text())
-    (tmp_path / "run.json").write_text(json.dumps(run))
-    with pytest.raises(DataError, match=r"history\.json is missing or damaged"):
-        export(tmp_path, Specs(), target)
-    scores = {"step": EPOCH, "returns": [1.0]}
-    for wrong in ([], [scores | {"returns": []}], [scores | {"returns": None}], [{"step": EPOCH}]):
-        (tmp_path / "history.json").write_text(json.dumps({"sac/hopper/0": wrong}))
-        with pytest.raises(DataError, match=r"history\.json is missing or damaged"):
-            export(tmp_path, Specs(), target)
-    for wrong in ({"learners": {}}, {"learners": []}, {"trained_with": None}, {"epochs": None}):
-        (tmp_path / "run.json").write_text(json.dumps(run | wrong))
-        with pytest.raises(DataError, match=r"run\.json is missing or damaged"):
-            export(tmp_path, Specs(), target)
-    (tmp_path / "history.json").write_text(json.dumps({"x": [scores]}))
-    run["learners"] = {"x": run["learners"]["sac/hopper/0"]}
-    (tmp_path / "run.json").write_text(json.dumps(run))
-    with pytest.raises(DataError, match="'x' is not written sac/ENVIRONMENT/SEED"):
-        export(tmp_path, Specs(), target)
-
-
-def test_an_unfinished_training_gives_no_policies(tmp_path, target):
-    online = OnlineTrainer([learner()], tmp_path, epochs=3, score_every=1, episodes=2)
-    assert not online.train(stop=lambda: online._epoch == 2)
-    with pytest.raises(DataError, match=r"was scored at 1,000 of 2,000 updates; .* no experts yet"):
-        export(tmp_path, Specs(), target)
+    unfinished = trained_in(tmp_path / "unfinished", finish=False)
+    with pytest.raises(
+        DataError, match=r"hopper-v4, seed 0, is not finished, .* no experts yet; `harness da"
+    ):
+        export(unfinished, Specs(), target)
+    short = trained_in(tmp_path / "short", returns=RETURNS[:3])
+    with pytest.raises(DataError, match="scored 3 times; an expert takes at least 10"):
+        export(short, Specs(), target)
+    damaged = trained_in(tmp_path / "damaged")
+    [place] = damaged.rglob("*.gathered.safetensors")
+    place.write_bytes(place.read_bytes()[:-1] + b"x")
+    with pytest.raises(DataError, match="has changed since it was written"):
+        export(damaged, Specs(), target)
     assert not list((target / "policies").glob("*"))
-    end(tmp_path, 2)
-    with pytest.raises(DataError, match="scored 2 times; an expert takes at least 10"):
-        export(tmp_path, Specs(), target)
 
 
 def test_a_policy_of_another_shape_is_not_written(tmp_path):
     state = {"actor.network.norms.0.weight": torch.zeros(1, 1, 4)}
     with pytest.raises(DataError, match="is no plain MLP"):
         save_policy(state, tmp_path / "p.safetensors")
-
-
-def test_a_training_is_not_continued_as_another(trained):
-    with pytest.raises(DataError, match="trains sac/hopper/0 with other hyperparameters"):
-        OnlineTrainer([learner(discount=0.5)], trained, epochs=2)
-    with pytest.raises(DataError, match="has 2 epochs already, not 1"):
-        OnlineTrainer([learner()], trained, epochs=1)
-
-
-def test_what_was_gathered_is_read_from_the_checkpoint(trained):
-    rows = replay_rows(trained, "sac/hopper/0", SIZES)
-    untrained = torch.load(trained / "sac/hopper/0" / "0.pt", weights_only=True)
-    first = gather(learner(), {name: tensor.numpy() for name, tensor in untrained.items()}, 0)
-    assert rows.keys() == first.keys()
-    for name, array in first.items():
-        np.testing.assert_array_equal(rows[name][:EPOCH], array, err_msg=name)
-        assert rows[name].dtype == array.dtype
-    assert replay_rows(trained / "nowhere", "sac/hopper/0", SIZES) is None
-    with pytest.raises(DataError, match="trains sac/hopper/0, not b; name another folder"):
-        replay_rows(trained, "b", SIZES)
-
-
-def test_an_epoch_is_timed():
-    assert 0 < seconds_per_epoch([learner(), learner()], updates=3) < 100
