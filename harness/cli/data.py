@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from harness.specs import Dataset, Specs
 
 Names = Annotated[list[str], typer.Argument(metavar="DATASET", help="Ids or globs of datasets.")]
-AnyLineage = Annotated[
-    str | None,
+Lineages = Annotated[
+    list[str] | None,
     typer.Option(
-        "--data", "--lineage", metavar="LINEAGE", help="Only data from there; default: from everywhere."
+        "--data",
+        "--lineage",
+        metavar="LINEAGE",
+        help="Only data from there; repeatable; default: from everywhere.",
     ),
 ]
 _HASH = 12  # characters of a hash that are shown; --json has them all
@@ -49,15 +52,16 @@ def ls(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="DATASET", help="Ids or globs of datasets.")
     ] = None,
-    lineage: AnyLineage = None,
+    lineage: Lineages = None,
     data_home: DataHome = None,
     as_json: Json = False,
 ) -> None:
     """Say which datasets are on this machine."""
     from harness.datasets.inventory import inventory
 
-    specs = _specs(ctx, lineage)
-    items = list(inventory(specs, _named(specs, names or ()), lineage, data_home))
+    lineages = parts(lineage or ())
+    specs = _specs(ctx, *lineages)
+    items = list(inventory(specs, _named(specs, names or ()), lineages, data_home))
     if as_json:
         json_out(items)
         return
@@ -356,7 +360,7 @@ def policies(
     "verify",
     epilog=examples("harness data verify hopper-medium-v2", "harness data verify '*' --lineage generated"),
 )
-def verify(ctx: typer.Context, names: Names, lineage: AnyLineage = None, data_home: DataHome = None) -> None:
+def verify(ctx: typer.Context, names: Names, lineage: Lineages = None, data_home: DataHome = None) -> None:
     """Check the datasets that are on this machine.
 
     Reads them, and checks sizes, checksums and content.
@@ -364,8 +368,9 @@ def verify(ctx: typer.Context, names: Names, lineage: AnyLineage = None, data_ho
     from harness import datasets
     from harness.datasets.inventory import inventory
 
-    specs = _specs(ctx, lineage)
-    items = list(inventory(specs, _named(specs, names), lineage, data_home))
+    lineages = parts(lineage or ())
+    specs = _specs(ctx, *lineages)
+    items = list(inventory(specs, _named(specs, names), lineages, data_home))
     failed = 0
     for item in items:
         if not item.present:
@@ -387,12 +392,13 @@ def verify(ctx: typer.Context, names: Names, lineage: AnyLineage = None, data_ho
 
 
 @group.command("path", epilog=examples("harness data path maze2d-umaze-v1 --lineage generated"))
-def path(ctx: typer.Context, names: Names, lineage: AnyLineage = None, data_home: DataHome = None) -> None:
+def path(ctx: typer.Context, names: Names, lineage: Lineages = None, data_home: DataHome = None) -> None:
     """Print where datasets lie, or would lie."""
     from harness.datasets.inventory import inventory
 
-    specs = _specs(ctx, lineage)
-    for item in inventory(specs, _named(specs, names), lineage, data_home):
+    lineages = parts(lineage or ())
+    specs = _specs(ctx, *lineages)
+    for item in inventory(specs, _named(specs, names), lineages, data_home):
         out(str(item.path))
 
 
@@ -400,11 +406,11 @@ def _named(specs: Specs, names: Iterable[str]) -> list[str]:
     return matching("dataset", parts(names), specs.ids("datasets"))
 
 
-def _specs(ctx: typer.Context, lineage: str | None = None) -> Specs:
-    """The specs, whose folders may have readers, also of the lineage that is asked for."""
+def _specs(ctx: typer.Context, *lineages: str | None) -> Specs:
+    """The specs, whose folders may have readers, also of the lineages that are asked for."""
     specs = specs_of(ctx)
     plugs.use(specs.folders)
-    if lineage is not None:
+    for lineage in filter(None, lineages):
         specs.lineage(lineage)
     return specs
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,14 +48,14 @@ def sized(dataset: Dataset, transitions: int | None) -> Dataset:
 
 
 def inventory(
-    specs: Specs, names: Sequence[str], lineage: Lineage | None = None, home: Path | None = None
+    specs: Specs, names: Sequence[str], lineages: Collection[Lineage] = (), home: Path | None = None
 ) -> Iterator[Item]:
     """Every lineage of these datasets, in order.
 
     Args:
         specs: where the datasets are described.
         names: dataset ids.
-        lineage: only this one.
+        lineages: only these; all if there are none.
         home: data folder, None for the default.
 
     Raises:
@@ -64,7 +64,7 @@ def inventory(
     for name in names:
         dataset = specs.dataset(name)
         for each in dataset.sources:
-            if lineage in (None, each):
+            if not lineages or each in lineages:
                 yield _item(dataset, each, home)
 
 

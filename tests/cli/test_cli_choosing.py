@@ -36,6 +36,16 @@ def test_seeds_are_chosen_with_commas_and_again(cli):
     assert plan["extra_seeds"] == [7]
 
 
+def test_lineages_are_chosen_with_commas_and_again(cli):
+    def lineages(*options):
+        listed = json.loads(cli("data", "ls", "hopper-medium", "--json", *options).out)
+        return sorted(item["lineage"] for item in listed)
+
+    assert lineages() == ["d4rl", "generated", "minari"]
+    assert lineages("--lineage", "d4rl,minari") == lineages("--data", "minari", "--data", "d4rl")
+    assert lineages("--lineage", "d4rl,minari") == ["d4rl", "minari"]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -45,6 +55,7 @@ def test_seeds_are_chosen_with_commas_and_again(cli):
         ("plan", "aspc-table1", "--algorithms", "aspc", "--algorithms", "hoper-*"),
         ("data", "ls", "pen-*,hoper-*"),
         ("data", "path", "pen-*", "hoper-*"),
+        ("data", "ls", "--lineage", "d4rl,hoper-*"),
         ("ls", "datasets", "pen-*,hoper-*"),
         ("ls", "tables", "hoper-*"),
         ("stats", "aspc-table1", "--metrics", "iqm", "--metrics", "hoper-*"),

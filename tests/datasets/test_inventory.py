@@ -31,9 +31,9 @@ def spec(make_dataset):
 def listed(tmp_path):
     """Lists a dataset: lineage -> item."""
 
-    def items(spec, lineage=None):
+    def items(spec, *lineages):
         specs = SimpleNamespace(dataset={spec.id: spec}.__getitem__)
-        return {item.lineage: item for item in inventory(specs, [spec.id], lineage, tmp_path)}
+        return {item.lineage: item for item in inventory(specs, [spec.id], lineages, tmp_path)}
 
     return items
 
