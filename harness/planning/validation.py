@@ -318,8 +318,6 @@ def _dependency(
         reader = below.column.algorithm
         if not specs.has_algorithm(reader) or isinstance(_loaded(reader), str):
             return
-        if below.column.inputs:
-            return  # what it reports is not known without what it reads
         values = _stand_ins(specs, reader, hyperparameters(specs, below, dataset))
     except SpecError:  # reported with the specs themselves
         return

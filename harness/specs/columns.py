@@ -133,13 +133,11 @@ def own_hyperparameters(written: Written, dataset_id: str) -> dict[str, Entry]:
 def states_read(written: Written) -> dict[str, Entry]:
     """The states of other runs that a column reads: 'start', or the input's name -> the dependency."""
     column, kind, spec, location = written
-    entries = {
+    start = {"start": Entry(column.start, kind, spec, (*location, "start"))} if column.start else {}
+    return start | {
         name: Entry(dependency, kind, spec, (*location, "inputs", name))
         for name, dependency in column.inputs.items()
     }
-    if column.start:
-        entries["start"] = Entry(column.start, kind, spec, (*location, "start"))
-    return entries
 
 
 def layered(specs: Specs, written: Written, dataset_id: str) -> dict[str, Entry]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import random
 import threading
+from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
 from rich.console import Console
 
+import algorithms
 from harness.errors import DataError, SpecError
 from harness.execution import artefacts, local
 from harness.execution.progress import Reporter
@@ -52,6 +54,27 @@ ONLINE = f"""
     algorithm: td3_bc
     {SMALL}
     start: {{table: offline, column: base, state: [critic, target_critic]}}
+"""
+READER = """
+from algorithms.bc import BC, BCHyperparameters
+from algorithms.base import register
+
+
+@register("reads_a_critic")
+class Reads(BC):
+    Hyperparameters = BCHyperparameters
+    reads = ("judge",)
+
+    def update(self, batch, noise, phase):
+        read = sum(each.flatten(1).sum(1, keepdim=True) for each in self.inputs["judge"].values())
+        return super().update(batch, noise, phase) | {"read": read}
+"""
+READS = f"""
+  - id: reads
+    label: Reads
+    algorithm: reads_a_critic
+    {SMALL}
+    inputs: {{judge: {{table: offline, column: base, state: [critic]}}}}
 """
 PROTOCOL = "id: short\ndescription: D\nsteps: 20\nevaluate_every: 10\nepisodes: 1\nseeds: [0, 1]\n"
 PRESET = "id: tiny\ndescription: Seconds\nlabel: tiny\ntransitions: 500\n"
@@ -155,6 +178,30 @@ def test_a_run_begins_with_the_state_of_its_own_seed(train, store, specs, monkey
         same = {name for name, tensor in whole.items() if torch.equal(part[name], tensor)}
         assert {name for name in whole if name.startswith(("critic.", "target_critic."))} <= same
         assert not any(name.startswith("actor.") and name.endswith("weight") for name in same)
+
+
+def test_an_algorithm_reads_the_state_of_another_run(train, specs, store, tmp_path):
+    """Also after an interruption."""
+    own = tmp_path / "specs" / "algorithms"
+    own.mkdir()
+    (own / "reads_a_critic.py").write_text(READER)
+    bc = Path(algorithms.__file__).parents[1] / "specs" / "algorithms" / "bc.yaml"
+    (own / "reads_a_critic.yaml").write_text(bc.read_text().replace("id: bc", "id: reads_a_critic"))
+    table = tmp_path / "specs" / "tables" / "online.yaml"
+    table.write_text(TABLE.format(id="online", columns=READS))
+    left = iter(range(30))
+    assert train(store, "online", stop=lambda: next(left, None) is None)[0].interrupted
+    outcome, said = train(store, "online")
+    assert outcome.failed == 0, said
+    assert {state.status for state in store.runs().values()} == {"finished"}
+    fresh = Specs([tmp_path / "specs"])
+    for seed, key in runs(specs, "offline", "base").items():
+        critic = {name: each for name, each in state_of(store, key).items() if name.startswith("critic.")}
+        reader = runs(fresh, "online", "reads")[seed]
+        read = store.metrics([reader], "read")[reader]
+        assert [metric.value for metric in read] == pytest.approx(
+            [float(sum(each.sum() for each in critic.values()))] * 2, rel=1e-4
+        )
 
 
 def test_a_seed_starts_when_its_own_source_is_there(train, store, specs, tmp_path):
