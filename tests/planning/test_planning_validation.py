@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from algorithms.wpc import WPC
 from harness.planning import validation
 from harness.planning.validation import validate_algorithms
 from harness.specs import Specs
@@ -99,3 +100,21 @@ def test_nothing_but_the_code_is_asked(copied, monkeypatch):
     monkeypatch.setattr(validation, "algorithm_ids", lambda: others)
     [problem] = validate_algorithms(Specs())
     assert "bc.py" in problem
+
+
+def test_a_state_that_an_algorithm_does_not_read(copied):
+    line = copied(
+        "tables/aspc-table1.yaml",
+        "      critic: robust",
+        "      critic: robust\n    inputs:\n      vae: {column: aspc}",
+    )
+    [problem] = validate_algorithms(Specs(), ["aspc-table1"])
+    assert problem.startswith(f"specs/tables/aspc-table1.yaml:{line}:7: columns.0.inputs.vae: ")
+    assert "no input of td3_bc: it reads none" in problem
+
+
+def test_a_state_that_an_algorithm_reads_and_its_column_does_not_name(monkeypatch):
+    monkeypatch.setattr(WPC, "reads", ("vae",))
+    [problem] = validate_algorithms(Specs(), ["aspc-table1"])
+    assert "specs/tables/aspc-table1.yaml:" in problem
+    assert "wpc reads a state called 'vae': name its run in `inputs`" in problem
