@@ -23,6 +23,8 @@ from harness.specs.text import Location, Parsed, Place, message_line, place_at, 
 MAX_VALUES = 50_000
 MAX_DEPTH = 100
 
+#: Whole numbers are below: what comes of them goes into files and databases, which have no larger ones.
+_LARGEST = 2**63
 _TAG = "tag:yaml.org,2002:"
 # the core schema: tag, the plain texts that have it, what these begin with, and what they mean
 _SCHEMA: tuple[tuple[str, str, tuple[str, ...], Callable[[str], Any]], ...] = (
@@ -142,10 +144,10 @@ class _Builder:
             return text
         for tag, pattern, _, read in _SCHEMA:
             if node.tag == _TAG + tag and re.fullmatch(pattern, text):
-                with contextlib.suppress(ValueError):  # too many digits to be read, or to be shown again
+                with contextlib.suppress(ValueError):  # more digits than Python reads
                     value = read(text)
-                    str(value)
-                    return value
+                    if not isinstance(value, int) or abs(value) < _LARGEST:
+                        return value
         raise SpecError(
             message_line(place, location, f"{short(text)} is no value of type {_short_tag(node)}")
         )
