@@ -254,6 +254,38 @@ def disguised_web_page(handler: Any, content: bytes) -> None:
     handler.wfile.write(page)
 
 
+def gzipped(handler: Any, content: bytes) -> None:
+    _head(handler, 200, len(content), Content_Encoding="gzip")
+    handler.wfile.write(content)
+
+
+def endless(handler: Any, content: bytes) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    while not handler.harness.closing.is_set():
+        handler.wfile.write(content)
+
+
+def drip(handler: Any, content: bytes) -> None:
+    _head(handler, 200, len(content))
+    for i in range(len(content)):
+        handler.wfile.write(content[i : i + 1])
+        if handler.harness.closing.wait(0.05):
+            return
+
+
+def round_and_round(handler: Any, content: bytes) -> None:
+    _head(handler, 302, 0, Location=handler.path)
+
+
+def to_a_file(handler: Any, content: bytes) -> None:
+    _head(handler, 302, 0, Location="file:///etc/passwd")
+
+
+def too_many_headers(handler: Any, content: bytes) -> None:
+    _head(handler, 200, 0, **{f"X_{i}": "a" for i in range(200)})
+
+
 def error_500(handler: Any, content: bytes) -> None:
     _head(handler, 500, 0)
 
@@ -276,6 +308,12 @@ BEHAVIOURS: dict[str, Callable[[Any, bytes], None]] = {
         understate_length,
         web_page,
         disguised_web_page,
+        gzipped,
+        endless,
+        drip,
+        round_and_round,
+        to_a_file,
+        too_many_headers,
         error_500,
         error_404,
     )

@@ -89,6 +89,26 @@ def test_the_d4rl_packages_folder_is_read_and_never_written(spec, home, hdf5_fil
     assert datasets.pull(spec, "d4rl", home) == folder / FILE
 
 
+def test_a_file_under_the_servers_name_is_used_where_it_is_the_right_one(
+    with_source, home, hdf5_file, make_dataset
+):
+    (home / "d4rl").mkdir(parents=True)
+    old = Path(shutil.copy(hdf5_file, home / "d4rl" / FILE))
+    own = home / "d4rl" / NAME
+    assert datasets.path(with_source(), "d4rl", home) == old  # D4RL's own names are unique
+    elsewhere = f"https://example.org/other/{FILE}"
+    assert datasets.path(with_source(url=elsewhere), "d4rl", home) == own
+    assert datasets.path(with_source(url=elsewhere, sha256=files.sha256(old)), "d4rl", home) == old
+    assert datasets.path(with_source(url=elsewhere, sha256="0" * 64), "d4rl", home) == own
+    assert datasets.path(with_source(size=7), "d4rl", home) == own
+
+
+def test_two_datasets_whose_urls_end_alike_do_not_share_a_file(make_dataset, home, server):
+    source = D4RLSource(url=server.url)
+    one, two = (make_dataset(identifier=name, d4rl=source) for name in ("one-v0", "two-v0"))
+    assert [datasets.pull(each, "d4rl", home).name for each in (one, two)] == ["one-v0.hdf5", "two-v0.hdf5"]
+
+
 def test_the_hash_of_first_use_is_kept_and_not_computed_again(spec, home, placed, monkeypatch):
     datasets.load(spec, "d4rl", home)
     record = json.loads((home / "d4rl" / f"{NAME}.sha256").read_text())

@@ -152,6 +152,55 @@ def test_what_no_retry_can_mend_is_not_retried(server, target, behaviour, messag
     assert visible(target) == set()
 
 
+@pytest.mark.parametrize(
+    ("behaviour", "message"),
+    [
+        ("gzipped", "the server sent it as gzip, which nobody asked for"),
+        ("endless", r"sends more than the [\d,]+ bytes that it should have"),
+        ("round_and_round", "Exceeded 30 redirects"),
+        ("to_a_file", "No connection adapters were found for 'file:///etc/passwd'"),
+        ("too_many_headers", "got more than 100 headers"),
+    ],
+)
+def test_a_server_that_plays_tricks_is_given_up_at_once(server, target, behaviour, message):
+    server.script = [behaviour]
+    with pytest.raises(DataError, match=message):
+        download([server.url], target, size=len(server.content), retry=IMPATIENT)
+    assert len(server.requests) == (31 if behaviour == "round_and_round" else 1)
+    assert visible(target) == set()
+
+
+def test_a_byte_now_and_then_is_not_waited_for(server, target):
+    server.script = ["drip"]
+    retry = Retry(attempts=4, backoff=0.01, read_timeout=5, grace=0.3)
+    with pytest.raises(DataError, match=r"fewer than 1,000 bytes a second, \d+ bytes are kept"):
+        download([server.url], target, retry=retry)
+    assert not target.exists()
+
+
+def test_a_bundle_of_certificates_that_is_missing_is_a_sentence(target, monkeypatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere")
+    with pytest.raises(DataError, match="TLS CA certificate bundle, invalid path: /nowhere"):
+        download(["https://127.0.0.1/x.hdf5"], target, retry=IMPATIENT)
+
+
+def test_urls_are_tried_in_order_and_each_is_said(server, target):
+    said = []
+    server.script = ["error_404", "web_page", "serve"]
+    urls = [server.url.replace("hopper", name) for name in ("a", "b", "c")]
+    download(urls, target, say=said.append, retry=IMPATIENT)
+    assert target.read_bytes() == server.content
+    assert [path.rpartition("/")[2][0] for path in server.paths] == ["a", "b", "c"]
+    assert len(said) == 2
+    assert "404" in said[0]
+    assert "trying the next URL" in said[0]
+    assert "web page" in said[1]
+    target.unlink()
+    server.script = ["error_404"]
+    with pytest.raises(DataError, match=r"a_medium.*404.*; .*b_medium.*404"):
+        download(urls[:2], target, retry=IMPATIENT)
+
+
 def test_another_size_than_expected_is_refused_before_the_transfer(server, target):
     with pytest.raises(DataError, match="but the spec says 5"):
         download([server.url], target, size=5, retry=IMPATIENT)
