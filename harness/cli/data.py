@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,6 +18,7 @@ from harness.reports.counting import count
 from harness.specs.matching import matching
 
 if TYPE_CHECKING:
+    from harness.planning.cells import Cell
     from harness.specs import Dataset, Specs
 
 Names = Annotated[list[str], typer.Argument(metavar="DATASET", help="Ids or globs of datasets.")]
@@ -173,7 +175,12 @@ def build(
 
 
 @group.command(
-    "show", epilog=examples("harness data show maze2d-umaze-v1", "harness data show hopper-medium-v2 --json")
+    "show",
+    epilog=examples(
+        "harness data show maze2d-umaze-v1",
+        "harness data show hopper-medium-v2 --json",
+        "harness data show hopper-medium-v2 --column aspc-table1/td3_bc",
+    ),
 )
 def show(
     ctx: typer.Context,
@@ -189,6 +196,13 @@ def show(
     ] = None,
     transitions: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Of this size instead of the spec's.")
+    ] = None,
+    column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TABLE/COLUMN",
+            help="After the transforms of this column, as its first seed has it.",
+        ),
     ] = None,
     data_home: DataHome = None,
     as_json: Json = False,
@@ -206,7 +220,13 @@ def show(
     dataset = sized(_one(ctx, name), transitions)
     choices = sorted(dataset.sources, key=lambda each: each != "generated")
     here = [each for each in choices if datasets.available(dataset, each, data_home)]
-    card = datasets.card(dataset, data_home, lineage or next(iter([*here, *choices]), "generated"))
+    source = lineage or next(iter([*here, *choices]), "generated")
+    if column is None:
+        card = datasets.card(dataset, data_home, source)
+    else:
+        from harness.execution.loading import card as transformed
+
+        card = transformed(_cell(ctx, dataset, column, source), data_home)
     if as_json:
         json_out(card)
     else:
@@ -425,6 +445,21 @@ def _one(ctx: typer.Context, name: str) -> Dataset:
     if more:
         raise typer.BadParameter(f"{name!r} names {1 + len(more)} datasets; give one of them")
     return first
+
+
+def _cell(ctx: typer.Context, dataset: Dataset, column: str, lineage: str) -> Cell:
+    """The dataset under a column of a table, given as TABLE/COLUMN."""
+    from harness.planning.cells import resolve
+    from harness.planning.choice import Choice
+
+    table, slash, name = column.partition("/")
+    if not slash:
+        raise typer.BadParameter(f"--column takes TABLE/COLUMN, got {column!r}")
+    choice = Choice(datasets=(dataset.id,), algorithms=(name,), lineage=lineage)
+    cell, *more = resolve(specs_of(ctx), table, choice).cells
+    if more:
+        raise typer.BadParameter(f"{name!r} names {1 + len(more)} columns; give one of them")
+    return replace(cell, dataset=dataset)
 
 
 def _list(dataset: Dataset, lineage: str, home: Path | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,14 @@ def versions() -> dict[str, str]:
 
 
 def describe(
-    rows: Arrays, dataset: Dataset, identity: dict[str, Any], content_hash: str, origin: dict[str, Any]
+    rows: Arrays,
+    dataset: Dataset,
+    identity: dict[str, Any],
+    content_hash: str,
+    origin: dict[str, Any],
+    transforms: Sequence[str] = (),
+    *,
+    ordered: bool = True,
 ) -> dict[str, Any]:
     """The card of a dataset's rows, or of those of their fields that are given.
 
@@ -54,6 +62,8 @@ def describe(
         content_hash: Of the rows.
         origin: What is known of where they came from: ``made_with``, `versions` of then, and ``training``,
             what is known of the training that gathered the rows; empty if none did.
+        transforms: What was done to the rows since they were read.
+        ordered: Whether rows that follow each other can be an episode.
     """
     return {
         "dataset": dataset.id,
@@ -62,13 +72,14 @@ def describe(
         "content_hash": content_hash,
         "terminals": int(rows["terminals"].sum()),
         "timeouts": int(rows["timeouts"].sum()) if "timeouts" in rows else None,
-        **_episodes(rows, dataset.reference),
+        **_episodes(episodes(rows) if ordered else None, rows, dataset.reference),
         "values": {name: _values(rows[name]) for name in _VALUES if name in rows},
         "duplicates": _duplicates(rows),
         "d4rl": d4rl(dataset),
         "reference": dataset.reference.model_dump(),
         "made_with": origin.get("made_with", {}),
         "training": origin.get("training", {}),
+        **({"transforms": list(transforms)} if transforms else {}),
     }
 
 
@@ -85,9 +96,10 @@ def episodes(rows: Arrays) -> tuple[NDArray[np.float64], NDArray[Any]] | None:
     return np.add.reduceat(rewards, starts), np.diff(ends, prepend=-1)
 
 
-def _episodes(rows: Arrays, reference: ReferenceScores) -> dict[str, Any]:
+def _episodes(
+    found: tuple[NDArray[np.float64], NDArray[Any]] | None, rows: Arrays, reference: ReferenceScores
+) -> dict[str, Any]:
     """What there is to say of episodes; nothing but None where rows do not follow each other."""
-    found = episodes(rows)
     if found is None:
         return dict.fromkeys(("episodes", "returns", "normalised_returns", "lengths"))
     returns, lengths = found
@@ -186,6 +198,7 @@ def markdown(card: dict[str, Any]) -> str:
         "| --- | --- |",
         *(f"| {name} | {value} |" for name, value in sorted(card["identity"].items())),
         "",
+        *([f"Transformed: {', then '.join(steps)}.", ""] if (steps := card.get("transforms")) else []),
         *_content(card),
     ]
     if card["episodes"] is None:

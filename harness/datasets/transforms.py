@@ -15,14 +15,14 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.datasets.base import Transitions
+from harness.datasets.base import FIELDS, Transitions
+from harness.datasets.qlearning import episode_ends
 from harness.errors import DataError
 from harness.results.records import canonical, digest
 from harness.specs.columns import other_sizes
 
 CORL_EPISODE = 1000
 """Transitions at which CORL's `return_range` ends an episode, whatever the environment."""
-_SAME = 1e-6  # two observations that differ by less in every number are one
 
 Floats = NDArray[np.floating[Any]]
 
@@ -403,14 +403,13 @@ class Trajectories(NamedTuple):
         Raises:
             DataError: The rows are in no order.
         """
-        if not data.ordered:
+        ends = episode_ends({name: getattr(data, name) for name in FIELDS}) if data.ordered else None
+        if ends is None:
             raise DataError(
                 f"the rows of {data.identity['id']} are in no order, so which of them make a trajectory is "
                 "not known"
             )
-        joined = np.abs(data.next_observations[:-1] - data.observations[1:]).max(1, initial=0.0) <= _SAME
-        joined &= ~data.terminals[:-1]
-        number = np.concatenate([[0], np.cumsum(~joined)])
+        number = np.concatenate([[0], np.cumsum(ends[:-1])])
         return cls(number, np.bincount(number, data.rewards).astype(np.float64))
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from harness import datasets, environments
-from harness.datasets import Transitions
-from harness.datasets.transforms import rescaled, shared, steps_of
+from harness.datasets import Transitions, cards
+from harness.datasets.base import FIELDS
+from harness.datasets.transforms import Inputs, Reward, prepare, rescaled, shared, steps_of
+from harness.errors import DataError
 from harness.execution.progress import Reporter
 from harness.planning.cells import Cell
 from harness.planning.populations import PlannedRun
@@ -47,16 +49,12 @@ class Loader:
         def one(dataset: Dataset, cell: Cell) -> Transitions:
             if dataset.source(cell.lineage) is None:  # it names an environment alone, to gather in
                 return datasets.nothing(dataset)
-            there = cell.dataset.environment
-            scaled_as = there if there and there.rescale_actions else None
-            name = (dataset.id, cell.lineage, scaled_as)
+            name = (dataset.id, cell.lineage, cell.dataset.environment)
             if name not in loaded:
                 data = datasets.load(dataset, cell.lineage, self._home)
                 self._store.record_dataset(data.identity, data.content_hash, len(data))
-                if scaled_as:
-                    data = rescaled(data, *environments.action_bounds(scaled_as))
-                self._tell_of_actions(dataset.id, data)
-                loaded[name] = data
+                loaded[name] = _as_acted(data, cell.dataset.environment)
+                self._tell_of_actions(dataset.id, loaded[name])
             return loaded[name]
 
         return [
@@ -97,3 +95,45 @@ def try_transforms(runs: Iterable[PlannedRun], load: Loader) -> None:
     for by_rows in doubtful.values():
         for run, (data, mixed) in zip(by_rows.values(), load([*by_rows.values()]), strict=True):
             prepared([run.stand_in], [data], [mixed])
+
+
+def card(cell: Cell, home: Path | None) -> dict[str, Any]:
+    """The data card of what a cell's first run trains on, after its transforms.
+
+    Args:
+        cell: of a table; it can be trained.
+        home: data folder, None for the default.
+
+    Raises:
+        DataError: data are not here or damaged, or a transform finds nothing to keep.
+    """
+    if cell.unavailable:
+        raise DataError(f"nothing trains on {cell.dataset.id} in column {cell.column.id}: {cell.unavailable}")
+    run, there = cell.runs[0], cell.dataset.environment
+    data, *others = (
+        _as_acted(datasets.load(dataset, cell.lineage, home), there) for dataset in cell.datasets.values()
+    )
+    steps = steps_of(run.configuration)
+    rows, _ = prepare(data, steps, Inputs(run.seed, dict(zip(cell.mixed, others, strict=True))))
+    described = cards.describe(
+        {**{name: getattr(rows, name) for name in FIELDS}, **rows.extra},
+        cell.dataset,
+        rows.identity,
+        data.content_hash,
+        {},
+        [
+            *(map(repr, steps) if steps else ["in no way"]),
+            *(f"{name} is 1 in {int(column.sum()):,} rows" for name, column in rows.extra.items()),
+        ],
+        ordered=rows.ordered and not any(step.cuts for step in steps),
+    )
+    if any(isinstance(step, Reward) for step in steps):  # the reference scores are of other rewards
+        described["normalised_returns"] = None
+    return described
+
+
+def _as_acted(data: Transitions, environment: Environment | None) -> Transitions:
+    """The data with their actions mapped to [-1, 1], where those of the environment are."""
+    if environment is None or not environment.rescale_actions:
+        return data
+    return rescaled(data, *environments.action_bounds(environment))

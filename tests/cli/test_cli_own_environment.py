@@ -155,3 +155,16 @@ def test_a_failure_names_what_was_raised(cli, own):
     assert sentence in cli(*where, "status", "mine", "--db", "r.db").out
     failures = json.loads(cli(*where, "status", "mine", "--db", "r.db", "--json").out)["failures"]
     assert [failure["error"] for failure in failures] == [sentence] * 2
+
+
+def test_a_dataset_is_shown_as_a_column_has_it(cli, own):
+    where = own(environment=", rescale_actions: true", column=", data: [{drop: 0.5}, {reward: {shift: -9}}]")
+    shown = json.loads(cli(*where, "data", "show", "line-v0", "--column", "mine/bc", "--json").out)
+    assert 150 < shown["rows"] < 250
+    assert shown["transforms"][:2] == ["Drop(share=0.5)", "Reward(scale=1.0, shift=-9)"]
+    assert shown["values"]["actions"]["max"] <= 1  # 2 in the file
+    assert shown["values"]["rewards"]["max"] < -4
+    page = cli(*where, "data", "show", "line-v0", "--column", "mine/bc").out
+    assert "Transformed: Drop(share=0.5), then Reward(scale=1.0, shift=-9), then" in page
+    assert cli(*where, "data", "show", "line-v0", "--column", "mine").code == 2
+    assert cli(*where, "data", "show", "line-v0", "--column", "mine/bcc").code == 2

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from algorithms.base import normal, uniform
 from harness.datasets.transforms import Standardise, prepare
+from harness.errors import DataError
+from harness.training.population import build, prepared
 from harness.training.replay import BLOCK, Draws, Replay
 
 
@@ -79,3 +84,37 @@ def test_blocks_streams_and_members_differ_and_look_random(make_data):
     assert abs(first.noise["x"].std() - 1) < 0.03
     counts = torch.bincount(first.rows.flatten(), minlength=50).double()
     assert counts.min() > 0.8 * counts.mean()
+
+
+def test_rows_are_shared_only_where_they_are_equal(make_task):
+    task = make_task("bc", seeds=(0, 1, 2))
+    data = [{"drop": 0.5}], [{"drop": 0.5}], [{"reward": {"shift": -1}}]
+    runs = [
+        replace(run, configuration={**run.configuration, "data": steps})
+        for run, steps in zip(task.runs, data, strict=True)
+    ]
+    first, second, third = prepared(runs, task.data)
+    again = prepared([runs[0]] * 2, task.data[:2])
+    assert again[0] is again[1]
+    np.testing.assert_array_equal(again[0].rows.rewards, first.rows.rewards)
+    assert len(first.rows) != len(second.rows) or (first.rows.rewards != second.rows.rewards).any()
+    assert len(third.rows) == len(task.data[0])
+    _, replay, _ = build(replace(task, runs=runs))
+    assert replay.length == [len(each.rows) for each in (first, second, third)]
+    assert replay.offset == [0, replay.length[0], sum(replay.length[:2])]
+
+
+def test_what_leaves_less_than_a_minibatch_is_refused(make_task):
+    task = make_task("bc", seeds=(0,), batch_size=256)
+    run = replace(task.runs[0], configuration={**task.runs[0].configuration, "data": [{"drop": 0.5}]})
+    with pytest.raises(DataError, match=r"leave [12].. of 400 transitions, fewer than a minibatch of 256"):
+        prepared([run], task.data)
+
+
+def test_a_batch_has_the_columns_that_are_asked_for_and_no_others(make_data):
+    data = make_data(0, rows=50)
+    data = replace(data, extra={"trust": (data.rewards > 0).astype(np.float32)})
+    rows = torch.tensor([[3, 5, 7]])
+    assert Replay([prepare(data, [])]).batch(rows).extra == {}
+    extra = Replay([prepare(data, [])], extra=("trust",)).batch(rows).extra
+    np.testing.assert_array_equal(extra["trust"][0], data.extra["trust"][[3, 5, 7]])
