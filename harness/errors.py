@@ -43,12 +43,12 @@ class SpecError(HarnessError):
 class UnknownNameError(HarnessError):
     """A table, dataset, algorithm, protocol or preset that does not exist; names the nearest that do."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], more: str = "") -> None:
         self.kind, self.name = kind, name
         known = sorted(known)
         nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(nearest)}?" if nearest else f"known: {', '.join(known) or 'none'}"
-        super().__init__(f"no {kind} named {name!r}; {hint}")
+        super().__init__(f"no {kind} named {name!r}; {hint}{more}")
 
 
 class IncompleteError(HarnessError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
-from harness.errors import HarnessError, SpecError, UnknownNameError
+from harness.errors import SpecError, UnknownNameError
 from harness.planning.choice import Choice
 from harness.specs import Column, Dataset, Dependency, Lineage, Preset, Specs, Table
 from harness.specs.matching import matches, matching
@@ -113,10 +113,9 @@ def _column_rank(specs: Specs, column: Column) -> int:
 
 def _known(specs: Specs, kind: str, name: str, known: Collection[str], table: Table, preset: Preset) -> str:
     if name not in known:
-        error = UnknownNameError(f"{kind} of {table.id} (preset {preset.id} asks for it)", name, known)
-        raise HarnessError(
-            f"{error}; presets that fit {table.id}: {', '.join(fitting(specs, table)) or 'none'}"
-        )
+        whose = f"{kind} of {table.id} (preset {preset.id} asks for it)"
+        fit = ", ".join(fitting(specs, table)) or "none"
+        raise UnknownNameError(whose, name, known, f"; presets that fit {table.id}: {fit}")
     return name
 
 
