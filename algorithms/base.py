@@ -324,9 +324,14 @@ A = TypeVar("A", bound=type[Algorithm])
 
 
 def register(algorithm_id: str) -> Callable[[A], A]:
-    """Class decorator: make an algorithm known under the name of its file."""
+    """Class decorator: make an algorithm known under the name of its file.
+
+    Raises:
+        TypeError: a field of its hyperparameters is none; see `Hyperparameters.check_declarations`.
+    """
 
     def add(cls: A) -> A:
+        cls.Hyperparameters.check_declarations()
         REGISTERED[algorithm_id] = cls
         return cls
 

@@ -83,6 +83,20 @@ class Hyperparameters:
     reward_shift: float = static()
 
     @classmethod
+    def check_declarations(cls) -> None:
+        """See that each field is declared by `per_member`, `static` or `layer_sizes`, with one of their types.
+
+        Raises:
+            TypeError: naming the first that is not.
+        """
+        for f in fields(cls):
+            if "static" not in f.metadata or _type_name(f) not in _TYPES:
+                raise TypeError(
+                    f"{cls.__name__}.{f.name} is no hyperparameter: declare it as "
+                    f"`{f.name}: float = per_member()`, or static(), with the type {', '.join(_TYPES)}"
+                )
+
+    @classmethod
     def static_names(cls) -> frozenset[str]:
         """Names of the fields that all members of a population share."""
         return frozenset(f.name for f in fields(cls) if f.metadata["static"])
@@ -126,9 +140,13 @@ class Hyperparameters:
 H = TypeVar("H", bound=Hyperparameters)
 
 
+def _type_name(declaration: Field[Any]) -> str:
+    """The name of its type, which is text where annotations are not evaluated."""
+    return getattr(declaration.type, "__name__", str(declaration.type))
+
+
 def _kind(declaration: Field[Any]) -> type:
-    """Its type, which is text where annotations are not evaluated."""
-    return _TYPES[getattr(declaration.type, "__name__", str(declaration.type))]
+    return _TYPES[_type_name(declaration)]
 
 
 def _problem(value: object, kind: type, bounds: Mapping[str, Any]) -> str | None:

@@ -99,4 +99,4 @@ def _files_in(folder: Path) -> list[Path]:
 
 def _registers(path: Path) -> bool:
     decorator = rf"^@(\w+\.)*register\(\s*['\"]{re.escape(path.stem)}['\"]\s*\)"
-    return re.search(decorator, path.read_text(encoding="utf-8"), re.M) is not None
+    return re.search(decorator, path.read_text(encoding="utf-8", errors="replace"), re.M) is not None

@@ -151,7 +151,7 @@ class _Reached:
         """The module of a full name, if it is one to follow; with it comes what its import does."""
         if name not in self._modules:
             path = self._path(name)
-            module = _Module(name, path, ast.parse(path.read_text(encoding="utf-8"))) if path else None
+            module = _Module(name, path, ast.parse(path.read_bytes())) if path else None
             self._modules[name] = module
             if module:
                 self._imported(module)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -209,3 +210,30 @@ def test_a_helper_that_is_not_used_makes_no_difference(mine):
     before = mine("from .shared import scale", "scale(observation)", shared="def scale(x):\n    return x\n")
     more = "def scale(x):\n    return x\ndef other(x):\n    return 3 * x\n"
     assert mine("from .shared import scale", "scale(observation)", shared=more) == before
+
+
+@pytest.mark.parametrize("layout", ["a package", "one file"])
+def test_the_package_that_an_algorithm_comes_from_is_followed(tmp_path, monkeypatch, layout):
+    helper = tmp_path / "my_package" / "helper.py" if layout == "a package" else tmp_path / "my_learner.py"
+    helper.parent.mkdir(exist_ok=True)
+    module = "my_package.learner" if layout == "a package" else "my_learner"
+    imports = "from .helper import scale" if layout == "a package" else "def scale(x):\n    return 2 * x"
+    (tmp_path / f"{module.replace('.', '/')}.py").write_text(
+        HEAD + imports + TAIL.format(act="scale(observation)"), encoding="utf-8"
+    )
+    if layout == "a package":
+        helper.write_text("def scale(x):\n    return 2 * x\n", encoding="utf-8")
+        (helper.parent / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = EntryPoint("packed", f"{module}:Mine", registry.GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
+    registry._places.cache_clear()
+    try:
+        before = source_hash("packed")
+        edit(helper, "return 2 * x", "return 3 * x")
+        assert source_hash("packed") != before
+    finally:
+        registry._places.cache_clear()
+        REGISTERED.pop("mine", None)
+        for name in [name for name in sys.modules if name.startswith(("my_package", "my_learner"))]:
+            del sys.modules[name]

@@ -213,6 +213,18 @@ def test_an_algorithm_that_cannot_be_imported_is_one_sentence(cli, elsewhere, te
     assert "Traceback" not in done.err
 
 
+@pytest.mark.parametrize("field", ["limit: float = 1.0", "limit: float | None = per_member(neutral=1.0)"])
+def test_a_field_that_is_no_hyperparameter_is_one_sentence(cli, elsewhere, field):
+    files = algorithm() | table("mine")
+    declared = "limit: float = per_member(above=0, neutral=1.0)"
+    assert declared in files["algorithms/mine.py"]
+    files["algorithms/mine.py"] = files["algorithms/mine.py"].replace(declared, field)
+    done = cli("--specs", write(elsewhere / "mine", files), "validate", "ours")
+    assert done.code == 2
+    [said] = done.out.splitlines()
+    assert "mine.py cannot be imported: TypeError: MineHyperparameters.limit is no hyperparameter" in said
+
+
 @pytest.mark.parametrize(
     ("neutral", "problem"),
     [
