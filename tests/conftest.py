@@ -29,8 +29,6 @@ def trained():
     def write(path, *, specs=None, shift=None, only=None, fingerprint=None, content="c" * 64, **options):
         specs = specs or Specs()
         resolved = resolve(specs, "aspc-table1", Choice(**{"preset": "smoke"} | options))
-        [protocol] = resolved.protocols
-        steps = protocol.length
         with Store.open(path, create=True) as store:
             for cell in resolved.cells:
                 reference, name = cell.dataset.reference, cell.column.id
@@ -49,7 +47,12 @@ def trained():
                 for run in runs:
                     score = 50 + random.Random(run.key).gauss(0, 1) + (shift or {}).get(name, 0.0)
                     raw = reference.minimum + score / 100 * (reference.maximum - reference.minimum)
-                    store.record_evaluations([EvaluationRecord(run.key, steps, [raw] * 3, [10] * 3)])
+                    store.record_evaluations(
+                        [
+                            EvaluationRecord(run.key, step, [raw] * 3, [10] * 3)
+                            for step in cell.protocol.evaluations()
+                        ]
+                    )
                 store.finish(keys, 60.0, 30.0)
         return path
 

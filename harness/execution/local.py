@@ -277,7 +277,7 @@ class _Session:
         left = [population]
         while left:
             population, *left = left
-            for part, checkpoint in _resumable(population, self.store, self.settings):
+            for part, checkpoint in _resumable(population, self.store, self.settings, self.reporter):
                 execution = _Execution(self, part, checkpoint)
                 match execution.run(lost):
                     case "interrupted":
@@ -373,10 +373,15 @@ def checkpoint_name(keys: Sequence[str]) -> str:
 
 
 def _resumable(
-    population: Population, store: Store, settings: Settings
+    population: Population, store: Store, settings: Settings, reporter: Reporter
 ) -> Iterator[tuple[Population, Checkpoint | None]]:
-    """Cut claimed runs into parts that stand at the same point: each with its checkpoint, or at the start."""
-    states = store.runs(population.keys)
+    """Cut claimed runs into parts that stand at the same point: each with its checkpoint, or at the start.
+
+    A checkpoint that presumes what the database lacks, as after a power cut or beside a restored backup,
+    would leave holes: such runs go back to the start.
+    """
+    states, reported = store.runs(population.keys), store.reported(population.keys)
+    behind = 0
     loaded: dict[str, Checkpoint] = {}
     parts: defaultdict[str | None, list[str]] = defaultdict(list)
     for key in population.keys:
@@ -385,7 +390,15 @@ def _resumable(
         name = states[key].checkpoint or f"{states[key].population}.pt"
         if name not in loaded and (path := files.inside(settings.checkpoints, name)).exists():
             loaded[name] = checkpoints.load(path)
-        parts[name if name in loaded and key in loaded[name].keys else None].append(key)
+        resumable = name in loaded and key in loaded[name].keys
+        if resumable and loaded[name].presumes(key, *reported[key]):
+            behind, resumable = behind + 1, False
+        parts[name if resumable else None].append(key)
+    if behind:
+        reporter.message(
+            f"{store.location} is older than the checkpoints of {behind} run(s) and lacks evaluations that "
+            "they presume: these runs begin again at the start"
+        )
     for file, keys in parts.items():
         if part := population.only(keys):
             yield part, loaded[file] if file else None
@@ -429,6 +442,7 @@ class _Execution:
             if outcome.interrupted:
                 return "interrupted"
             seconds = outcome.seconds
+            self._store.require_evaluations(outcome.finished)
             self._store.finish(outcome.finished, seconds, seconds / len(self._runs), self._left)
             counts["finished"] += len(outcome.finished)
             self._tidy(path)

@@ -5,7 +5,6 @@ A run's key needs neither the data nor torch: it is the SHA-256 of the canonical
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,7 @@ from typing import Any, Literal
 from harness.errors import SpecError
 from harness.planning.choice import Choice
 from harness.planning.restriction import lineage_of, restricted
-from harness.results.records import RunRecord, canonical
+from harness.results.records import RunRecord, canonical, digest, run_key
 from harness.specs import (
     Column,
     Dataset,
@@ -227,10 +226,10 @@ def run_records(
     """The runs of a configuration, one for each seed, with their keys."""
     configuration = _plain(configuration)
     text = canonical(configuration)
-    configuration_key = hashlib.sha256(text.encode()).hexdigest()
+    configuration_key = digest(configuration)
     return tuple(
         RunRecord(
-            key=hashlib.sha256(f"{text}#{seed}".encode()).hexdigest(),
+            key=run_key(text, seed),
             configuration_key=configuration_key,
             configuration=configuration,
             seed=seed,

@@ -2,25 +2,129 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
-from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    String,
+    Table,
+    UniqueConstraint,
+    and_,
+    cast,
+    func,
+    inspect,
+    or_,
+    select,
+)
 
+from harness.errors import DataError
 from harness.results.models import (
     FAILED,
     FINISHED,
     RUNNING,
+    STATUSES,
     TRAINED,
+    Base,
+    ConfigurationRow,
+    DatasetRow,
     EpisodeRow,
     EvaluationRow,
+    FingerprintRow,
+    Finite,
+    Object,
     RunRow,
+    Timestamp,
 )
+from harness.results.records import canonical, digest, run_key
+from harness.results.rows import by_key
+from harness.specs import Protocol
 
 # Means are recomputed by the database, in another order of summation.
 _TOLERANCE = 1e-9
 
 
-def damage(connection: Connection) -> Iterator[str]:
+def problems(connection: Connection) -> Iterator[str]:
+    """All that is wrong with a database."""
+    found = False
+    for problem in forgeries(connection):
+        found = True
+        yield problem
+    if not found:  # what is below reads all tables, and takes them for what they should be
+        yield from _contradictions(connection)
+        yield from _unlike_their_episodes(connection)
+        for key, steps in unevaluated(connection).items():
+            yield (
+                f"run {key} is finished and lacks the evaluations at {_listed(steps)}; "
+                "`harness retry` with its table queues it again"
+            )
+
+
+def forgeries(connection: Connection) -> Iterator[str]:
+    """Whatever shows that this program did not write the database as it is.
+
+    Damage, another structure, values of another kind, keys of other content. What one of these finds may be
+    beyond the next.
+    """
+    for look in (_damage, _structure, _values, _keys):
+        found = False
+        for problem in look(connection):
+            found = True
+            yield problem
+        if found:
+            return
+
+
+def unevaluated(connection: Connection, keys: Iterable[str] | None = None) -> dict[str, list[int]]:
+    """Steps at which runs trained here should have been evaluated by now and were not, by key.
+
+    Args:
+        connection: a transaction.
+        keys: of runs that are about to be finished; None for all that are.
+
+    Raises:
+        DataError: a configuration's protocol is none.
+    """
+    # the keys are read twice
+    keys = None if keys is None else list(keys)
+    runs = select(RunRow.key, RunRow.configuration_id).where(RunRow.origin == TRAINED).order_by(RunRow.id)
+    if keys is None:
+        runs = runs.where(RunRow.status == FINISHED)
+    evaluations = select(RunRow.key, EvaluationRow.step).join(RunRow, RunRow.id == EvaluationRow.run_id)
+    done: defaultdict[str, set[int]] = defaultdict(set)
+    for key, step in by_key(connection, evaluations, keys):
+        done[key].add(step)
+    planned: dict[int, list[int]] = {}
+    missing = {}
+    for key, configuration in by_key(connection, runs, keys):
+        if configuration not in planned:
+            content = select(ConfigurationRow.content).where(ConfigurationRow.id == configuration)
+            planned[configuration] = _evaluations(connection.execute(content).scalar_one())
+        if steps := [step for step in planned[configuration] if step not in done[key]]:
+            missing[key] = steps
+    return missing
+
+
+def _evaluations(configuration: Mapping[str, Any]) -> list[int]:
+    """The steps at which runs of a configuration are evaluated."""
+    if "protocol" not in configuration:
+        return []
+    try:
+        return list(Protocol.model_construct(**configuration["protocol"]).evaluations())
+    except (AssertionError, AttributeError, TypeError, ValueError) as error:
+        raise DataError(f"a configuration's protocol is none: {configuration['protocol']!r:.100}") from error
+
+
+def _listed(steps: list[int]) -> str:
+    more = f" and {len(steps) - 3} more" if len(steps) > 3 else ""
+    return f"{', '.join(map(str, steps[:3]))}{more}"
+
+
+def _damage(connection: Connection) -> Iterator[str]:
     """Pages that SQLite cannot read, and rows that refer to rows that are not there."""
     if connection.dialect.name != "sqlite":
         return
@@ -31,8 +135,104 @@ def damage(connection: Connection) -> Iterator[str]:
         yield f"a row of {table} refers to a row of {parent} that does not exist"
 
 
-def contradictions(connection: Connection) -> Iterator[str]:
-    """Runs and evaluations that do not agree with themselves."""
+def _structure(connection: Connection) -> Iterator[str]:
+    """Tables, columns and keys that are missing, and what changes or replaces tables behind this program."""
+    inspector = inspect(connection)
+    tables, views = inspector.get_table_names(), inspector.get_view_names()
+    for table in Base.metadata.sorted_tables:
+        if table.name not in tables:
+            yield f"table {table.name} is {'a view' if table.name in views else 'missing'}"
+            continue
+        there = {column["name"] for column in inspector.get_columns(table.name)}
+        for name in sorted(set(table.columns.keys()) - there):
+            yield f"table {table.name} lacks the column {name}"
+        unique = [set(found["column_names"]) for found in inspector.get_unique_constraints(table.name)]
+        unique.append(set(inspector.get_pk_constraint(table.name)["constrained_columns"]))
+        for constraint in table.constraints:
+            names = {column.name for column in getattr(constraint, "columns", ())}
+            if (constraint is table.primary_key or isinstance(constraint, UniqueConstraint)) and (
+                names not in unique
+            ):
+                yield f"table {table.name} may hold {', '.join(sorted(names))} twice"
+    triggers = (
+        "SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger'"
+        if connection.dialect.name == "sqlite"
+        else "SELECT trigger_name, event_object_table FROM information_schema.triggers "
+        "WHERE trigger_schema = current_schema()"
+    )
+    for name, changed in connection.exec_driver_sql(triggers):
+        yield f"a trigger, {name}, changes what is written to {changed}"
+
+
+def _values(connection: Connection) -> Iterator[str]:
+    """Values of another kind than their column's, which SQLite alone keeps."""
+    if connection.dialect.name != "sqlite":
+        return
+    for table in Base.metadata.sorted_tables:
+        for column in table.columns:
+            others = select(func.count()).select_from(table).where(_is_other(table, column))
+            if count := connection.execute(others).scalar_one():
+                yield f"{count} rows of {table.name} have a {column.name} that is none"
+            elif isinstance(column.type, Object | Timestamp):
+                yield from _unreadable(connection, column)
+
+
+def _is_other(table: Table, column: Column[Any]) -> Any:
+    kind = getattr(column.type, "impl_instance", column.type).python_type
+    kinds = {int: ("integer",), float: ("real", "integer")}.get(kind, ("text",))
+    other: ColumnElement[bool] = func.typeof(column).not_in((*kinds, *(("null",) if column.nullable else ())))
+    if isinstance(column.type, Finite):
+        other = or_(other, func.abs(column) > sys.float_info.max)
+    return other
+
+
+def _unreadable(connection: Connection, column: Column[Any]) -> Iterator[str]:
+    convert = column.type.dialect_impl(connection.dialect).result_processor(connection.dialect, None)
+    assert convert is not None  # noqa: S101 - every strict type has one
+    for text in connection.execute(select(cast(column, String)).distinct()).scalars():
+        try:
+            convert(text)
+        except DataError as error:
+            yield f"{column.table.name}.{column.name}: {error}"
+
+
+def _keys(connection: Connection) -> Iterator[str]:
+    """Rows whose key is another content's: keys are hashes, and can be computed again."""
+    identities = {}
+    for row in connection.execute(select(DatasetRow.id, DatasetRow.identity_key, DatasetRow.identity)):
+        identities[row.id] = row.identity_key
+        if _digest(row.identity) != row.identity_key:
+            yield f"dataset {row.identity.get('id')} has the key of another identity"
+    for row in connection.execute(select(FingerprintRow.id, FingerprintRow.hash, FingerprintRow.fingerprint)):
+        if _digest(row.fingerprint) != row.hash:
+            yield f"fingerprint {row.id} has the hash of another content"
+    texts = {}
+    configurations = select(*ConfigurationRow.__table__.columns)
+    for row in connection.execute(configurations):
+        if _digest(row.content) != row.key:
+            yield f"configuration {row.key} has the key of another content"
+            continue
+        texts[row.id] = canonical(row.content)
+        dataset = row.content.get("dataset")
+        said = [row.content.get("algorithm"), *(dict(dataset or {}).get(name) for name in ("id", "lineage"))]
+        filed = [row.algorithm, row.dataset, row.lineage]
+        if said != filed or _digest(dataset) != identities.get(row.dataset_id):
+            yield f"configuration {row.key} is filed under another algorithm or dataset than it is of"
+    runs = select(RunRow.key, RunRow.configuration_id, RunRow.seed).where(RunRow.origin == TRAINED)
+    for key, configuration, seed in connection.execute(runs.order_by(RunRow.id)):
+        if configuration in texts and run_key(texts[configuration], seed) != key:
+            yield f"run {key} has the key of another configuration or seed"
+
+
+def _digest(value: Any) -> str | None:
+    try:
+        return digest(value)
+    except (RecursionError, ValueError):  # too deep, or NaN, which no key is made of
+        return None
+
+
+def _contradictions(connection: Connection) -> Iterator[str]:
+    """Runs that do not agree with themselves."""
     last = (
         select(func.max(EvaluationRow.step))
         .where(EvaluationRow.run_id == RunRow.id)
@@ -40,6 +240,7 @@ def contradictions(connection: Connection) -> Iterator[str]:
         .scalar_subquery()
     )
     for condition, problem in (
+        (RunRow.status.not_in(STATUSES), "has a status that is none"),
         (and_(RunRow.status == FINISHED, last.is_(None)), "is finished and has no evaluation"),
         (RunRow.step.is_distinct_from(last), "was last evaluated at another step than its state says"),
         (
@@ -51,6 +252,9 @@ def contradictions(connection: Connection) -> Iterator[str]:
         for key in connection.execute(select(RunRow.key).where(condition).order_by(RunRow.id)).scalars():
             yield f"run {key} {problem}"
 
+
+def _unlike_their_episodes(connection: Connection) -> Iterator[str]:
+    """Evaluations whose means are not those of their episodes."""
     found = (
         select(
             EpisodeRow.evaluation_id,

@@ -7,8 +7,10 @@ SQLite stores each once, in the order of its key.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from sqlalchemy import (
     JSON,
@@ -26,6 +28,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from harness.errors import DataError
 
 #: Alembic revision that these models describe.
 SCHEMA_VERSION: Final = "0002"
@@ -46,11 +50,38 @@ STATE: Final = "state"
 GATHERED: Final = "gathered"
 
 
-class Timestamp(TypeDecorator[datetime]):
+class _Strict(TypeDecorator[Any]):
+    """A column that gives what it should hold; SQLite itself stores any value in any column."""
+
+    __abstract__ = True
+    cache_ok = True
+    what: ClassVar[str]
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """Convert stored values.
+
+        Raises:
+            DataError: on reading a value that cannot be.
+        """
+        convert = super().result_processor(dialect, coltype)
+
+        def read(value: Any) -> Any:
+            try:
+                return None if value is None else convert(value) if convert else value
+            except (TypeError, ValueError, RecursionError) as error:
+                raise DataError(
+                    f"the database holds {value!r:.60} for a {self.what}; `harness db check` says where"
+                ) from error
+
+        return read
+
+
+class Timestamp(_Strict):
     """A moment, stored as UTC without a zone and read back with one."""
 
     impl = DateTime
     cache_ok = True
+    what = "timestamp"
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Turn an aware moment into naive UTC."""
@@ -59,6 +90,58 @@ class Timestamp(TypeDecorator[datetime]):
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Say of a stored moment that it is UTC."""
         return None if value is None else value.replace(tzinfo=UTC)
+
+
+class Object(_Strict):
+    """A JSON object."""
+
+    impl = JSON
+    cache_ok = True
+    what = "JSON object"
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """Hold the value to its kind."""
+        if not isinstance(value, dict):
+            raise TypeError
+        return value
+
+
+class Whole(_Strict):
+    """A whole number of up to 64 bits."""
+
+    impl = BigInteger
+    cache_ok = True
+    what = "whole number"
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """Hold the value to its kind."""
+        if not isinstance(value, int):
+            raise TypeError
+        return value
+
+
+class Number(_Strict):
+    """A number of double precision."""
+
+    impl = Float(53)
+    cache_ok = True
+    what = "number"
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """Hold the value to its kind."""
+        return float(value)
+
+
+class Finite(Number):
+    """A number that is neither infinite nor NaN."""
+
+    cache_ok = True
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """Hold the value to its kind."""
+        if not math.isfinite(value):
+            raise ValueError
+        return float(value)
 
 
 class Base(DeclarativeBase):
@@ -82,9 +165,9 @@ class DatasetRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     identity_key: Mapped[str] = mapped_column(String(64), unique=True)
-    identity: Mapped[dict[str, Any]] = mapped_column(JSON)
+    identity: Mapped[dict[str, Any]] = mapped_column(Object)
     content_hash: Mapped[str | None] = mapped_column(String(64))
-    transitions: Mapped[int | None] = mapped_column(BigInteger)
+    transitions: Mapped[int | None] = mapped_column(Whole)
     first_used: Mapped[datetime | None] = mapped_column(Timestamp)
 
 
@@ -96,7 +179,7 @@ class ConfigurationRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(String(64), unique=True)
-    content: Mapped[dict[str, Any]] = mapped_column(JSON)
+    content: Mapped[dict[str, Any]] = mapped_column(Object)
     algorithm: Mapped[str] = mapped_column(String(255))
     dataset: Mapped[str] = mapped_column(String(255))
     lineage: Mapped[str] = mapped_column(String(255))
@@ -110,7 +193,7 @@ class FingerprintRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     hash: Mapped[str] = mapped_column(String(64), unique=True)
-    fingerprint: Mapped[dict[str, str]] = mapped_column(JSON)
+    fingerprint: Mapped[dict[str, str]] = mapped_column(Object)
 
 
 class RunRow(Base):
@@ -127,7 +210,7 @@ class RunRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(String(64), unique=True)
     configuration_id: Mapped[int] = mapped_column(ForeignKey("configuration.id"))
-    seed: Mapped[int] = mapped_column(BigInteger)
+    seed: Mapped[int] = mapped_column(Whole)
     origin: Mapped[str] = mapped_column(String(16))
     status: Mapped[str] = mapped_column(String(16))
     attempt: Mapped[int]
@@ -135,13 +218,13 @@ class RunRow(Base):
     heartbeat: Mapped[datetime | None] = mapped_column(Timestamp)
     population: Mapped[str | None] = mapped_column(String(255))
     checkpoint: Mapped[str | None] = mapped_column(Text)
-    checkpoint_step: Mapped[int | None] = mapped_column(BigInteger)
-    step: Mapped[int | None] = mapped_column(BigInteger)  # last evaluated
+    checkpoint_step: Mapped[int | None] = mapped_column(Whole)
+    step: Mapped[int | None] = mapped_column(Whole)  # last evaluated
     error: Mapped[str | None] = mapped_column(Text)
-    failed_step: Mapped[int | None] = mapped_column(BigInteger)
+    failed_step: Mapped[int | None] = mapped_column(Whole)
     environment_id: Mapped[int | None] = mapped_column(ForeignKey("environment.id"))
-    wall_seconds: Mapped[float | None] = mapped_column(Float(53))
-    device_seconds: Mapped[float | None] = mapped_column(Float(53))
+    wall_seconds: Mapped[float | None] = mapped_column(Finite)
+    device_seconds: Mapped[float | None] = mapped_column(Finite)
     created: Mapped[datetime] = mapped_column(Timestamp)
     started: Mapped[datetime | None] = mapped_column(Timestamp)
     finished: Mapped[datetime | None] = mapped_column(Timestamp)
@@ -155,9 +238,9 @@ class EvaluationRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     run_id: Mapped[int] = mapped_column(ForeignKey("run.id"))
-    step: Mapped[int] = mapped_column(BigInteger)
-    mean_return: Mapped[float] = mapped_column(Float(53))
-    mean_length: Mapped[float | None] = mapped_column(Float(53))
+    step: Mapped[int] = mapped_column(Whole)
+    mean_return: Mapped[float] = mapped_column(Finite)
+    mean_length: Mapped[float | None] = mapped_column(Finite)
     episodes: Mapped[int]
 
 
@@ -169,7 +252,7 @@ class EpisodeRow(Base):
 
     evaluation_id: Mapped[int] = mapped_column(ForeignKey("evaluation.id"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    raw_return: Mapped[float] = mapped_column(Float(53))
+    raw_return: Mapped[float] = mapped_column(Finite)
     length: Mapped[int]
 
 
@@ -180,9 +263,9 @@ class MetricRow(Base):
     __table_args__ = ({"sqlite_with_rowid": False},)
 
     run_id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
-    step: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    step: Mapped[int] = mapped_column(Whole, primary_key=True, autoincrement=False)
     name: Mapped[str] = mapped_column(String(255), primary_key=True)
-    value: Mapped[float | None] = mapped_column(Float(53))
+    value: Mapped[float | None] = mapped_column(Number)
 
 
 class ArtefactRow(Base):
@@ -195,4 +278,4 @@ class ArtefactRow(Base):
     kind: Mapped[str] = mapped_column(String(16), primary_key=True)
     name: Mapped[str] = mapped_column(String(255))
     sha256: Mapped[str] = mapped_column(String(64))
-    size: Mapped[int] = mapped_column(BigInteger)
+    size: Mapped[int] = mapped_column(Whole)

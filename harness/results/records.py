@@ -82,6 +82,11 @@ class RunRecord:
         return {**self.configuration["hyperparameters"], **self.resolved}
 
 
+def run_key(configuration: str, seed: int) -> str:
+    """Key of the run of a seed of a configuration, given as canonical text."""
+    return hashlib.sha256(f"{configuration}#{seed}".encode()).hexdigest()
+
+
 def value_metric(hyperparameter: str) -> str:
     """Name of the metric, at step `BEGINNING`, that says what a run read for a hyperparameter."""
     return f"{_READ}{hyperparameter}"

@@ -69,20 +69,15 @@ def insert_many(connection: Connection, statement: Insert, rows: Iterable[Mappin
 
 def insert_new(connection: Connection, table: type[Base], rows: Iterable[Mapping[str, Any]]) -> None:
     """Insert rows, leaving those that are there already (by any unique key) as they are."""
-    insert_many(connection, _ignoring(connection.dialect.name, table), rows)
+    insert_many(connection, _ignoring(connection, table), rows)
 
 
-def _ignoring(dialect: str, table: type[Base]) -> Insert:
-    if dialect == "sqlite":
+def _ignoring(connection: Connection, table: type[Base]) -> Insert:
+    if connection.dialect.name == "sqlite":
         return sqlite.insert(table).on_conflict_do_nothing()
-    # these take long to import, and few need them
-    if dialect == "postgresql":
-        from sqlalchemy.dialects import postgresql
+    from sqlalchemy.dialects import postgresql  # takes long to import, and few need it
 
-        return postgresql.insert(table).on_conflict_do_nothing()
-    from sqlalchemy.dialects import mysql
-
-    return mysql.insert(table).prefix_with("IGNORE")
+    return postgresql.insert(table).on_conflict_do_nothing()
 
 
 def run_ids(connection: Connection, keys: Iterable[str]) -> dict[str, int]:

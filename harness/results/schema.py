@@ -13,12 +13,12 @@ from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
 
 from harness import files
 from harness.errors import DataError, HarnessError, SchemaError
 from harness.home import default_home
-from harness.results.models import SCHEMA_VERSION
+from harness.results.models import SCHEMA_VERSION, Base
 from harness.results.records import canonical
 
 #: Seconds that SQLite waits for another process's transaction.
@@ -26,6 +26,7 @@ BUSY_SECONDS = 30.0
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 _HEADER = b"SQLite format 3\0"
+_CREATION = 0x6861726E657373  # the lock under which a server's tables are made: 'harness'
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,15 @@ class Location:
             parsed = make_url(url)
         except (ArgumentError, ValueError) as error:  # the latter where the port is no number
             raise SchemaError(f"{url!r} is neither a path nor a database URL") from error
-        if parsed.get_backend_name() != "sqlite":
-            return cls(parsed, None)
+        backend = parsed.get_backend_name()
+        if backend == "postgresql":
+            # psycopg is what this program installs; who names another driver gets that
+            plain = parsed.drivername == backend
+            return cls(parsed.set(drivername="postgresql+psycopg") if plain else parsed, None)
+        if backend != "sqlite":
+            raise SchemaError(
+                f"a {backend} database cannot hold results; give a SQLite file or PostgreSQL's URL"
+            )
         if parsed.database in (None, "", ":memory:"):
             raise SchemaError(
                 "a results database is a file; one in memory would be lost, give a path by --db"
@@ -90,7 +98,8 @@ def engine(location: Location, *, writing: bool, foreign_keys: bool = True) -> E
     path = location.path
     if path is None:
         try:
-            return create_engine(location.url, json_serializer=canonical)
+            # a connection that a firewall or a failover has closed is replaced before it is used
+            return create_engine(location.url, json_serializer=canonical, pool_pre_ping=True)
         except (ModuleNotFoundError, NoSuchModuleError) as error:
             raise SchemaError(f"cannot open {location}: {error}; install that database's driver") from error
 
@@ -99,7 +108,7 @@ def engine(location: Location, *, writing: bool, foreign_keys: bool = True) -> E
         if foreign_keys:
             connection.execute("PRAGMA foreign_keys=ON")
         if writing:
-            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute("PRAGMA synchronous=FULL")
             _log_ahead(connection)
         return connection
 
@@ -146,49 +155,66 @@ def _log_ahead(connection: sqlite3.Connection) -> None:
             time.sleep(0.01)
 
 
+class ConnectionLostError(DataError):
+    """A server that does not answer, or closed a connection; it may answer again."""
+
+
 @contextlib.contextmanager
 def explained(name: object) -> Iterator[None]:
     """Turn the database's refusals that a user can mend into one clear sentence.
 
     Raises:
         HarnessError: another process held the database for too long.
-        DataError: the file is read-only, damaged or cannot be opened, the disk is full, or the server
-            cannot be reached.
+        ConnectionLostError: the server does not answer, or gave up the transaction for another's sake.
+        DataError: the file is read-only, damaged or cannot be opened, the disk is full, or what is asked of
+            the database is not there.
     """
     try:
         yield
     except (DBAPIError, sqlite3.Error) as error:
         cause = (error.orig or error) if isinstance(error, DBAPIError) else error
-        lines = str(cause).strip().splitlines() or [type(cause).__name__]
-        message = _explain(str(name), lines[0], cause)
-        if message is None:
-            raise
-        raise message from error
+        message = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+        if isinstance(cause, sqlite3.Error):
+            raise _explain(name, message, getattr(cause, "sqlite_errorcode", None)) from error
+        if isinstance(error, OperationalError | InterfaceError):
+            raise ConnectionLostError(f"the database {name} does not answer: {message}") from error
+        raise DataError(f"the database {name} refuses: {message}") from error
 
 
-def _explain(name: str, message: str, cause: BaseException) -> HarnessError | None:
-    if not isinstance(cause, sqlite3.Error):
-        if type(cause).__name__ in ("OperationalError", "InterfaceError"):
-            return DataError(f"the database {name} does not answer: {message}")
-        return None
-    for sign, error in (
-        (
-            "database is locked",
-            HarnessError(
-                f"{name} was locked by another process for more than {BUSY_SECONDS:g} s; "
-                f"try again when that process is done"
-            ),
+def _explain(name: object, message: str, code: int | None) -> HarnessError:
+    busy = HarnessError(
+        f"{name} was locked by another process for more than {BUSY_SECONDS:g} s; try again when that process "
+        "is done (where there is none, its file system lacks locks: keep the database on another)"
+    )
+    no_locks = DataError(
+        f"{name} cannot be locked: its file system lacks locks; keep the database on another"
+    )
+    known = {
+        sqlite3.SQLITE_BUSY: busy,
+        sqlite3.SQLITE_LOCKED: busy,
+        sqlite3.SQLITE_PROTOCOL: no_locks,
+        sqlite3.SQLITE_IOERR_LOCK: no_locks,
+        sqlite3.SQLITE_IOERR_RDLOCK: no_locks,
+        sqlite3.SQLITE_IOERR_SHMLOCK: no_locks,
+        sqlite3.SQLITE_IOERR_SHMMAP: no_locks,
+        sqlite3.SQLITE_READONLY: DataError(
+            f"{name} may not be written; make it writable, or give another by --db"
         ),
-        ("readonly", DataError(f"{name} may not be written; make it writable, or give another by --db")),
-        ("disk is full", DataError(f"the disk is full: {name} could not grow; free space and run again")),
-        ("disk I/O", DataError(f"the disk failed while using {name}; check the disk, then harness db check")),
-        ("malformed", DataError(f"{name} is damaged; run harness db check, or restore a backup")),
-        ("not a database", DataError(f"{name} is damaged or no SQLite database; restore a backup")),
-        ("unable to open", DataError(f"{name} cannot be opened; check that it and its folder may be read")),
-    ):
-        if sign in message:
-            return error
-    return None
+        sqlite3.SQLITE_FULL: DataError(f"the disk is full: {name} could not grow; free space and run again"),
+        sqlite3.SQLITE_IOERR: DataError(
+            f"the disk failed while using {name}; check the disk, then harness db check"
+        ),
+        sqlite3.SQLITE_CORRUPT: DataError(f"{name} is damaged; run harness db check, or restore a backup"),
+        sqlite3.SQLITE_NOTADB: DataError(f"{name} is damaged or no SQLite database; restore a backup"),
+        sqlite3.SQLITE_CANTOPEN: DataError(
+            f"{name} cannot be opened; check that it and its folder may be read"
+        ),
+    }
+    if code is not None:
+        for candidate in (code, code & 0xFF):  # an extended code ends in its primary one
+            if candidate in known:
+                return known[candidate]
+    return DataError(f"{name} is not as this program writes databases ({message}); run harness db check")
 
 
 def ensure(location: Location, *, create: bool, command: str = "harness reproduce TABLE") -> None:
@@ -234,11 +260,14 @@ def current_version(location: Location) -> str | None:
 
 
 def _version(connection: Connection, location: Location) -> str | None:
-    tables = inspect(connection).get_table_names()
-    if "alembic_version" in tables and "evaluation" in tables:
-        return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one())
-    if tables and location.path is not None:
-        raise SchemaError(f"{location} is a SQLite database, but not one of harness; give another by --db")
+    inspector = inspect(connection)
+    there = {*inspector.get_table_names(), *inspector.get_view_names()}
+    if "alembic_version" in there and there & Base.metadata.tables.keys():
+        versions = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
+        if len(versions) == 1:
+            return str(versions[0])
+    if there:
+        raise SchemaError(f"{location} is a database, but not one of harness; give another by --db")
     return None
 
 
@@ -269,12 +298,10 @@ def _create(location: Location) -> None:
         # One transaction holds all migrations: others wait for it and then find the tables, and a kill
         # leaves nothing half made.
         with explained(location), made.begin() as connection:
+            if location.path is None:
+                connection.execute(text(f"SELECT pg_advisory_xact_lock({_CREATION})"))
             if _version(connection, location) is None:
                 _migrate(connection)
-    except DBAPIError:
-        # Servers let several processes create the tables at once; the first to commit wins.
-        if location.path is not None or current_version(location) is None:
-            raise
     finally:
         made.dispose()
 

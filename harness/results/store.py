@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Update, case, delete, func, insert, literal, 
 
 from harness.errors import DataError, masked
 from harness.results import leases, schema
-from harness.results.checks import contradictions, damage
+from harness.results.checks import forgeries, problems, unevaluated
 from harness.results.leases import LeaseLostError
 from harness.results.models import (
     FAILED,
@@ -417,15 +417,17 @@ class Store:
             )
 
     def retry(self, keys: Iterable[str]) -> int:
-        """Queue failed runs again, as if they had never been begun.
+        """Queue failed runs again, and finished ones that lack evaluations, as if they had never been begun.
 
         What the failed attempt left goes: a checkpoint may hold what failed, and scores of two attempts must
         not mix in one run. Of a finished run that failed when it was trained again, that alone is forgotten.
 
         Returns:
-            the number of runs that were failed.
+            the number of runs that were failed or lacked evaluations.
         """
-        return self._begin_anew(keys, lambda run: run.status == FAILED)
+        with self.reading() as connection:
+            incomplete = unevaluated(connection)
+        return self._begin_anew(keys, lambda run: run.status == FAILED or run.key in incomplete)
 
     def restart(self, keys: Iterable[str]) -> int:
         """Queue unfinished runs as if they had never been begun: evaluations and metrics are deleted.
@@ -662,6 +664,22 @@ class Store:
                 found.setdefault(step, []).append(value)
         return found
 
+    def reported(self, keys: Iterable[str]) -> dict[str, tuple[set[int], set[int]]]:
+        """The steps at which runs were evaluated, and those at which they reported metrics.
+
+        Args:
+            keys: run keys.
+        """
+        found: dict[str, tuple[set[int], set[int]]] = {key: (set(), set()) for key in keys}
+        with self.reading() as connection:
+            for which, (run, reported) in enumerate(
+                ((EvaluationRow.run_id, EvaluationRow.step), (MetricRow.run_id, MetricRow.step))
+            ):
+                statement = select(RunRow.key, reported).join(RunRow, RunRow.id == run).distinct()
+                for key, step in by_key(connection, statement, found):
+                    found[key][which].add(step)
+        return found
+
     def metrics(
         self, keys: Iterable[str], name: str | None = None, steps: Sequence[int] | None = None
     ) -> dict[str, list[Metric]]:
@@ -759,6 +777,20 @@ class Store:
         with self.reading() as connection:
             return connection.execute(select(func.count()).select_from(RunRow)).scalar_one()
 
+    def require_evaluations(self, keys: Iterable[str]) -> None:
+        """See to it that runs have all the evaluations that their protocols ask for.
+
+        Raises:
+            DataError: some lack one.
+        """
+        with self.reading() as connection:
+            if missing := unevaluated(connection, keys):
+                key, steps = next(iter(missing.items()))
+                raise DataError(
+                    f"{len(missing)} run(s) lack evaluations in {self.location}, {key[:12]} that at step "
+                    f"{steps[0]}; if the database was restored meanwhile, run the same command again"
+                )
+
     def check(self) -> list[str]:
         """Look for damage and contradictions.
 
@@ -766,7 +798,18 @@ class Store:
             one sentence for each problem found; empty if all is well.
         """
         with self.reading() as connection:
-            return [*damage(connection), *contradictions(connection)]
+            return list(problems(connection))
+
+    def require_genuine(self) -> None:
+        """See to it that this program wrote the database as it is.
+
+        Raises:
+            DataError: something shows that it did not: another structure, keys of other content.
+        """
+        with self.reading() as connection:
+            if found := list(forgeries(connection)):
+                more = f" and {len(found) - 1} more; `harness db check` lists them" if len(found) > 1 else ""
+                raise DataError(f"{self.location} is not as this program writes databases: {found[0]}{more}")
 
 
 class _Judge:

@@ -144,12 +144,14 @@ def merge(
 
     Raises:
         SchemaError: there is no such database, or it is of another schema version.
-        DataError: it is the same database, or both have a dataset of the same identity with different
-            content; nothing is written.
+        DataError: it is the same database, one of both is not as this program writes them, or both have a
+            dataset of the same identity with different content; nothing is written.
     """
     with Store.open(other) as source:
         if _same(into, source):
             raise DataError(f"{source.location} is the database to merge into; give another one")
+        for store in (source, into):
+            store.require_genuine()
         _merge_datasets(into, source)
         outcome: dict[str, list[str]] = {"added": [], "updated": [], "unchanged": [], "busy": []}
         conflicts: list[Conflict] = []

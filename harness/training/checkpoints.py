@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,8 @@ class Checkpoint:
         metrics: name -> ``(M, 1)``, see `Engine.metrics`: a phase of the update may not come again before the
             next evaluation.
         pending: evaluations not yet committed.
+        evaluated: run key -> steps of the evaluations that were committed before.
+        measured: run key -> steps of the metrics that were.
         seconds: wall time of training so far.
         gathered: of each member what it has gathered, and where its episode stands; empty for fixed data.
         policies: step of an evaluation -> `Algorithm.policy_state`, where the protocol archives them.
@@ -55,6 +57,21 @@ class Checkpoint:
     seconds: float = field(default=0.0)
     gathered: Sequence[Mapping[str, Any]] = ()
     policies: Mapping[int, Mapping[str, Tensor]] = field(default_factory=dict)
+    evaluated: dict[str, list[int]] = field(default_factory=dict)
+    measured: dict[str, list[int]] = field(default_factory=dict)
+
+    def presumes(self, key: str, evaluated: Container[int], measured: Container[int]) -> bool:
+        """Whether a run that goes on from here presumes more than what a database has of it.
+
+        Args:
+            key: the run.
+            evaluated: steps of the evaluations that it has.
+            measured: steps of the metrics that it has.
+        """
+        return not (
+            all(step in evaluated for step in self.evaluated[key])
+            and all(step in measured for step in self.measured[key])
+        )
 
 
 def save(checkpoint: Checkpoint, path: Path) -> None:

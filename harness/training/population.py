@@ -255,6 +255,8 @@ class Trainer:
         self._engine = Engine(self._algorithm, self._replay, draws, capture, compiled=arithmetic.compiled)
         self._keys = [run.key for run in task.runs]
         self._alive = dict.fromkeys(self._keys, True)
+        self._evaluated: dict[str, list[int]] = {key: [] for key in self._keys}
+        self._measured: dict[str, list[int]] = {key: [] for key in self._keys}
         self._step, self._before, self._saving = 0, 0.0, 0.0
         self._policies: dict[int, dict[str, torch.Tensor]] = {}  # of evaluations, if they are archived
         gather = task.protocol.gather
@@ -289,6 +291,8 @@ class Trainer:
         }
         self._step, self._before = checkpoint.step, checkpoint.seconds
         self._policies = {step: member_slice(policy, chosen) for step, policy in checkpoint.policies.items()}
+        self._evaluated = {key: list(checkpoint.evaluated[key]) for key in self._keys}
+        self._measured = {key: list(checkpoint.measured[key]) for key in self._keys}
         for pending in checkpoint.pending:
             if pending.key in self._alive:
                 self._pool.submit(
@@ -402,6 +406,9 @@ class Trainer:
         alive = [key for key in self._keys if self._alive[key]]
         metrics = self._metrics()
         self._recorder.measured(self._step, {key: metrics[key] for key in alive})
+        for key in alive:
+            if metrics[key]:
+                self._measured[key].append(self._step)
         policies = self._algorithm.policy_state()
         if self._task.protocol.archive:
             self._policies[self._step] = policies
@@ -427,6 +434,8 @@ class Trainer:
                 done.append(result)
         if done:
             self._recorder.evaluated(done)
+            for record in done:
+                self._evaluated[record.key].append(record.step)
 
     def _due(self) -> bool:
         """Whether to write a checkpoint; where that takes long, as with many rows, it is done seldom."""
@@ -454,6 +463,8 @@ class Trainer:
                 seconds=self._seconds(),
                 gathered=self._feed.save(),
                 policies=self._policies,
+                evaluated=self._evaluated,
+                measured=self._measured,
             ),
             self._path,
         )

@@ -19,7 +19,7 @@ from harness.planning.dependencies import (
 from harness.planning.plan import plan
 from harness.planning.status import status, trainable_keys
 from harness.planning.validation import validate_algorithms
-from harness.results.records import BEGINNING, value_metric
+from harness.results.records import BEGINNING, EvaluationRecord, value_metric
 from harness.results.store import Store
 from harness.specs import Specs
 from harness.specs.validation import validate
@@ -88,6 +88,7 @@ def finish(store, runs, values):
     assert store.claim(keys) == keys
     store.record_metrics(50, {key: {"alpha": 99.0} for key in keys})
     store.record_metrics(100, {key: {"alpha": v, "other": 7} for key, v in zip(keys, values, strict=True)})
+    store.record_evaluations([EvaluationRecord(key, step, [1.0], [1]) for key in keys for step in (50, 100)])
     store.finish(keys, 1.0, 1.0)
 
 

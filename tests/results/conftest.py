@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.results.records import EvaluationRecord, RunRecord, canonical, digest
+from harness.results.records import EvaluationRecord, RunRecord, canonical, digest, run_key
 from harness.results.store import Store
 
 WORKERS = Path(__file__).with_name("workers.py")
@@ -16,19 +15,23 @@ WORKERS = Path(__file__).with_name("workers.py")
 
 @pytest.fixture
 def record() -> Callable[..., RunRecord]:
-    """Makes a run of the given algorithm, dataset and seed, keyed as planning keys it."""
+    """Makes a run, keyed as planning keys it; without a protocol any evaluations finish it."""
 
-    def make(seed: int = 0, *, algorithm: str = "td3_bc", dataset: str = "hopper-medium-v2") -> RunRecord:
+    def make(
+        seed: int = 0,
+        *,
+        algorithm: str = "td3_bc",
+        dataset: str = "hopper-medium-v2",
+        protocol: dict[str, int] | None = None,
+    ) -> RunRecord:
         configuration = {
             "algorithm": algorithm,
             "hyperparameters": {"alpha": 2.5},
             "dataset": {"id": dataset, "lineage": "d4rl"},
             "environment": None,
-            "protocol": {"steps": 10, "evaluate_every": 5, "episodes": 2},
+            **({"protocol": protocol} if protocol else {}),
         }
-        text = canonical(configuration)
-        key = hashlib.sha256(f"{text}:{seed}".encode()).hexdigest()
-        return RunRecord(key, digest(configuration), configuration, seed)
+        return RunRecord(run_key(canonical(configuration), seed), digest(configuration), configuration, seed)
 
     return make
 

@@ -42,7 +42,7 @@ def test_pragmas(store):
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
             for name in ("journal_mode", "synchronous", "busy_timeout", "foreign_keys")
         }
-    assert values == {"journal_mode": "wal", "synchronous": 1, "busy_timeout": 30000, "foreign_keys": 1}
+    assert values == {"journal_mode": "wal", "synchronous": 2, "busy_timeout": 30000, "foreign_keys": 1}
 
 
 def test_opening_needs_neither_alembic_nor_torch(database, store):
@@ -103,7 +103,7 @@ def test_what_is_no_database_is_left_alone(tmp_path, create):
     [
         ("sqlite://", "in memory"),
         ("sqlite:///:memory:", "in memory"),
-        ("nosuch://host/results", "driver"),
+        ("nosuch://host/results", "SQLite file or PostgreSQL"),
         ("://", "neither a path nor"),
     ],
 )

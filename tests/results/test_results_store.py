@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import DataError
-from harness.results.records import EvaluationRecord
+from harness.results.records import EvaluationRecord, RunRecord, canonical, digest, run_key
 from harness.results.rows import Evaluation
 from harness.results.store import Metric, Store
 
@@ -177,14 +177,13 @@ def test_a_status_outside_the_five_is_refused(database, store, record):
 @settings(max_examples=30)
 @given(st.lists(st.lists(st.floats(-1e12, 1e12), min_size=1, max_size=5), min_size=1, max_size=6))
 def test_means_are_those_of_the_episodes(tmp_path_factory, returns):
-    from harness.results.records import RunRecord
-
-    record = RunRecord("k", "c", {"algorithm": "a", "dataset": {"id": "d", "lineage": "d4rl"}}, 0)
+    configuration = {"algorithm": "a", "dataset": {"id": "d", "lineage": "d4rl"}}
+    record = RunRecord(run_key(canonical(configuration), 0), digest(configuration), configuration, 0)
     with Store.open(tmp_path_factory.mktemp("means") / "r.db", create=True) as store:
         store.register([record])
-        store.claim(["k"])
+        store.claim([record.key])
         for step, values in enumerate(returns):
-            store.record_evaluations([EvaluationRecord("k", step, values, [1] * len(values))])
-        found = store.evaluations(["k"])["k"]
+            store.record_evaluations([EvaluationRecord(record.key, step, values, [1] * len(values))])
+        found = store.evaluations([record.key])[record.key]
         assert [e.mean_return for e in found] == [math.fsum(v) / len(v) for v in returns]
         assert store.check() == []

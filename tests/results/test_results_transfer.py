@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from harness.errors import DataError, HarnessError
 from harness.results import transfer
-from harness.results.records import BEGINNING, EvaluationRecord, RunRecord, imported_key, value_metric
+from harness.results.records import (
+    BEGINNING,
+    EvaluationRecord,
+    RunRecord,
+    canonical,
+    digest,
+    imported_key,
+    run_key,
+    value_metric,
+)
 from harness.results.scores import ScoreRow, read_scores_csv
 from harness.results.store import Store
 
@@ -258,7 +267,8 @@ def test_merging_disjoint_sets_commutes_and_repeats(tmp_path_factory, ours, thei
         with Store.open(folder / name, create=True) as store:
             for seed, scores in runs.items():
                 configuration = {"algorithm": algorithm, "dataset": {"id": "d", "lineage": "d4rl"}}
-                record = RunRecord(f"{algorithm}{seed}", algorithm, configuration, seed)
+                key = run_key(canonical(configuration), seed)
+                record = RunRecord(key, digest(configuration), configuration, seed)
                 store.register([record])
                 store.claim([record.key])
                 store.record_evaluations(

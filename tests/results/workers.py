@@ -9,15 +9,15 @@ import os
 import sys
 import time
 
-from harness.results.records import EvaluationRecord, RunRecord
+from harness.results.records import EvaluationRecord, RunRecord, canonical, digest, run_key
 from harness.results.store import Store
 
 context = multiprocessing.get_context("fork")
 
 
-def record(name):
+def named(name):
     configuration = {"algorithm": "a", "dataset": {"id": "d", "lineage": "d4rl"}, "name": name}
-    return RunRecord(name, f"configuration of {name}", configuration, 0)
+    return RunRecord(run_key(canonical(configuration), 0), digest(configuration), configuration, 0)
 
 
 def say(value):
@@ -27,8 +27,9 @@ def say(value):
 def evaluate(number, barrier, database, count):
     barrier.wait()
     with Store.open(database, create=True) as store:
-        key = f"run {number}"
-        store.register([record(key)])
+        run = named(f"run {number}")
+        key = run.key
+        store.register([run])
         assert store.claim([key]) == [key]
         for step in range(int(count)):
             returns = [number + step + episode / 4 for episode in range(4)]
@@ -39,7 +40,7 @@ def evaluate(number, barrier, database, count):
 def create(number, barrier, database):
     barrier.wait()
     with Store.open(database, create=True) as store:
-        store.register([record(f"run {number}")])
+        store.register([named(f"run {number}")])
 
 
 def claim(number, barrier, database, *keys):
