@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
@@ -20,6 +21,7 @@ from algorithms import (
     example,
 )
 from harness import environments, plugs
+from harness.datasets import count
 from harness.datasets.transforms import order_problem, steps_of
 from harness.errors import EnvironmentUnusableError, HarnessError, SpecError, UnknownNameError, raised_at
 from harness.planning.cells import ResolvedTable, resolve
@@ -57,11 +59,27 @@ def check(resolved: ResolvedTable, specs: Specs) -> None:
     presets = [resolved.preset.id] if resolved.preset else []
     chosen = [resolved.table.id]
     problems = [*validate(specs, chosen, presets), *validate_algorithms(specs, chosen, presets)]
-    if problems:
+    if problems := problems or [*_too_few(resolved, specs)]:
         raise SpecError("\n".join(dict.fromkeys(problems)))
     rows = dict.fromkeys(cell.dataset.id for cell in resolved.cells if cell.unavailable is None)
     if problems := validate_environments(specs, rows):
         raise EnvironmentUnusableError("\n".join(problems))
+
+
+def _too_few(resolved: ResolvedTable, specs: Specs) -> Iterator[str]:
+    """Problems of transforms that leave less than a minibatch, where specs say how many rows there are."""
+    columns = columns_of(specs.table(resolved.table.id), resolved.preset)
+    for cell in resolved.cells:
+        chosen = transforms(specs, columns[cell.column.id], cell.dataset.id)
+        kept = math.prod(1 - (step.drop or 0) for step in chosen.transforms)
+        rows = count(cell.dataset, cell.lineage) if kept < 1 and not cell.unavailable else None
+        wanted = cell.runs[0].configuration["hyperparameters"]["batch_size"] if rows else 0
+        if rows and rows * kept < min(wanted, rows):
+            yield chosen.problem(
+                specs,
+                f"of the {rows:,} rows of {cell.dataset.id} about {rows * kept:,.0f} are left, fewer than a "
+                f"minibatch of {wanted}",
+            )
 
 
 def validate_everything(specs: Specs, table_ids: Sequence[str] | None = None) -> list[str]:

@@ -9,7 +9,8 @@ import pytest
 import algorithms.bc
 from harness.errors import SpecError
 from harness.planning.cells import resolve
-from harness.planning.validation import validate_algorithms
+from harness.planning.choice import Choice
+from harness.planning.validation import check, validate_algorithms
 from harness.specs import Specs
 from harness.specs.validation import validate
 
@@ -162,3 +163,12 @@ def test_a_column_belongs_to_an_algorithm_that_asks_for_it(write, monkeypatch):
     assert validate_algorithms(trusting, ["toy"]) == []
     [problem] = validate_algorithms(write("id: a"), ["toy"])
     assert problem.endswith("bc trains on a column 'trust', so 'data' needs a transform 'trust'")
+
+
+def test_a_drop_that_leaves_less_than_a_minibatch_is_refused_where_the_rows_are_known(write):
+    specs = write("id: a, data: [{drop: 0.99}, {drop: 0.99}]", "id: b, data: [{drop: 0.99}]")
+    with pytest.raises(SpecError) as caught:
+        check(resolve(specs, "toy", Choice(lineage="generated")), specs)
+    one, other = str(caught.value).splitlines()
+    assert one.startswith("own/tables/toy.yaml:11:")
+    assert "columns.0.data: of the 1,000,000 rows of hopper-expert-v2 about 100 are left, fewer than" in other
