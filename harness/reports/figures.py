@@ -258,7 +258,8 @@ def radar(comparison: Comparison) -> Figure | None:
     rows = [row for group in comparison.groups for row in group.rows]
     if len(rows) > _MOST_SPOKES:
         rows = [row for group in comparison.groups for row in group.summaries if row.kind == "average"]
-    shown, columns = _without_gaps(rows, len(comparison.columns))
+    trained = [place for place, column in enumerate(comparison.columns) if column.algorithm]
+    shown, columns = _without_gaps(rows, trained)
     if len(shown) < 3 or len(columns) < 2:
         return None
     figure, axes = _figure(_WIDTH, 3.4, projection="polar")
@@ -529,12 +530,12 @@ def _score_matrices(comparison: Comparison) -> Matrices:
         return {}
 
 
-def _without_gaps(rows: Sequence[ComparedRow], width: int) -> tuple[list[ComparedRow], list[int]]:
-    """The rows, and places of the columns, that together have a complete mean everywhere.
+def _without_gaps(rows: Sequence[ComparedRow], places: Sequence[int]) -> tuple[list[ComparedRow], list[int]]:
+    """The rows, and of these places of columns those, that together have a complete mean everywhere.
 
     Columns without any go first, then every row that still has a gap.
     """
-    columns = [place for place in range(width) if any(row.cells[place].complete for row in rows)]
+    columns = [place for place in places if any(row.cells[place].complete for row in rows)]
     return [row for row in rows if all(row.cells[place].complete for place in columns)], columns
 
 

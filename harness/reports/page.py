@@ -221,6 +221,8 @@ def _facts(cell: ComparedCell, ddof: int) -> list[tuple[str, str]]:
         of = f"{cell.n} of {count(cell.wanted, 'seed' if cell.kind == 'dataset' else 'cell')}"
         std = f", ddof {ddof}" if cell.std is not None else ""
         facts.append(("Reproduced", f"{wording.mean_std(cell.mean, cell.std)} ({of}{std})"))
+    if cell.before:
+        facts.append(("Before", f"{wording.mean_std(cell.before.mean, cell.before.std)} (at interaction 0)"))
     if interval:
         text = f"{wording.number(interval.low)} to {wording.number(interval.high)}"
         facts.append(("Interval", f"{text} ({interval.level:.0%} {interval.method})"))
