@@ -140,7 +140,12 @@ _CHOOSING: dict[str, Any] = {
     ],
     "steps": Annotated[
         int | None,
-        typer.Option("--steps", metavar="N", min=1, help="Train for N steps instead of the protocol's."),
+        typer.Option(
+            "--steps",
+            metavar="N",
+            min=1,
+            help="Train for N steps, online for N interactions, instead of the protocol's.",
+        ),
     ],
     "lineage": Annotated[
         str | None,

@@ -259,10 +259,12 @@ def without_scores(comparison: Comparison) -> tuple[Note, ...]:
 def _tests(comparison: Comparison) -> str:
     settings = comparison.table.verdict
     tested = sum(cell.verdict.p is not None for cell in comparison.cells)
+    sums = any(cell.kind == "sum" for cell in comparison.summaries)
+    of_sums = " and for each number of a sum" if sums else ""
     return (
         f"Welch's t-test, Benjamini-Hochberg over the {count(tested, 'cell')} tested (averages apart), "
         f"alpha {settings.alpha:g}; equivalence by two one-sided t-tests, margin {settings.margin:g} points "
-        f"({settings.average_margin:g} for averages and for each number of a sum), alpha {settings.alpha:g}; "
+        f"({settings.average_margin:g} for averages{of_sums}), alpha {settings.alpha:g}; "
         "printed means stand for all that would be printed so"
     )
 
