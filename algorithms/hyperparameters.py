@@ -84,7 +84,7 @@ class Hyperparameters:
 
     @classmethod
     def check_declarations(cls) -> None:
-        """See that each field is declared by `per_member`, `static` or `layer_sizes`, with one of their types.
+        """See that each field is declared by `per_member`, `static` or `layer_sizes`, of a type of theirs.
 
         Raises:
             TypeError: naming the first that is not.

@@ -317,7 +317,7 @@ def _announce(
     )
     reporter.message(
         f"SAC has up to {max(left.values()):,} of {length:,} interactions to go, about "
-        f"{seconds / 3600:.1f} h here (a few were timed). Ctrl-C saves, and the same command goes on from there."
+        f"{seconds / 3600:.1f} h here (a few were timed). Ctrl-C saves, and the same command goes on."
     )
 
 
