@@ -51,7 +51,7 @@ def store(resolved, tmp_path_factory):
         )
         opened.record_metrics(1000, {first: {"alpha": 2.5, "broken": float("nan")}})
         opened.finish([first, second], 60.0, 30.0)
-        opened.fail(third, 500, "Traceback\n  ...\nDivergedError: loss is NaN\n")
+        opened.fail(third, 500, "Traceback (most recent call last):\n  ...\nDivergedError: loss is NaN\n")
         yield opened
 
 
