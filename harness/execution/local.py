@@ -291,8 +291,7 @@ class _Session:
         self.pool.discard()
         if not recover(self.settings.device):
             raise DataError(execution.broken("out of memory"))
-        states = self.store.runs(population.keys)
-        running = population.only(key for key, state in states.items() if state.held)
+        running = population.only(self.store.held(population.keys))
         halves = halved(running) if running else []
         sizes = " and then ".join(str(len(half.runs)) for half in halves)
         self.reporter.message(
@@ -341,16 +340,13 @@ def _heartbeat(keys: Sequence[str], store: Store, reporter: Reporter) -> Iterato
     """
     ended, lost = threading.Event(), set[str]()
 
-    def running(some: Sequence[str]) -> list[str]:
-        return [key for key, state in store.runs(some).items() if state.held]
-
     def beat() -> None:
         while not ended.wait(LEASE_SECONDS / 4):
             try:
                 try:
-                    store.heartbeat(running(keys))
+                    store.heartbeat(store.held(keys))
                 except LeaseLostError as error:
-                    lost.update(running(error.keys))  # the others this process has just ended itself
+                    lost.update(store.held(error.keys))  # the others this process has just ended itself
             except Exception as error:  # a busy database, no free file: the next beat may get through
                 reporter.message(f"warning: this process's leases were not renewed: {error}")
 
@@ -539,9 +535,8 @@ class _Execution:
         )
 
     def _fail_all(self, text: str) -> None:
-        for key, state in self._store.runs(self._runs).items():
-            if state.held:
-                self.failed(key, state.step or 0, text)
+        for key, state in self._store.held(self._runs).items():
+            self.failed(key, state.step or 0, text)
 
     @property
     def label(self) -> str:

@@ -595,6 +595,10 @@ class Store:
 
     # -- reading ------------------------------------------------------------------------------------------
 
+    def held(self, keys: Iterable[str]) -> dict[str, RunState]:
+        """The state of those of some runs that a process holds."""
+        return {key: state for key, state in self.runs(keys).items() if state.held}
+
     def runs(self, keys: Iterable[str] | None = None) -> dict[str, RunState]:
         """The state of runs, in the order given; keys that the database does not know are left out.
 
