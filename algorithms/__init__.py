@@ -15,6 +15,7 @@ from algorithms.base import (
     example,
     generator,
     member_slice,
+    stacked,
 )
 from algorithms.registry import AlgorithmError, algorithm_class, algorithm_ids
 from algorithms.source import source_hash
@@ -34,4 +35,5 @@ __all__ = [
     "generator",
     "member_slice",
     "source_hash",
+    "stacked",
 ]

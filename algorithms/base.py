@@ -39,6 +39,7 @@ __all__ = [
     "normal",
     "per_member",
     "register",
+    "stacked",
     "static",
     "uniform",
 ]
@@ -182,20 +183,14 @@ class Algorithm(nn.Module, ABC):
         self.hyper: Any = _gather(each, self.device, dtype)
         self.initial = Initial([m.key for m in members], self.device, dtype)
         self.noise: dict[str, Noise] = {}
-        self.inputs = {name: self._stacked([m.inputs[name] for m in members]) for name in members[0].inputs}
+        self.inputs = {
+            name: {part: t.to(self.device) for part, t in stacked([m.inputs[name] for m in members]).items()}
+            for name in members[0].inputs
+        }
         self.register_buffer(
             "clock", torch.zeros(len(self.members), 1, device=self.device, dtype=dtype), persistent=False
         )
         self.build()
-
-    def _stacked(self, states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        """One state of all members; counts, which have no member axis, are the first member's."""
-        return {
-            name: torch.cat([state[name].to(self.device) for state in states])
-            if tensor.dim()
-            else tensor.to(self.device)
-            for name, tensor in states[0].items()
-        }
 
     @abstractmethod
     def build(self) -> None:
@@ -315,6 +310,14 @@ def _copy(own: Mapping[str, Tensor], state: Mapping[str, Tensor], unfit: str) ->
 def member_slice(state: Mapping[str, Tensor], members: Sequence[int]) -> dict[str, Tensor]:
     """Cut some members out of a training or policy state; values without a member axis (step counts) stay."""
     return {name: tensor[list(members)] if tensor.dim() else tensor for name, tensor in state.items()}
+
+
+def stacked(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """States of single members as one of all; values without a member axis (step counts) they share."""
+    return {
+        name: torch.cat([state[name] for state in states]) if tensor.dim() else tensor
+        for name, tensor in states[0].items()
+    }
 
 
 REGISTERED: dict[str, type[Algorithm]] = {}

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from algorithms import Algorithm, Member, Sizes, algorithm_class, member_slice
+from algorithms import Algorithm, Member, Sizes, algorithm_class, member_slice, stacked
 from harness.datasets import transforms
 from harness.datasets.base import Transitions
 from harness.datasets.transforms import Inputs, Prepared, prepare, shared, steps_of
@@ -172,14 +172,6 @@ def build(
         algorithm.load_training_state(algorithm.training_state() | stacked(task.starts))
     draws = Draws([m.key for m in members], replay, algorithm.hyper.batch_size, algorithm.noise)
     return algorithm, replay, draws
-
-
-def stacked(states: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """States of single members as one of all; values without a member axis (step counts) they share."""
-    return {
-        name: torch.cat([state[name] for state in states]) if tensor.dim() else tensor
-        for name, tensor in states[0].items()
-    }
 
 
 def _growing(task: Task, data: Sequence[Prepared], how: Mapping[str, Any]) -> GrowingReplay:
