@@ -123,14 +123,18 @@ def _values(array: NDArray[Any]) -> dict[str, Any]:
     """Extremes over all dimensions, and in each, of finite values; and rows with others."""
     table = np.asarray(array, np.float64).reshape(len(array), -1)
     finite = np.isfinite(table)
-    low = np.where(finite, table, np.inf).min(0, initial=np.inf)
-    high = np.where(finite, table, -np.inf).max(0, initial=-np.inf)
+    low = [_known(each) for each in np.where(finite, table, np.inf).min(0, initial=np.inf)]
+    high = [_known(each) for each in np.where(finite, table, -np.inf).max(0, initial=-np.inf)]
     return {
-        "min": float(low.min()),
-        "max": float(high.max()),
-        "dimensions": {"min": low.tolist(), "max": high.tolist()},
+        "min": min((each for each in low if each is not None), default=None),
+        "max": max((each for each in high if each is not None), default=None),
+        "dimensions": {"min": low, "max": high},
         "rows not finite": int((~finite.all(1)).sum()),
     }
+
+
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _duplicates(rows: Arrays) -> int:
@@ -196,7 +200,7 @@ def markdown(card: dict[str, Any]) -> str:
         "",
         f"| {'Made by' if generated else 'Identity'} | |",
         "| --- | --- |",
-        *(f"| {name} | {value} |" for name, value in sorted(card["identity"].items())),
+        *(f"| {name} | {_shown(value)} |" for name, value in sorted(card["identity"].items())),
         "",
         *([f"Transformed: {', then '.join(steps)}.", ""] if (steps := card.get("transforms")) else []),
         *_content(card),
@@ -250,7 +254,7 @@ def _content(card: dict[str, Any]) -> list[str]:
         "| Values | min | max | rows not finite |",
         "| --- | ---: | ---: | ---: |",
         *(
-            f"| {name} | {found['min']:,.4g} | {found['max']:,.4g} | {found['rows not finite']:,} |"
+            f"| {name} | {_number(found['min'])} | {_number(found['max'])} | {found['rows not finite']:,} |"
             for name in _VALUES
             if (found := card["values"].get(name))
         ),
@@ -259,6 +263,14 @@ def _content(card: dict[str, Any]) -> list[str]:
         f"{card['duplicates']:,}.",
         "",
     ]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:,.4g}"
+
+
+def _shown(value: object) -> object:
+    return ", ".join(f"{a} = {b}" for a, b in value.items()) if isinstance(value, dict) else value
 
 
 def _statistics(values: NDArray[Any]) -> dict[str, float] | None:

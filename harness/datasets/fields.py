@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from harness.errors import DataError
 
-_REQUIRED = ("observations", "actions", "rewards", "terminals")
+#: Of every dataset.
+REQUIRED = ("observations", "actions", "rewards", "terminals")
 _OPTIONAL = ("next_observations", "timeouts")
 LIBRARIES: dict[str, tuple[str, ...]] = {"npz": (), "hdf5": ("h5py",), "parquet": ("pyarrow.parquet",)}
 """What reading a format imports."""
@@ -77,8 +78,8 @@ def read(place: Path, stored_as: str, names: Mapping[str, str], written: Mapping
         for ours, theirs in names.items():
             if theirs not in columns:
                 raise DataError(f"{written.get(ours, '')}{place} has no {theirs!r}; it has {listed(columns)}")
-        wanted = {name: names.get(name, name) for name in (*_REQUIRED, *_OPTIONAL)}
-        if missing := [name for name in _REQUIRED if wanted[name] not in columns]:
+        wanted = {name: names.get(name, name) for name in (*REQUIRED, *_OPTIONAL)}
+        if missing := [name for name in REQUIRED if wanted[name] not in columns]:
             raise DataError(
                 f"{place} lacks {', '.join(missing)}; it has {listed(columns)}; 'fields' of the spec map "
                 "other names, as in {observations: obs}"
@@ -120,7 +121,7 @@ def rows(place: Path, columns: Mapping[str, Column]) -> dict[str, NDArray[Any]]:
             raise DataError(f"{place}: {name} hold {column.says}, not numbers")
         dimensions = (1, 2) if name in _VECTORS else (1,)
         shape = column.shape[:1] if column.shape[1:] == (1,) and name not in _VECTORS else column.shape
-        if shape[:1] != (count,) or (len(shape) not in dimensions and name in (*_REQUIRED, *_OPTIONAL)):
+        if shape[:1] != (count,) or (len(shape) not in dimensions and name in (*REQUIRED, *_OPTIONAL)):
             raise DataError(f"{place}: {name} have shape {column.shape}, but there are {count} rewards")
     needed, memory = sum(column.nbytes for column in columns.values()), _memory()
     if needed > memory:

@@ -17,8 +17,7 @@ from harness.errors import DataError
 if TYPE_CHECKING:
     import h5py
 
-_REQUIRED = ("observations", "actions", "rewards", "terminals")
-_OPTIONAL = ("timeouts",)
+_FIELDS = (*fields.REQUIRED, "timeouts")
 
 
 def read_rows(place: Path, *, everything: bool = False, trusted: bool = False) -> dict[str, NDArray[Any]]:
@@ -46,10 +45,10 @@ def read_rows(place: Path, *, everything: bool = False, trusted: bool = False) -
 def read(place: Path, everything: bool) -> dict[str, NDArray[Any]]:
     """As `read_rows`, in this process."""
     with columns(place) as found:
-        if missing := [name for name in _REQUIRED if name not in found]:
+        if missing := [name for name in fields.REQUIRED if name not in found]:
             raise DataError(f"{place} lacks {', '.join(missing)}, so it is no D4RL dataset")
         count = found["rewards"].shape[:1]
-        wanted = {name: found[name] for name in (*_REQUIRED, *_OPTIONAL) if name in found}
+        wanted = {name: found[name] for name in _FIELDS if name in found}
         others = {
             name: column
             for name, column in found.items()

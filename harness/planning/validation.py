@@ -21,7 +21,7 @@ from algorithms import (
     example,
 )
 from harness import environments, plugs
-from harness.datasets import count
+from harness.datasets import count, readers
 from harness.datasets.transforms import order_problem, steps_of
 from harness.errors import EnvironmentUnusableError, HarnessError, SpecError, UnknownNameError, raised_at
 from harness.planning.cells import ResolvedTable, resolve
@@ -58,10 +58,11 @@ def check(resolved: ResolvedTable, specs: Specs) -> None:
     """
     presets = [resolved.preset.id] if resolved.preset else []
     chosen = [resolved.table.id]
+    rows = dict.fromkeys(cell.dataset.id for cell in resolved.cells if cell.unavailable is None)
     problems = [*validate(specs, chosen, presets), *validate_algorithms(specs, chosen, presets)]
+    problems += validate_sources(specs, rows)
     if problems := problems or [*_too_few(resolved, specs)]:
         raise SpecError("\n".join(dict.fromkeys(problems)))
-    rows = dict.fromkeys(cell.dataset.id for cell in resolved.cells if cell.unavailable is None)
     if problems := validate_environments(specs, rows):
         raise EnvironmentUnusableError("\n".join(problems))
 
@@ -96,7 +97,23 @@ def validate_everything(specs: Specs, table_ids: Sequence[str] | None = None) ->
     problems = [*validate(specs, table_ids), *validate_algorithms(specs, table_ids)]
     tables = None if table_ids is None else _right(specs.table, table_ids)
     rows = None if tables is None else [name for table in tables for name in table.datasets]
-    return list(dict.fromkeys([*problems, *validate_environments(specs, rows)]))
+    problems += [*validate_sources(specs, rows), *validate_environments(specs, rows)]
+    return list(dict.fromkeys(problems))
+
+
+def validate_sources(specs: Specs, dataset_ids: Iterable[str] | None = None) -> list[str]:
+    """What readers of further lineages do not take of datasets' blocks, one line each; runs their code.
+
+    Args:
+        specs: the specs; datasets that are wrong in themselves are passed over.
+        dataset_ids: check only these.
+    """
+    plugs.use(specs.folders)
+    return [
+        specs.document("datasets", dataset.id).problem(location, message)
+        for dataset in _right(specs.dataset, specs.ids("datasets") if dataset_ids is None else dataset_ids)
+        for location, message in readers.problems(dataset)
+    ]
 
 
 def validate_environments(specs: Specs, dataset_ids: Iterable[str] | None = None) -> list[str]:

@@ -13,6 +13,7 @@ import pytest
 from harness import datasets, plugs
 from harness.datasets import fields, readers
 from harness.errors import DataError, HarnessError, SpecError, UnknownNameError
+from harness.planning.validation import validate_sources
 from harness.specs import Specs
 
 HEAD = """
@@ -366,8 +367,11 @@ def test_a_reader_beside_the_datasets_is_found_and_its_code_is_run_only_to_read(
     plugs.use(specs.folders)
     assert len(datasets.load(spec, "ones")) == 5
     assert (tmp_path / "ran").exists()
-    with pytest.raises(HarnessError, match=r"my-v0: ones\.rows"):
-        datasets.load(folder("ones: {rows: many}"), "ones")
+    wrong = folder("ones: {rows: many}")
+    with pytest.raises(HarnessError, match=r"my-v0: ones\.rows: .* integer"):
+        datasets.load(wrong, "ones")
+    [line] = validate_sources(Specs([tmp_path / "specs"]), ["my-v0"])
+    assert "datasets/my-v0.yaml:7:14: ones.rows: " in line
 
 
 def test_unknown_lineages_name_the_known_ones(folder):
