@@ -24,7 +24,8 @@ class ReportedCell:
     Attributes:
         row: the dataset.
         column: the column.
-        step: after how many steps or interactions of training.
+        step: after how many updates or interactions.
+        unit: which of the two.
         values: seed -> what its run reported, finite or not, without failed runs; empty if no run did.
         wanted: how many seeds the table wants.
         incomparable: why its numbers are not comparable with the paper's; empty if they are.
@@ -33,6 +34,7 @@ class ReportedCell:
     row: str
     column: str
     step: int
+    unit: str
     values: Mapping[int, float]
     wanted: int
     incomparable: tuple[str, ...]
@@ -95,7 +97,8 @@ def _reported(cell: Cell, step: int, found: Mapping[tuple[str, int], float]) -> 
     values = {
         run.seed: found[run.key, step] for run in cell.runs if (run.key, step) in found and run.seed in wanted
     }
-    return ReportedCell(cell.dataset.id, cell.column.id, step, values, len(wanted), cell.incomparable)
+    unit = "interaction" if cell.protocol.online else "update"
+    return ReportedCell(cell.dataset.id, cell.column.id, step, unit, values, len(wanted), cell.incomparable)
 
 
 def _nothing(

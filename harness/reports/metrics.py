@@ -39,7 +39,8 @@ def warning(cells: Sequence[ReportedCell]) -> str:
 def caption(cells: Sequence[ReportedCell], name: str) -> str:
     """What the values shown are."""
     filled = [cell for cell in cells if cell.values]
-    after = " or ".join(count(step, "update") for step in dict.fromkeys(cell.step for cell in filled))
+    lengths = dict.fromkeys((cell.step, cell.unit) for cell in filled)
+    after = " or ".join(count(*length) for length in lengths)
     seeds = " or ".join(count(wanted, "seed") for wanted in dict.fromkeys(cell.wanted for cell in filled))
     fewer = any(len(cell.values) < cell.wanted for cell in filled)
     return f"{name} after {after}: mean \N{PLUS-MINUS SIGN} standard deviation (ddof 1) over {seeds}" + (

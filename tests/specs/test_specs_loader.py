@@ -55,7 +55,7 @@ BAD_VALUES = [
         "id: short",
         "id: short\nscor: last",
         "p.yaml:2:1: scor: unknown key; did you mean 'score'?",
-        "last_k, include",
+        "last_k, ",
     ),
     ("episodes: 1\n", "", "p.yaml:1:1: episodes: the key is missing", ""),
     ("steps: 100\n", "", "p.yaml:1:1: one of 'steps' (offline) and 'interactions' (online)", ""),
