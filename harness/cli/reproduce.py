@@ -115,6 +115,7 @@ def reproduce(
         note(f"seed {seed} is not among the table's seeds: its runs are trained and kept, but not shown")
     with Store.open(url, create=True) as store:
         reporter = Reporter(quiet=quiet)
+        store.tell = reporter.message
         with (
             reporter,
             Interrupt(

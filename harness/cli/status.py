@@ -112,16 +112,25 @@ def retry(
             help="Begin all unfinished runs anew: their evaluations, metrics and checkpoints are deleted.",
         ),
     ] = False,
+    release: Annotated[
+        bool,
+        typer.Option(
+            "--release",
+            help="Take runs from the processes that hold them, as where a wrong clock keeps one alive.",
+        ),
+    ] = False,
 ) -> None:
-    """Queue failed runs for the next `reproduce`."""
+    """Queue failed runs for the next `reproduce`, and finished ones that lack evaluations."""
     from harness.execution.restart import restart as begin_anew
     from harness.planning.status import trainable_keys
 
     resolved = resolved_table(ctx, table, choice)
     with open_store(ctx, db, choice.preset) as store:
         keys = trainable_keys(resolved, store)
+        if release:
+            note(f"{count(store.set_free(keys), 'run')} released")
         if restart:
             number = begin_anew(store, keys, data_home)
             note(f"{count(number, 'unfinished run')} will begin anew")
-        else:
+        elif not release:
             note(f"{count(store.retry(keys), 'failed run')} queued again")

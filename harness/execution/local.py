@@ -356,7 +356,7 @@ def _heartbeat(keys: Sequence[str], store: Store, reporter: Reporter) -> Iterato
         yield lost
     finally:
         ended.set()
-        thread.join()
+        thread.join(5)  # it may be waiting for a server
 
 
 def _title(run: PlannedRun) -> str:

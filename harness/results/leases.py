@@ -41,7 +41,7 @@ def _owner_id(pid: int) -> str:
     return f"{platform.node()}:{pid}:{_pid_namespace()}.{_start_time(pid)}"
 
 
-def is_alive(owner: str) -> bool:
+def is_alive(owner: str, *, unknown: bool = True) -> bool:
     """Whether that process may still be running.
 
     Only a process of this host can be known to be dead. Elsewhere, and where the process cannot be looked
@@ -49,16 +49,18 @@ def is_alive(owner: str) -> bool:
 
     Args:
         owner: a name given by `owner_id`.
+        unknown: the answer where it cannot be known.
     """
     try:
         host, pid, started = owner.rsplit(":", 2)
         namespace, start = started.split(".")
         number = int(pid)
     except ValueError:
-        return True
+        return unknown
     if host != platform.node() or namespace != _pid_namespace() or start == "unknown":
-        return True
-    return _start_time(number) in (start, "unknown")
+        return unknown
+    found = _start_time(number)
+    return unknown if found == "unknown" else found == start
 
 
 @functools.cache

@@ -40,9 +40,12 @@ class Evaluation(NamedTuple):
     episodes: int
 
 
-def now() -> datetime:
-    """This moment, in UTC."""
-    return datetime.now(UTC)
+def now(connection: Connection) -> datetime:
+    """This moment in UTC, by the database's own clock: those of the machines that use it may differ."""
+    if connection.dialect.name == "sqlite":
+        return datetime.now(UTC)
+    moment: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+    return moment.astimezone(UTC)
 
 
 def chunks(items: Iterable[T], size: int = _CHUNK) -> Iterator[list[T]]:
@@ -101,7 +104,7 @@ def insert_runs(connection: Connection, records: Mapping[str, RunRecord], values
     configurations = _insert_configurations(
         connection, {record.configuration_key: record.configuration for record in new.values()}
     )
-    moment = now()
+    moment = now(connection)
     insert_new(
         connection,
         RunRow,
@@ -114,7 +117,7 @@ def insert_runs(connection: Connection, records: Mapping[str, RunRecord], values
                 "created": moment,
                 **values,
             }
-            for key, record in new.items()
+            for key, record in sorted(new.items())  # one order everywhere, so that no two wait for each other
         ],
     )
     return len(new)
@@ -138,7 +141,7 @@ def _insert_configurations(
     insert_new(
         connection,
         DatasetRow,
-        [{"identity_key": key, "identity": identity} for key, identity in identities.items()],
+        [{"identity_key": key, "identity": identities[key]} for key in sorted(identities)],
     )
     datasets = _ids(connection, DatasetRow, DatasetRow.identity_key, identities)
     insert_new(
@@ -153,7 +156,7 @@ def _insert_configurations(
                 "lineage": content["dataset"]["lineage"],
                 "dataset_id": datasets[digest(content["dataset"])],
             }
-            for key, content in new.items()
+            for key, content in sorted(new.items())
         ],
     )
     return ids | _ids(connection, ConfigurationRow, ConfigurationRow.key, new)

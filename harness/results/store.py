@@ -8,14 +8,17 @@ wakes up again cannot write beside its successor.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
+import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Self, TypeVar
 
 from sqlalchemy import Connection, Update, case, delete, func, insert, literal, select, update
 
@@ -56,6 +59,9 @@ from harness.results.rows import (
     now,
     run_ids,
 )
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -153,10 +159,51 @@ class Metric(NamedTuple):
     value: float
 
 
+#: Seconds for which a lost connection to a server is tried again.
+RECONNECT_SECONDS = 300.0
+
+
+class _Repeating(threading.local):
+    """Whether this thread does a transaction again, not knowing whether it was committed."""
+
+    yes = False
+
+
+def _persistent(method: Callable[Concatenate[Store, P], T]) -> Callable[Concatenate[Store, P], T]:
+    """A method of one transaction, done again where the connection was lost: `RECONNECT_SECONDS` at most."""
+
+    @functools.wraps(method)
+    def call(self: Store, /, *args: P.args, **options: P.kwargs) -> T:
+        given: Any = [list(value) if isinstance(value, Iterator) else value for value in args]
+        wait, deadline = 0.1, 0.0
+        try:
+            while True:
+                try:
+                    return method(self, *given, **options)
+                except schema.ConnectionLostError as error:
+                    self._repeating.yes = True
+                    if not deadline:
+                        deadline = time.monotonic() + RECONNECT_SECONDS
+                        self.tell(f"{error}; trying again for up to {RECONNECT_SECONDS:g} s")
+                    if time.monotonic() + wait > deadline:
+                        raise
+                    time.sleep(wait)
+                    wait = min(2 * wait, 5.0)
+        finally:
+            self._repeating.yes = False
+
+    return call
+
+
 class Store:
     """An open results database; a context manager.
 
     Threads may share it, processes may not: a forked child opens its own.
+
+    Attributes:
+        location: the database.
+        owner: name under which runs are claimed.
+        tell: called with what a person should know, as that a server does not answer for now.
     """
 
     def __init__(self, location: schema.Location, *, owner: str | None, lease_seconds: float) -> None:
@@ -166,6 +213,8 @@ class Store:
         self._reader = schema.engine(location, writing=False)
         self._writer = schema.engine(location, writing=True)
         self._pid = os.getpid()
+        self._repeating = _Repeating()
+        self.tell: Callable[[str], None] = lambda text: None
 
     @classmethod
     def open(
@@ -236,6 +285,7 @@ class Store:
 
     # -- what runs there are ------------------------------------------------------------------------------
 
+    @_persistent
     def register(self, records: Iterable[RunRecord]) -> int:
         """Add runs as ``queued``; runs that are there already stay as they are.
 
@@ -250,6 +300,7 @@ class Store:
                 connection, {record.key: record for record in records}, {"origin": TRAINED, "status": QUEUED}
             )
 
+    @_persistent
     def record_dataset(self, identity: Mapping[str, Any], content_hash: str, transitions: int) -> None:
         """Record what was found under a dataset's identity, at first use.
 
@@ -267,7 +318,7 @@ class Store:
             connection.execute(
                 update(DatasetRow)
                 .where(DatasetRow.identity_key == key, DatasetRow.content_hash.is_(None))
-                .values(content_hash=content_hash, transitions=transitions, first_used=now())
+                .values(content_hash=content_hash, transitions=transitions, first_used=now(connection))
             )
             recorded = connection.execute(
                 select(DatasetRow.content_hash, DatasetRow.transitions, DatasetRow.first_used).where(
@@ -284,6 +335,7 @@ class Store:
 
     # -- leases -------------------------------------------------------------------------------------------
 
+    @_persistent
     def claim(self, keys: Iterable[str], again: Collection[str] = ()) -> list[str]:
         """Take runs to train: those queued or interrupted, and those held whose owner is dead.
 
@@ -299,38 +351,37 @@ class Store:
             HarnessError: see `writing`.
         """
         keys = list(dict.fromkeys(keys))
-        statement = select(
-            RunRow.id, RunRow.key, RunRow.status, RunRow.attempt, RunRow.owner, RunRow.heartbeat
-        ).where(RunRow.status.in_((QUEUED, INTERRUPTED, RUNNING, FINISHED)))
-        obtained = set()
+        statement = (
+            select(RunRow.key, RunRow.status, RunRow.owner, RunRow.heartbeat)
+            .where(RunRow.status.in_((QUEUED, INTERRUPTED, RUNNING, FINISHED)))
+            .order_by(RunRow.key)
+            .with_for_update()
+        )
         with self.writing() as connection:
-            alive = self._judge()
-            moment = now()
-            for run in by_key(connection, statement, keys):
-                finished = run.status == FINISHED
-                if (finished and run.key not in again) or (run.status in _HELD and alive(run)):
-                    continue
-                # Where transactions do not exclude each other, the state just seen is the condition.
-                taken = connection.execute(
+            alive = self._judge(connection)
+            obtained = [
+                run.key
+                for run in by_key(connection, statement, sorted(keys))
+                if (run.status != FINISHED or run.key in again)
+                and (run.status not in _HELD or not alive(run) or self._repeats(run))
+            ]
+            moment = now(connection)
+            for chunk in chunks(obtained):
+                connection.execute(
                     update(RunRow)
-                    .where(
-                        RunRow.id == run.id,
-                        RunRow.status == run.status,
-                        RunRow.attempt == run.attempt,
-                        RunRow.heartbeat.is_not_distinct_from(run.heartbeat),
-                    )
+                    .where(RunRow.key.in_(chunk))
                     .values(
-                        status=FINISHED if finished else RUNNING,
+                        status=case((RunRow.status == FINISHED, FINISHED), else_=RUNNING),
                         owner=self.owner,
                         heartbeat=moment,
-                        attempt=run.attempt + 1,
+                        attempt=RunRow.attempt + 1,
                         started=func.coalesce(RunRow.started, literal(moment, Timestamp)),
                     )
                 )
-                if taken.rowcount == 1:
-                    obtained.add(run.key)
-        return [key for key in keys if key in obtained]
+        held = set(obtained)
+        return [key for key in keys if key in held]
 
+    @_persistent
     def heartbeat(self, keys: Iterable[str]) -> None:
         """Say that this process still works on these runs.
 
@@ -342,14 +393,32 @@ class Store:
         if lost:
             raise LeaseLostError(lost)
 
+    @_persistent
     def release(self, keys: Iterable[str]) -> None:
         """Give back unfinished runs, as ``interrupted``; those no longer held are left as they are."""
         with self.writing() as connection:
-            for chunk in chunks(keys):
+            for chunk in chunks(sorted(keys)):
                 held = self._held(chunk)
                 connection.execute(held.where(RunRow.status == RUNNING).values(status=INTERRUPTED))
                 connection.execute(held.where(RunRow.status == FINISHED).values(**_FREE))
 
+    def set_free(self, keys: Iterable[str]) -> int:
+        """Take runs from whoever holds them, alive or not: that is for a person to say.
+
+        They go on from their checkpoints. A process that holds one after all is told when it next writes.
+
+        Returns:
+            the number of runs that somebody held.
+        """
+        freed = 0
+        with self.writing() as connection:
+            for chunk in chunks(sorted(keys)):
+                held = update(RunRow).where(RunRow.key.in_(chunk), RunRow.owner.is_not(None))
+                for status, values in ((RUNNING, {"status": INTERRUPTED, **_FREE}), (FINISHED, _FREE)):
+                    freed += connection.execute(held.where(RunRow.status == status).values(**values)).rowcount
+        return freed
+
+    @_persistent
     def finish(
         self,
         keys: Iterable[str],
@@ -368,7 +437,7 @@ class Store:
         Raises:
             LeaseLostError: some are not this process's any more; nothing is written.
         """
-        with self._holding(keys) as (connection, held):
+        with self._holding(keys, ended=FINISHED) as (connection, held):
             insert_artefacts(connection, run_ids(connection, held), artefacts or {})
             for chunk in chunks(held):
                 ended = self._held(chunk).values(**_FREE, error=None, failed_step=None)
@@ -376,7 +445,7 @@ class Store:
                 connection.execute(
                     ended.where(RunRow.status == RUNNING).values(
                         status=FINISHED,
-                        finished=now(),
+                        finished=now(connection),
                         wall_seconds=wall_seconds,
                         device_seconds=device_seconds,
                     )
@@ -393,6 +462,7 @@ class Store:
             ids = {row.key: row.id for row in by_key(connection, free, artefacts)}
             insert_artefacts(connection, ids, {key: artefacts[key] for key in ids})
 
+    @_persistent
     def fail(self, key: str, step: int | None, traceback: str) -> None:
         """Mark a run as failed; it is trained again only after `retry`.
 
@@ -406,7 +476,7 @@ class Store:
         Raises:
             LeaseLostError: it is not this process's any more; nothing is written.
         """
-        with self._holding([key]) as (connection, held):
+        with self._holding([key], ended=FAILED) as (connection, held):
             connection.execute(
                 self._held(held).values(
                     **_FREE,
@@ -416,6 +486,7 @@ class Store:
                 )
             )
 
+    @_persistent
     def retry(self, keys: Iterable[str]) -> int:
         """Queue failed runs again, and finished ones that lack evaluations, as if they had never been begun.
 
@@ -429,6 +500,7 @@ class Store:
             incomplete = unevaluated(connection)
         return self._begin_anew(keys, lambda run: run.status == FAILED or run.key in incomplete)
 
+    @_persistent
     def restart(self, keys: Iterable[str]) -> int:
         """Queue unfinished runs as if they had never been begun: evaluations and metrics are deleted.
 
@@ -438,14 +510,15 @@ class Store:
         Returns:
             the number of runs queued.
         """
-        alive = self._judge()
+        with self.reading() as connection:
+            alive = self._judge(connection)
         return self._begin_anew(
             keys, lambda run: run.status != FINISHED and (run.status != RUNNING or not alive(run))
         )
 
     def _begin_anew(self, keys: Iterable[str], chosen: Callable[[Line], bool]) -> int:
         statement = select(RunRow.id, RunRow.key, RunRow.status, RunRow.owner, RunRow.heartbeat)
-        keys = list(dict.fromkeys(keys))
+        keys = sorted(set(keys))
         with self.writing() as connection:
             runs = [run.id for run in by_key(connection, statement, keys) if chosen(run)]
             again = 0
@@ -473,29 +546,47 @@ class Store:
     def _renew(self, connection: Connection, keys: Iterable[str]) -> list[str]:
         """Renew the leases that this process holds; the keys that it does not hold."""
         lost: list[str] = []
-        for chunk in chunks(keys):
-            if connection.execute(self._held(chunk).values(heartbeat=now())).rowcount != len(chunk):
-                held = select(RunRow.key).where(
-                    RunRow.key.in_(chunk), RunRow.status.in_(_HELD), RunRow.owner == self.owner
-                )
-                lost += sorted(set(chunk) - set(connection.execute(held).scalars()))
+        for chunk in chunks(sorted(keys)):
+            mine = select(RunRow.key).where(
+                RunRow.key.in_(chunk), RunRow.status.in_(_HELD), RunRow.owner == self.owner
+            )
+            # locked in one order, so that no two processes wait for each other
+            held = connection.execute(mine.order_by(RunRow.key).with_for_update()).scalars().all()
+            connection.execute(self._held(held).values(heartbeat=now(connection)))
+            lost += sorted(set(chunk) - set(held))
         return lost
 
     @contextlib.contextmanager
-    def _holding(self, keys: Iterable[str]) -> Iterator[tuple[Connection, list[str]]]:
-        """A writing transaction on behalf of runs that this process must hold; renews their leases."""
+    def _holding(
+        self, keys: Iterable[str], ended: str | None = None
+    ) -> Iterator[tuple[Connection, list[str]]]:
+        """A writing transaction on behalf of runs that this process must hold; renews their leases.
+
+        Args:
+            keys: the runs.
+            ended: the status that the transaction gives to runs: those that have it, although the connection
+                broke before that was known, are left out.
+        """
         held = list(dict.fromkeys(keys))
         with self.writing() as connection:
+            if ended and self._repeating.yes:
+                done = select(RunRow.key).where(RunRow.status == ended, RunRow.owner.is_(None))
+                held = [key for key in held if key not in {row.key for row in by_key(connection, done, held)}]
             # First of all, so that a server locks these rows against a takeover until the commit
             if lost := self._renew(connection, held):
                 raise LeaseLostError(lost)
             yield connection, held
 
-    def _judge(self) -> _Judge:
-        return _Judge(now() - self._lease)
+    def _judge(self, connection: Connection) -> _Judge:
+        return _Judge(now(connection), self._lease)
+
+    def _repeats(self, run: Line) -> bool:
+        """Whether a run is this process's by a claim whose answer was lost with the connection."""
+        return bool(self._repeating.yes and run.owner == self.owner)
 
     # -- what training reports ----------------------------------------------------------------------------
 
+    @_persistent
     def record_environment(
         self, keys: Iterable[str], fingerprint: Mapping[str, str], population: str
     ) -> None:
@@ -516,6 +607,7 @@ class Store:
                 running = self._held(chunk).where(RunRow.status == RUNNING)
                 connection.execute(running.values(environment_id=environment))
 
+    @_persistent
     def record_checkpoint(self, keys: Iterable[str], name: str, step: int) -> None:
         """Record the checkpoint that runs can go on from.
 
@@ -531,6 +623,7 @@ class Store:
             for chunk in chunks(held):
                 connection.execute(self._held(chunk).values(checkpoint=name, checkpoint_step=step))
 
+    @_persistent
     def record_evaluations(self, records: Sequence[EvaluationRecord]) -> None:
         """Record evaluations in one transaction; an evaluation that is there already stays as it is.
 
@@ -566,6 +659,7 @@ class Store:
                 ),
             )
 
+    @_persistent
     def record_metrics(self, step: int, values: Mapping[str, Mapping[str, float]]) -> None:
         """Record numbers that training reports beside scores; one that is there already stays as it is.
 
@@ -599,6 +693,7 @@ class Store:
         """The state of those of some runs that a process holds."""
         return {key: state for key, state in self.runs(keys).items() if state.held}
 
+    @_persistent
     def runs(self, keys: Iterable[str] | None = None) -> dict[str, RunState]:
         """The state of runs, in the order given; keys that the database does not know are left out.
 
@@ -620,14 +715,15 @@ class Store:
             .order_by(RunRow.id)
         )
         keys = None if keys is None else list(dict.fromkeys(keys))
-        alive = self._judge()
         with self.reading() as connection:
+            alive = self._judge(connection)
             rows = by_key(connection, statement, keys)
             states = {
                 row.key: RunState(alive=row.status in _HELD and alive(row), **row._mapping) for row in rows
             }
         return states if keys is None else {key: states[key] for key in keys if key in states}
 
+    @_persistent
     def evaluations(self, keys: Iterable[str], since: int = 0) -> dict[str, list[Evaluation]]:
         """The evaluations of runs, ordered by step; an empty list for a run without.
 
@@ -653,6 +749,7 @@ class Store:
                 found[row.key].append(Evaluation(*row[1:]))
         return found
 
+    @_persistent
     def returns(self, key: str) -> dict[int, list[float]]:
         """Step -> raw returns of the episodes of a run's evaluation there."""
         statement = (
@@ -668,6 +765,7 @@ class Store:
                 found.setdefault(step, []).append(value)
         return found
 
+    @_persistent
     def reported(self, keys: Iterable[str]) -> dict[str, tuple[set[int], set[int]]]:
         """The steps at which runs were evaluated, and those at which they reported metrics.
 
@@ -684,6 +782,7 @@ class Store:
                     found[key][which].add(step)
         return found
 
+    @_persistent
     def metrics(
         self, keys: Iterable[str], name: str | None = None, steps: Sequence[int] | None = None
     ) -> dict[str, list[Metric]]:
@@ -710,6 +809,7 @@ class Store:
                 found[row.key].append(Metric(row.step, row.name, value))
         return found
 
+    @_persistent
     def artefacts(self, keys: Iterable[str] | None = None) -> dict[str, dict[str, Artefact]]:
         """What finished runs left: run key -> kind -> the file; only of runs that left something.
 
@@ -749,6 +849,7 @@ class Store:
                     found[key] = (*found.get(key, ()), seed)
         return found
 
+    @_persistent
     def fingerprints(self, ids: Iterable[int]) -> dict[int, dict[str, str]]:
         """Fingerprints by row id; ids that the database does not know are left out."""
         with self.reading() as connection:
@@ -769,6 +870,7 @@ class Store:
         with self.reading() as connection:
             return {row.key: row.content for row in connection.execute(statement)}
 
+    @_persistent
     def content_hashes(self) -> dict[str, str]:
         """The recorded hash of each dataset's content, by the SHA-256 of its canonical identity."""
         statement = select(DatasetRow.identity_key, DatasetRow.content_hash)
@@ -781,6 +883,7 @@ class Store:
         with self.reading() as connection:
             return connection.execute(select(func.count()).select_from(RunRow)).scalar_one()
 
+    @_persistent
     def require_evaluations(self, keys: Iterable[str]) -> None:
         """See to it that runs have all the evaluations that their protocols ask for.
 
@@ -819,17 +922,19 @@ class Store:
 class _Judge:
     """Tells living leases from dead ones; asks the system about each owner once."""
 
-    def __init__(self, oldest: datetime) -> None:
-        self._oldest = oldest
-        self._known: dict[str, bool] = {}
+    def __init__(self, moment: datetime, lease: timedelta) -> None:
+        self._moment, self._lease = moment, lease
+        self._known: dict[tuple[str, bool], bool] = {}
 
     def __call__(self, run: Line) -> bool:
         owner, heartbeat = run.owner, run.heartbeat
-        if owner is None or heartbeat is None or heartbeat < self._oldest:
+        if owner is None or heartbeat is None or heartbeat < self._moment - self._lease:
             return False
-        if owner not in self._known:
-            self._known[owner] = leases.is_alive(owner)
-        return self._known[owner]
+        # a heartbeat from the future was given by a clock that was wrong, and says nothing
+        credible = heartbeat <= self._moment + self._lease
+        if (owner, credible) not in self._known:
+            self._known[owner, credible] = leases.is_alive(owner, unknown=credible)
+        return self._known[owner, credible]
 
 
 def _means(record: EvaluationRecord) -> Evaluation:

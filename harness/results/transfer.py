@@ -603,7 +603,7 @@ def import_scores(store: Store, rows: Sequence[ImportRow], path: Path) -> Import
         for key, some in by_run.items()
     }
     with store.writing() as connection:
-        moment = now()
+        moment = now(connection)
         for fingerprint, records in _by_fingerprint(by_run, {"file": path.name, "sha256": content}).items():
             environment = insert_environment(connection, dict(fingerprint))
             insert_runs(

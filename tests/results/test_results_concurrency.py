@@ -3,12 +3,12 @@ import os
 import signal
 import sqlite3
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from harness.errors import HarnessError
-from harness.results import rows, schema
+from harness.results import schema
 from harness.results.leases import LeaseLostError
 from harness.results.records import EvaluationRecord
 from harness.results.store import Store
@@ -65,8 +65,8 @@ def test_a_killed_owner_is_taken_over_at_once(database, store, workers, record):
 
 
 def test_a_silent_owner_loses_its_lease(database, store, record, monkeypatch):
-    moment = rows.now()
-    monkeypatch.setattr("harness.results.store.now", lambda: moment)
+    moment = datetime.now(UTC)
+    monkeypatch.setattr("harness.results.store.now", lambda connection: moment)
     keys = [record(seed).key for seed in range(2)]
     with (
         Store.open(database, owner="elsewhere:1:2", lease_seconds=60) as silent,

@@ -6,6 +6,7 @@ Imports once and forks, so that sixteen processes cost little more than one.
 import json
 import multiprocessing
 import os
+import random
 import sys
 import time
 
@@ -47,6 +48,16 @@ def claim(number, barrier, database, *keys):
     with Store.open(database) as store:
         barrier.wait()
         say([number, store.claim(keys)])
+        barrier.wait()
+
+
+def scramble(number, barrier, database):
+    """Claim all runs, in an order of its own."""
+    with Store.open(database) as store:
+        keys = list(store.runs())
+        random.Random(number).shuffle(keys)
+        barrier.wait()
+        say(len(store.claim(keys)))
         barrier.wait()
 
 

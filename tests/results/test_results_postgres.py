@@ -1,0 +1,198 @@
+"""Results on a real PostgreSQL, started on a free port."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from harness.errors import DataError, SchemaError
+from harness.results import store as stores
+from harness.results import transfer
+from harness.results.models import RunRow
+from harness.results.records import EvaluationRecord
+from harness.results.store import Store
+
+pytest.importorskip("psycopg", exc_type=None if os.environ.get("HARNESS_REQUIRE_POSTGRES") else ImportError)
+
+
+class Server:
+    """A PostgreSQL that can be stopped and started; it refuses to run as root, so it runs as its own user."""
+
+    def __init__(self, folder: Path) -> None:
+        programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+        self._programs = (
+            programs[-1] if programs else Path(shutil.which("initdb") or "/nowhere/initdb").parent
+        )
+        self._user = (
+            ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if not os.getuid() else []
+        )
+        self._data = folder / "data"
+        if self._user:
+            shutil.chown(folder, "postgres", "postgres")
+        self._run("initdb", "-D", self._data, "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self._options = (
+            f"-c port={self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
+        )
+        self.start()
+
+    def _run(self, program: str, *arguments: object) -> None:
+        subprocess.run(
+            [*self._user, str(self._programs / program), *map(str, arguments)],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd="/",
+        )
+
+    def start(self) -> None:
+        self._run("pg_ctl", "-D", self._data, "-o", self._options, "-l", f"{self._data}.log", "-w", "start")
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "-D", self._data, "-m", "immediate", "-w", "stop")
+
+    def sql(self, statement: str, database: str = "postgres") -> None:
+        engine = sa.create_engine(self.url(database), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+        with engine.connect() as connection:
+            connection.execute(sa.text(statement))
+
+    def url(self, database: str) -> str:
+        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{database}"
+
+
+@pytest.fixture(scope="module")
+def server():
+    there = list(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or shutil.which("initdb")
+    if not there and not os.environ.get("HARNESS_REQUIRE_POSTGRES"):
+        pytest.skip("PostgreSQL is not installed")
+    with tempfile.TemporaryDirectory(prefix="harness-postgres-", ignore_cleanup_errors=True) as folder:
+        made = Server(Path(folder))
+        yield made
+        made.stop()
+
+
+@pytest.fixture
+def database(server, request):
+    """The URL of an empty database."""
+    name = f"r{random.getrandbits(40):x}"
+    server.sql(f"CREATE DATABASE {name}")
+    return server.url(name)
+
+
+def test_sixteen_processes_create_fill_and_double_nothing(database, workers):
+    assert workers("evaluate", 16, database, 20).wait(timeout=120) == 0
+    with Store.open(database) as store:
+        assert store.check() == []
+        assert [state.status for state in store.runs().values()] == ["finished"] * 16
+        assert {len(found) for found in store.evaluations(store.runs()).values()} == {20}
+
+
+def test_claims_are_disjoint_and_wait_for_nobody_for_ever(database, workers, record):
+    """Four processes claim the same 3,000 runs, each in another order: deadlocks were seen."""
+    with Store.open(database, create=True) as store:
+        store.register(record(seed) for seed in range(3000))
+    output, _ = workers("scramble", 4, database).communicate(timeout=120)
+    claimed = [json.loads(line) for line in output.splitlines()]
+    assert sum(claimed) == 3000
+    assert len(claimed) == 4
+
+
+def test_a_database_of_another_program_is_refused(server, database):
+    engine = sa.create_engine(database)
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE customers (id int)"))
+    engine.dispose()
+    with pytest.raises(SchemaError, match="not one of harness"):
+        Store.open(database, create=True)
+    with pytest.raises(DataError, match=r"does not answer|refuses"):
+        Store.open(server.url("nowhere"))
+
+
+def test_a_transfer_to_and_from_a_server(database, tmp_path, record, train):
+    with Store.open(tmp_path / "a.db", create=True) as file, Store.open(database, create=True) as served:
+        train(file, record(), {5: [1.0, 2.0], 10: [3.0]})
+        transfer.merge(served, tmp_path / "a.db")
+        assert served.check() == file.check() == []
+        assert served.evaluations([record().key]) == file.evaluations([record().key])
+
+
+def test_work_outlives_restarts_of_the_server(server, database, record, monkeypatch):
+    said = []
+    with Store.open(database, create=True) as store:
+        store.tell = said.append
+        key = record().key
+        store.register([record()])
+        assert store.claim([key]) == [key]
+        for step, restart in enumerate((False, True, False, True)):
+            if restart:
+                server.stop()
+                threading.Timer(1, server.start).start()
+            store.record_evaluations([EvaluationRecord(key, step, [1.0], [1])])
+            store.heartbeat([key])
+        store.finish([key], 1.0, 1.0)
+        assert [e.step for e in store.evaluations([key])[key]] == [0, 1, 2, 3]
+        assert store.check() == []
+    assert any("does not answer" in text for text in said)
+
+
+def test_a_server_that_stays_away_is_a_sentence(server, database, record, monkeypatch):
+    monkeypatch.setattr(stores, "RECONNECT_SECONDS", 0.5)
+    with Store.open(database, create=True) as store:
+        server.stop()
+        try:
+            with pytest.raises(DataError, match="does not answer"):
+                store.register([record()])
+        finally:
+            server.start()
+        assert store.register([record()]) == 1
+
+
+def test_what_was_committed_before_the_answer_was_lost_is_not_lost(server, database, record, monkeypatch):
+    """The connection breaks after the commit: repeating finds that it was done."""
+    with Store.open(database, create=True) as store:
+        key = record().key
+        store.register([record()])
+        commit, breaks = sa.engine.Connection._commit_impl, []
+
+        def lose(self):
+            commit(self)
+            if breaks:
+                breaks.pop()
+                raise sa.exc.OperationalError("COMMIT", {}, Exception("server closed the connection"))
+
+        monkeypatch.setattr(sa.engine.Connection, "_commit_impl", lose)
+        breaks.append(1)
+        assert store.claim([key]) == [key]
+        assert store.runs([key])[key].owner == store.owner
+        store.record_evaluations([EvaluationRecord(key, 5, [1.0], [1])])
+        breaks.append(1)
+        store.finish([key], 1.0, 1.0)
+        assert store.runs([key])[key].status == "finished"
+
+
+def test_leases_go_by_the_servers_clock(database, record, monkeypatch):
+    with (
+        Store.open(database, create=True, owner="far:1:x.1") as one,
+        Store.open(database, owner="near:1:x.1") as other,
+    ):
+        key = record().key
+        one.register([record()])
+        monkeypatch.setattr(time, "time", lambda: 0.0)
+        assert one.claim([key]) == [key]
+        assert other.claim([key]) == []
+        with one.writing() as connection:
+            late = sa.func.timezone("UTC", sa.func.now()) + sa.text("interval '1 year'")
+            connection.execute(sa.update(RunRow).values({"heartbeat": late}))
+        assert other.claim([key]) == [key]
