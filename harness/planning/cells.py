@@ -291,12 +291,13 @@ def _as_run(protocol: Protocol, preset: Preset | None, choice: Choice) -> Protoc
     return changed.model_copy(update={"evaluate_every": min(changed.evaluate_every, changed.length)})
 
 
-def _sized(dataset: Dataset, preset: Preset | None) -> Dataset:
-    """The dataset with its generated data of the preset's size."""
-    if preset is None or preset.transitions is None or dataset.generated is None:
+def _sized(dataset: Dataset, table: Table, preset: Preset | None) -> Dataset:
+    """The dataset with its generated data of the preset's size or, where it says nothing, of the table's."""
+    transitions = (preset and preset.transitions) or table.transitions
+    if transitions is None or dataset.generated is None:
         return dataset
     return dataset.model_copy(
-        update={"generated": dataset.generated.model_copy(update={"transitions": preset.transitions})}
+        update={"generated": dataset.generated.model_copy(update={"transitions": transitions})}
     )
 
 
@@ -354,7 +355,7 @@ class _Context:
 
         `trail` has the tables and ids of the columns that depend on it, directly or not.
         """
-        dataset = _sized(dataset, self.scope.preset)
+        dataset = _sized(dataset, self.table, self.scope.preset)
         protocol = self.protocol(self.table.protocol_of(written.column, dataset.id))
         column, environment = written.column, dataset.environment
         entries = hyperparameters(self.specs, written, dataset.id)
@@ -379,7 +380,7 @@ class _Context:
         data = transforms(self.specs, written, dataset.id)
         steps = tuple(step for step in data.transforms if not step.neutral)
         mixed = {
-            step.mix.dataset: _sized(self.specs.dataset(step.mix.dataset), self.scope.preset)
+            step.mix.dataset: _sized(self.specs.dataset(step.mix.dataset), self.table, self.scope.preset)
             for step in steps
             if step.mix
         }

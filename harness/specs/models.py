@@ -871,6 +871,9 @@ class Table(Model):
     title: str
     paper: Paper
     lineage: Lineage = Field(description="of the data behind the printed numbers")
+    transitions: int | None = Field(
+        default=None, gt=0, description="rows of generated datasets, in the place of what their specs say"
+    )
     protocol: Id = Field(description="where neither the group nor the column has one of its own")
     groups: tuple[Group, ...] = Field(min_length=1)
     total: str | None = Field(default=None, description="label of the average over all rows")

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from harness.results.models import EpisodeRow, EvaluationRow, MetricRow, RunRow
+from harness.errors import HarnessError
+from harness.results.models import ArtefactRow, EpisodeRow, EvaluationRow, MetricRow, RunRow
 from harness.results.store import Store
 
 PRESET = """
@@ -34,24 +35,44 @@ steps: 600
 evaluate_every: 60
 episodes: 2
 """
+ONLINE = """
+id: online
+description: As kill, of runs that gather where others ended
+label: kill protocol
+transitions: 1000
+seeds: [0, 1]
+steps: 40
+interactions: 160
+evaluate_every: 40
+episodes: 1
+"""
 KILLS = 10  # in each of five tests
+TABLES = {"kill": "aspc-table1", "online": "online-smoke"}  # by preset
+
+
+def whole(folder: Path, preset: str, text: str, evaluations: int):
+    """A folder of specs, a data folder, and what an uninterrupted run leaves in its database."""
+    (folder / "specs" / "presets").mkdir(parents=True)
+    (folder / "specs" / "presets" / f"{preset}.yaml").write_text(text)
+    start = time.monotonic()
+    assert begin(folder, "whole", preset).wait() == 0
+    assert len(content(folder, "whole")["evaluations"]) == evaluations
+    return folder, content(folder, "whole"), time.monotonic() - start
 
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory):
-    """A folder of specs, a data folder, and what an uninterrupted run leaves in its database."""
-    folder = tmp_path_factory.mktemp("kill")
-    (folder / "specs" / "presets").mkdir(parents=True)
-    (folder / "specs" / "presets" / "kill.yaml").write_text(PRESET)
-    start = time.monotonic()
-    assert begin(folder, "whole").wait() == 0
-    assert len(content(folder, "whole")["evaluations"]) == 2 * 10
-    return folder, content(folder, "whole"), time.monotonic() - start
+    return whole(tmp_path_factory.mktemp("kill"), "kill", PRESET, 2 * 10)
 
 
-def begin(folder: Path, name: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "harness", "--specs", folder / "specs", "reproduce", "aspc-table1"]
-    options = ["--preset", "kill", "--db", folder / f"{name}.db", "--data-home", folder / "data", "--quiet"]
+@pytest.fixture(scope="session")
+def online(tmp_path_factory):
+    return whole(tmp_path_factory.mktemp("online"), "online", ONLINE, 2 * (1 + 5))
+
+
+def begin(folder: Path, name: str, preset: str = "kill") -> subprocess.Popen:
+    command = [sys.executable, "-m", "harness", "--specs", folder / "specs", "reproduce", TABLES[preset]]
+    options = ["--preset", preset, "--db", folder / f"{name}.db", "--data-home", folder / "data", "--quiet"]
     return subprocess.Popen(
         [*command, *options, "--checkpoint-seconds", "0"],
         stdout=subprocess.DEVNULL,
@@ -83,7 +104,18 @@ def content(folder: Path, name: str) -> dict[str, list]:
             .join(RunRow, RunRow.id == MetricRow.run_id)
             .order_by(RunRow.key, MetricRow.step, MetricRow.name)
         ).all()
-    rows = {"runs": runs, "evaluations": evaluations, "episodes": episodes, "metrics": metrics}
+        left = connection.execute(
+            select(RunRow.key, ArtefactRow.kind, ArtefactRow.sha256)
+            .join(RunRow, RunRow.id == ArtefactRow.run_id)
+            .order_by(RunRow.key, ArtefactRow.kind)
+        ).all()
+    rows = {
+        "artefacts": left,
+        "runs": runs,
+        "evaluations": evaluations,
+        "episodes": episodes,
+        "metrics": metrics,
+    }
     return json.loads(json.dumps({name: [list(row) for row in each] for name, each in rows.items()}))
 
 
@@ -107,3 +139,33 @@ def test_killed_at_random_moments(place, chance):
                 kills += 1
         assert begin(folder, name).wait() == 0
         assert content(folder, name) == whole
+
+
+@pytest.mark.slow
+def test_killed_while_gathering(online):
+    """The same scores, and policies of the same bits: an episode that was cut is played again."""
+    folder, expected, _ = online
+    process = begin(folder, "killed", "online")
+    kills = 0
+    while process.poll() is None and kills < 3:
+        time.sleep(0.05)
+        if gathered(folder / "killed.db") > 10 + 40 * kills:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+            process = begin(folder, "killed", "online")
+    assert process.wait() == 0
+    assert kills == 3
+    assert content(folder, "killed") == expected
+
+
+def gathered(database: Path) -> int:
+    """Interactions up to the last checkpoint; 0 as long as the offline runs are not finished."""
+    try:
+        with Store.open(database) as store:
+            states = store.runs().values()
+    except HarnessError:  # it is not there yet
+        return 0
+    if sum(state.status == "finished" for state in states) < 2:
+        return 0
+    return max((state.checkpoint_step or 0 for state in states if state.status != "finished"), default=0)

@@ -26,6 +26,7 @@ from harness.training.population import build
 from harness.training.replay import BLOCK, Block
 
 BATCH = 16
+MIXES = (None, (BATCH // 2, BATCH // 2))
 
 
 def variants():
@@ -57,10 +58,10 @@ class OnDevice(TorchDispatchMode):
 
 
 class Zeros:
-    """Random numbers by shape only."""
+    """Random numbers by shape only; draws of rows are numbers of `kind`."""
 
-    def __init__(self, learner):
-        self._learner = learner
+    def __init__(self, learner, kind=torch.long):
+        self._learner, self._kind = learner, kind
 
     def block(self, index):
         members, device = len(self._learner.members), self._learner.device
@@ -68,7 +69,7 @@ class Zeros:
             name: torch.zeros(BLOCK, members, *each.shape, device=device)
             for name, each in self._learner.noise.items()
         }
-        return Block(torch.zeros(BLOCK, members, BATCH, dtype=torch.long, device=device), noise)
+        return Block(torch.zeros(BLOCK, members, BATCH, dtype=self._kind, device=device), noise)
 
 
 class Graph:
@@ -115,6 +116,12 @@ def update(make_task, algorithm, changes):
     assert all(value.device.type == "absent" for value in trained.metrics.values())
 
 
+def gather(make_task, mix):
+    """Capture a step on a buffer that grows."""
+    learner, replay, _ = build(make_task("td3_bc", gather={"explore": {"noise": 0.1}, "mix": mix}), "absent")
+    Engine(learner, replay, Zeros(learner, torch.float64), Graph).step(1)
+
+
 def read_a_number():
     return torch.zeros((), device="absent").item()
 
@@ -158,6 +165,8 @@ def main():
     found = {work.__name__: problem(Graph, work) for work in FORBIDDEN}
     for algorithm, changes in variants():
         found[name_of(algorithm, changes)] = problem(update, task, algorithm, changes)
+    for mix in MIXES:
+        found[f"gathering {mix}"] = problem(gather, task, mix)
     sys.stdout.write(json.dumps(found))
     del kept
 
@@ -176,6 +185,11 @@ def test_what_a_graph_forbids_is_noticed(problems):
 @pytest.mark.parametrize("case", [name_of(*variant) for variant in variants()])
 def test_updates_stay_on_the_device(problems, case):
     assert problems[case] is None
+
+
+@pytest.mark.parametrize("mix", MIXES)
+def test_updates_on_a_buffer_that_grows_stay_on_the_device(problems, mix):
+    assert problems[f"gathering {mix}"] is None
 
 
 if __name__ == "__main__":
