@@ -27,12 +27,21 @@ class Dialect(SQLiteDialect_pysqlite):
     def create_connect_args(self, url):
         return [url.database], {"timeout": 30}
 
+    def on_connect(self):
+        usual = super().on_connect()
+
+        def made(connection):
+            usual(connection)
+            connection.create_function("pg_advisory_xact_lock", -1, lambda *_: None)
+
+        return made
+
 
 @pytest.fixture
 def server(elsewhere, monkeypatch, cli, scores):
     """The URL of a database with some scores, as HARNESS_DB says it."""
-    registry.register("walled", __name__, "Dialect")
-    url = f"walled://user:{PASSWORD}@host/{elsewhere / 'walled.db'}"
+    registry.register("postgresql.walled", __name__, "Dialect")
+    url = f"postgresql+walled://user:{PASSWORD}@host/{elsewhere / 'walled.db'}"
     monkeypatch.setenv("HARNESS_DB", url)
     assert cli("db", "import", scores(), "--table", "aspc-table1").code == 0
     return url
