@@ -101,7 +101,7 @@ def parse_seeds(texts: Iterable[str]) -> tuple[int, ...]:
     """
     seeds: list[int] = []
     for part in parts(texts):
-        match = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", part)
+        match = re.fullmatch(r"([0-9]{1,18})(?:-([0-9]{1,18}))?", part)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if not first <= last < first + 10_000:
             raise typer.BadParameter(

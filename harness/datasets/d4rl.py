@@ -15,6 +15,7 @@ from harness.datasets.base import Transitions, transitions
 from harness.datasets.qlearning import counted_timeouts, qlearning
 from harness.datasets.readers import Fetch, Progress, Rows, Say, silent
 from harness.errors import DataError
+from harness.home import expanded
 from harness.specs.models import D4RLSource, Dataset
 
 _ORIGIN = "http://rail.eecs.berkeley.edu/datasets/offline_rl"
@@ -36,7 +37,7 @@ class Reader(readers.Reader[D4RLSource]):
     def looked(self, dataset: Dataset, source: D4RLSource, home: Path) -> list[Path]:
         """Its place, and where files lie that the d4rl package or an earlier harness has fetched."""
         name = source.url[0].rpartition("/")[2]
-        packages = Path(os.environ.get("D4RL_DATASET_DIR") or "~/.d4rl/datasets").expanduser()
+        packages = expanded(os.environ.get("D4RL_DATASET_DIR") or "~/.d4rl/datasets")
         return [home / "d4rl" / f"{dataset.id}.hdf5", home / "d4rl" / name, packages / name]
 
     def obtain(
@@ -55,7 +56,7 @@ class Reader(readers.Reader[D4RLSource]):
             return target
         mirror = os.environ.get("HARNESS_D4RL_MIRROR")
         if mirror and not re.match(r"https?://", mirror):
-            _copy(dataset, source, Path(mirror).expanduser(), target)
+            _copy(dataset, source, expanded(mirror), target)
             return target
         urls = (f"{mirror.rstrip('/')}/{_relative(source)}",) if mirror else source.url
         try:

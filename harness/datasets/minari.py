@@ -20,6 +20,7 @@ from harness.datasets.base import Arrays
 from harness.datasets.readers import Progress, Rows, Say, silent
 from harness.environments import quiet
 from harness.errors import DataError
+from harness.home import expanded
 from harness.specs.models import Dataset, MinariSource
 
 _EPISODE_BYTES = 20_000
@@ -82,7 +83,7 @@ def path(source: MinariSource) -> Path:
 def _root() -> Path:
     # as Minari does it, whose import takes longer than everything else that only asks for a path
     folder = os.environ.get("MINARI_DATASETS_PATH")
-    return Path(folder) if folder is not None else Path("~/.minari/datasets").expanduser()
+    return Path(folder) if folder is not None else expanded("~/.minari/datasets")
 
 
 def _download(dataset: Dataset, source: MinariSource) -> None:

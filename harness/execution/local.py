@@ -17,7 +17,7 @@ from torch import Tensor
 
 from algorithms import algorithm_class
 from harness import files
-from harness.errors import DataError, HarnessError, reason
+from harness.errors import DataError, HarnessError, reason, system_error
 from harness.execution import artefacts
 from harness.execution.data import examine, prepare
 from harness.execution.devices import arithmetic, chosen, out_of_memory, recover
@@ -460,6 +460,8 @@ class _Execution:
             return self._train(path, stop)
         except HarnessError:
             raise
+        except OSError as error:  # the machine's trouble, not the runs'
+            raise DataError(system_error(error)) from error
         except Exception as error:
             if out_of_memory(error) and len(self._runs) > 1:
                 return "too large"

@@ -17,7 +17,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModu
 
 from harness import files
 from harness.errors import DataError, HarnessError, SchemaError
-from harness.home import default_home
+from harness.home import default_home, expanded
 from harness.results.models import SCHEMA_VERSION, Base
 from harness.results.records import canonical
 
@@ -36,10 +36,12 @@ class Location:
     Attributes:
         url: SQLAlchemy's URL.
         path: the file, if it is SQLite.
+        read_only: whether the URL says that it may not be written.
     """
 
     url: URL
     path: Path | None
+    read_only: bool = False
 
     @classmethod
     def parse(cls, url: str | Path) -> Location:
@@ -48,8 +50,10 @@ class Location:
         Raises:
             SchemaError: it is neither, or names a database that lives in memory.
         """
+        if "\0" in str(url):
+            raise SchemaError(f"{str(url)!r} is no path: it holds a NUL")
         if isinstance(url, Path) or "://" not in url:
-            path = Path(url).expanduser()
+            path = expanded(url)
             return cls(URL.create("sqlite", database=str(path)), path)
         try:
             parsed = make_url(url)
@@ -68,7 +72,12 @@ class Location:
             raise SchemaError(
                 "a results database is a file; one in memory would be lost, give a path by --db"
             )
-        return cls(parsed, Path(parsed.database or ""))
+        options = dict(parsed.query)
+        mode = options.pop("mode", "rw")
+        options.pop("uri", None)
+        if options or mode not in ("ro", "rw", "rwc"):
+            raise SchemaError(f"{url!r}: of a SQLite URL's options only mode=ro, rw and rwc are known here")
+        return cls(parsed, Path((parsed.database or "").removeprefix("file:")), mode == "ro")
 
     def folder(self, kind: str, home: Path | None = None) -> Path:
         """Where the database's files of a kind lie: beside a SQLite file, else in the data folder.
@@ -104,6 +113,8 @@ def engine(location: Location, *, writing: bool, foreign_keys: bool = True) -> E
             raise SchemaError(f"cannot open {location}: {error}; install that database's driver") from error
 
     def connect() -> sqlite3.Connection:
+        if writing and location.read_only:
+            raise DataError(f"{location} may not be written: its URL says mode=ro")
         connection = connect_sqlite(path, writing=writing)
         if foreign_keys:
             connection.execute("PRAGMA foreign_keys=ON")
@@ -123,6 +134,7 @@ def engine(location: Location, *, writing: bool, foreign_keys: bool = True) -> E
 
 def connect_sqlite(path: Path, *, writing: bool) -> sqlite3.Connection:
     """A connection in autocommit mode to a file that exists; reads a file that may not be written."""
+    path = path.resolve()  # what belongs to a link's target lies beside that
     query = "mode=rw"
     wal = path.with_name(path.name + "-wal")
     if (
@@ -134,7 +146,7 @@ def connect_sqlite(path: Path, *, writing: bool) -> sqlite3.Connection:
         # told that nobody writes it.
         query = "mode=ro&immutable=1"
     return sqlite3.connect(
-        f"{path.absolute().as_uri()}?{query}",
+        f"{path.as_uri()}?{query}",
         uri=True,
         timeout=BUSY_SECONDS,
         isolation_level=None,
@@ -230,7 +242,7 @@ def ensure(location: Location, *, create: bool, command: str = "harness reproduc
         DataError: it cannot be used, see `explained`.
     """
     version = current_version(location)
-    if version is None and create:
+    if version is None and create and not location.read_only:
         _create(location)
         version = current_version(location)
     if version is None:

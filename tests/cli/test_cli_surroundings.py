@@ -1,0 +1,100 @@
+"""The machines of ordinary users: no home folder, links, options in a URL, limits."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from harness import home
+from harness.errors import DataError
+from harness.results.schema import Location
+from harness.results.store import Store
+
+
+def test_no_home_folder_is_a_sentence_where_data_are_needed_and_nothing_elsewhere(cli, monkeypatch):
+    monkeypatch.delenv("HARNESS_DATA")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", lambda number: (_ for _ in ()).throw(KeyError(number)))
+    with pytest.raises(DataError, match="set HARNESS_DATA"):
+        home.default_home()
+    for arguments in (["ls"], ["show", "aspc-table1"], ["validate"]):
+        assert cli(*arguments).code == 0
+    found = cli("data", "ls")
+    assert (found.code, "HARNESS_DATA" in found.err) == (4, True)
+    monkeypatch.setenv("HARNESS_DATA", str(Path.cwd()))
+    assert cli("data", "ls").code == 0
+
+
+def test_what_belongs_to_a_linked_database_lies_beside_the_file(elsewhere, record_of):
+    (elsewhere / "disk").mkdir()
+    (elsewhere / "disk" / "real.db").touch()
+    link = elsewhere / "results.db"
+    link.symlink_to(elsewhere / "disk" / "real.db")
+    with Store.open(link, create=True) as store:
+        store.register([record_of(0)])
+        assert (elsewhere / "disk" / "real.db-wal").exists()
+        assert not (elsewhere / "results.db-wal").exists()
+        assert store.location.folder("checkpoints") == elsewhere / "disk" / "real.checkpoints"
+        os.chmod(elsewhere, 0o555)  # noqa: PTH101 - where a link lies need not be writable
+        try:
+            with Store.open(link) as again:
+                assert again.count() == 1
+        finally:
+            os.chmod(elsewhere, 0o755)  # noqa: PTH101
+
+
+def test_a_url_that_says_read_only_is_not_written(elsewhere, cli, record_of):
+    url = f"sqlite:///{elsewhere}/results.db?mode=ro"
+    assert cli("reproduce", "aspc-table1", "--preset", "smoke", "--db", url, "--device", "cpu").code == 4
+    assert not (elsewhere / "results.db").exists()
+    with Store.open("results.db", create=True) as store:
+        store.register([record_of(0)])
+    with Store.open(url) as store:
+        assert store.count() == 1
+        with pytest.raises(DataError, match="mode=ro"):
+            store.register([record_of(1)])
+    assert cli("status", "--db", url.replace("mode=ro", "vfs=evil")).code == 4
+    assert Location.parse(f"sqlite:///file:{elsewhere}/results.db?mode=ro&uri=true").path == Path(
+        elsewhere / "results.db"
+    )
+
+
+@pytest.mark.parametrize("db", ["x" * 300, "sub/" * 2000 + "r.db", "/proc/nothing/r.db", "\0"])
+def test_paths_that_the_system_refuses_are_a_sentence(cli, db):
+    for arguments in (["status"], ["db", "merge", "other.db"]):
+        result = cli(*arguments, "--db", db)
+        assert result.code == 4, result
+        assert "Traceback" not in result.err
+
+
+def test_seeds_may_have_ten_digits(cli):
+    assert cli("plan", "aspc-table1", "--seeds", "1234567890").code == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (sqlite3.SQLITE_IOERR_LOCK, "lacks locks"),
+        (sqlite3.SQLITE_PROTOCOL, "lacks locks"),
+        (sqlite3.SQLITE_READONLY_DBMOVED, "may not be written"),
+        (sqlite3.SQLITE_CORRUPT_INDEX, "is damaged"),
+        (sqlite3.SQLITE_FULL, "disk is full"),
+        (None, "not as this program writes"),
+    ],
+)
+def test_refusals_of_sqlite_are_told_apart_by_their_codes(code, said):
+    from harness.results.schema import _explain
+
+    assert said in str(_explain("r.db", "some words", code))
+
+
+@pytest.fixture
+def record_of():
+    from harness.results.records import RunRecord, canonical, digest, run_key
+
+    configuration = {"algorithm": "a", "dataset": {"id": "d", "lineage": "d4rl"}}
+    text = canonical(configuration)
+    return lambda seed: RunRecord(run_key(text, seed), digest(configuration), configuration, seed)
