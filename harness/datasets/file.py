@@ -70,6 +70,14 @@ class Reader(readers.Reader[FileSource]):
         rows = self.rows(dataset, source, home, verify=verify)
         return _transitions(dataset, rows, str(self.path(dataset, source, home)), identity)
 
+    def command(self, lineage: str, source: FileSource) -> str:
+        """How a file comes to its place."""
+        return (
+            super().command(lineage, source)
+            if source.url
+            else "put the file of {} there, or correct its path"
+        )
+
     def fetches(self, dataset: Dataset, source: FileSource, home: Path) -> Sequence[Fetch]:
         """The file of a URL."""
         place = self.path(dataset, source, home)

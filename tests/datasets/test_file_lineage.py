@@ -151,6 +151,8 @@ def test_a_file_that_is_not_there_says_where_it_was_looked_for(folder):
     for ask in (datasets.load, datasets.pull):
         with pytest.raises(DataError, match=r"my-v0 \(file\) is missing: looked at .*specs/files/x.npz"):
             ask(spec, "file")
+    message = datasets.missing_message([(spec, "file")])
+    assert "What to do:\n  put the file of my-v0 there, or correct its path" in message
     url = folder(f"file: {{url: 'http://127.0.0.1/x.npz', {MAPPED}}}")
     with pytest.raises(DataError, match="run `harness data pull my-v0 --data file`"):
         datasets.load(url, "file")
