@@ -160,7 +160,7 @@ def print_plan(plan: Plan, same: Callable[[str], str]) -> None:
     for remark in plan.remarks:
         out(remark)
     for seed in plan.extra_seeds:
-        out(f"seed {seed} is not among the table's seeds: its runs are trained and kept, but not shown")
+        out(f"seed {seed} is not among the table's seeds: its runs are kept, and shown with --seeds all")
     if plan.absent:
         needed = f", {size(plan.disk)}" if plan.disk else ""
         out(f"data to obtain ({plan.lineage}): {count(len(plan.absent), 'dataset')}{needed}")

@@ -112,7 +112,7 @@ def reproduce(
         workers=workers,
     )
     for seed in resolved.extra_seeds:
-        note(f"seed {seed} is not among the table's seeds: its runs are trained and kept, but not shown")
+        note(f"seed {seed} is not among the table's seeds: its runs are kept, and shown with --seeds all")
     with Store.open(url, create=True) as store:
         reporter = Reporter(quiet=quiet)
         store.tell = reporter.message

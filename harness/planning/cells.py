@@ -187,10 +187,12 @@ class ResolvedTable:
 
     @property
     def extra_seeds(self) -> tuple[int, ...]:
-        """Seeds that were chosen although no protocol wants them: trained, kept, and never shown."""
-        chosen = dict.fromkeys(run.seed for cell in self.cells for run in cell.runs)
-        wanted = {seed for cell in self.cells for seed in cell.protocol.seeds}
-        return tuple(seed for seed in chosen if seed not in wanted)
+        """Seeds that were chosen although a cell's protocol does not want them."""
+        return tuple(
+            dict.fromkeys(
+                run.seed for cell in self.cells for run in cell.runs if run.seed not in cell.protocol.seeds
+            )
+        )
 
 
 def _where(environment: Environment) -> str:
