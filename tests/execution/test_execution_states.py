@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import random
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,7 @@ from harness.planning.cells import resolve
 from harness.planning.choice import Choice
 from harness.planning.plan import plan
 from harness.planning.status import status, trainable_keys
+from harness.results import artefacts as artefacts_of_runs
 from harness.results.models import POLICY, STATE
 from harness.results.records import Artefact
 from harness.results.store import Store
@@ -415,3 +419,45 @@ def test_the_heartbeat_keeps_a_finished_run_that_is_trained_again(train, store, 
     assert store.fingerprints([kept.environment_id])[kept.environment_id] != {"torch": "another"}
     store.finish(source, 1e9, 1e9)
     assert store.runs(source)[source[0]].wall_seconds < 1e9
+
+
+def begin(specs_folder, data, name):
+    """The command line's reproduce, in a process of its own."""
+    command = [sys.executable, "-m", "harness", "--specs", specs_folder, "reproduce", "online"]
+    options = ["--preset", "tiny", "--datasets", ROW, "--db", name, "--data-home", data, "--quiet"]
+    return subprocess.Popen(
+        [*command, *options, "--checkpoint-seconds", "0", "--workers", "1"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_ends_alike(specs, data, tmp_path):
+    """Whatever is cut short: training, the writing of files, what comes between two tables."""
+
+    def content(name):
+        with Store.open(tmp_path / name) as store:
+            assert [*store.check(), *artefacts_of_runs.problems(store, folder(store))] == []
+            evaluated = {key: store.evaluations([key])[key] for key in store.runs()}
+            return evaluated, {key: set(left) for key, left in store.artefacts().items()}
+
+    start = time.monotonic()
+    assert begin(tmp_path / "specs", data, tmp_path / "whole.db").wait() == 0
+    seconds = time.monotonic() - start
+    moments, kills = random.Random(0), 0
+    while kills < 4:
+        process = begin(tmp_path / "specs", data, tmp_path / "killed.db")
+        try:
+            process.wait(moments.uniform(0.3, 0.9) * seconds)
+            if kills:
+                break
+            seconds /= 2  # the machine was busier before: once more, with less time
+            (tmp_path / "killed.db").unlink()
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            kills += 1
+    assert begin(tmp_path / "specs", data, tmp_path / "killed.db").wait() == 0
+    assert kills
+    assert content("killed.db") == content("whole.db")
