@@ -557,7 +557,13 @@ class _Execution:
         )
         groups: defaultdict[tuple[tuple[str, str], ...], list[str]] = defaultdict(list)
         for key, state in states.items():
-            begun = earlier.get(state.environment_id or -1, {}) if self._has_begun(state) else {}
+            before = earlier.get(state.environment_id or -1, {})
+            if state.status == "finished" and before.get("algorithm_source") != now["algorithm_source"]:
+                title = _title(self._runs[key])
+                self._reporter.message(
+                    f"{title}: its state comes from other code than its scores, which stay"
+                )
+            begun = before if self._has_begun(state) else {}
             sources = {begun.get("algorithm_source"), self._checkpoint and self._checkpoint.source}
             if sources - {None, now["algorithm_source"]}:
                 raise DataError(
@@ -571,8 +577,8 @@ class _Execution:
             self._store.record_environment(keys, dict(fields), population)
 
     def _has_begun(self, state: RunState) -> bool:
-        # what is trained again has scores, and begins anew all the same
-        return self._checkpoint is not None or (state.step is not None and state.status != "finished")
+        # a finished one, which has scores, is trained again from its beginning, whatever code they are from
+        return state.status != "finished" and (self._checkpoint is not None or state.step is not None)
 
     def _record_values(self) -> None:
         """Write down what the runs read from others; what they began with stays."""

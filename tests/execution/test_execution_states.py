@@ -278,6 +278,16 @@ def test_interrupted_while_it_is_trained_again_it_goes_on(train, store, specs, t
     assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
+def test_a_state_from_other_code_than_the_scores_is_said(train, store, specs):
+    train(store, "offline", algorithms=("base",))
+    with store.writing() as connection:
+        connection.exec_driver_sql("UPDATE environment SET fingerprint = '{}'")
+        connection.exec_driver_sql("DELETE FROM artefact WHERE kind = 'state'")
+    outcome, said = train(store, "online", algorithms=("on",))
+    assert outcome.finished == 4
+    assert "Base on maze2d-umaze-v1, seed 0: its state comes from other code than its scores" in said
+
+
 def test_two_processes_do_not_train_a_finished_run_at_once(train, store, specs, tmp_path):
     train(store, "offline", algorithms=("base",))
     source = runs(specs, "offline", "base")
