@@ -164,7 +164,9 @@ def test_a_seed_that_no_table_shows_is_announced(cli, tiny):
         "10",
         "-q",
     )
-    assert "seed 7 is not among the table's seeds: its runs are kept, and shown with --seeds all" in result.err
+    assert (
+        "seed 7 is not among the table's seeds: its runs are kept, and shown with --seeds all" in result.err
+    )
     assert "seed 1 is" not in result.err
 
 
