@@ -11,6 +11,11 @@ longer, phase by phase; rate and bandwidth are measured in the same run. Bytes a
 a step touches of the state is read once, what it changes of it is written once, the minibatch's rows are read
 and written, and the random numbers are read. State that stays in a cache can beat that.
 
+With --online it times what gathering adds instead: TD3+BC on Hopper, an interaction and an update in turn,
+against the update alone and the environments' own steps, one after the other in this process. Printed are
+medians and the ratio of the first to the sum of the others.
+
+    python benchmarks/training.py --online [--members 4]
     python benchmarks/training.py [--members 1 4 8] [--algorithms td3_bc aspc] [--rounds 9]
     python benchmarks/training.py --device cuda --members 1 4 16 64 128 --algorithms bc td3_bc aspc
 """
@@ -24,7 +29,8 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,11 +40,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from algorithms import Batch, algorithm_ids
+from harness import environments
 from harness.datasets.base import Transitions
 from harness.execution.devices import arithmetic
 from harness.planning.cells import run_record
-from harness.specs import Protocol, Specs
+from harness.specs import Environment, Protocol, Specs
+from harness.training.acting import Explorer
 from harness.training.engine import Arithmetic, Engine, capture_for, set_precision
+from harness.training.feeds import Gathering
 from harness.training.memory import bytes_of_member, storages
 from harness.training.population import Task, build
 from harness.training.replay import BLOCK
@@ -57,16 +66,16 @@ BOUNDS = {
 BOUND = 1.1
 
 
-def data() -> Transitions:
-    """Random transitions of HalfCheetah's sizes."""
+def data(observation: int = OBSERVATION, action: int = ACTION) -> Transitions:
+    """Random transitions, of HalfCheetah's sizes unless others are asked for."""
     rng = np.random.default_rng(0)
     return Transitions(
-        observations=rng.normal(size=(ROWS, OBSERVATION)).astype(np.float32),
-        actions=rng.uniform(-1, 1, (ROWS, ACTION)).astype(np.float32),
+        observations=rng.normal(size=(ROWS, observation)).astype(np.float32),
+        actions=rng.uniform(-1, 1, (ROWS, action)).astype(np.float32),
         rewards=rng.normal(size=ROWS).astype(np.float32),
-        next_observations=rng.normal(size=(ROWS, OBSERVATION)).astype(np.float32),
+        next_observations=rng.normal(size=(ROWS, observation)).astype(np.float32),
         terminals=rng.random(ROWS) < 0.001,
-        next_actions=rng.uniform(-1, 1, (ROWS, ACTION)).astype(np.float32),
+        next_actions=rng.uniform(-1, 1, (ROWS, action)).astype(np.float32),
         identity={"id": "synthetic"},
         content_hash="synthetic",
     )
@@ -261,6 +270,60 @@ def row(
     return f"| {' | '.join(fields)} |"
 
 
+def online(members: int, device: str, rounds: int) -> str:
+    """A row: seconds of gathering with updates, of updates alone, and of the environments' own steps."""
+    hopper = Environment(id="Hopper-v4", max_episode_steps=1000)
+    length = STEPS["cpu"] * (rounds + 1)
+    protocol = Protocol(
+        id="timing",
+        description="",
+        interactions=length,
+        gather={"explore": {"noise": 0.1}},
+        evaluate_every=length,
+        episodes=1,
+        seeds=(0,),
+    )
+    observation, action = 11, 3
+    made = replace(
+        task("td3_bc", members, data(observation, action)), environments=[hopper] * members, protocol=protocol
+    )
+    learner, replay, draws = build(made, device)
+    engine = Engine(learner, replay, draws, capture_for(device))
+    keys = [run.key for run in made.runs]
+    explorer = Explorer(learner, keys, protocol.gather.explore)
+    envs = [environments.make(hopper) for _ in range(members)]
+    for env in envs:
+        env.reset(seed=0)
+    random = np.random.default_rng(0)
+    done = 0
+
+    def gather() -> None:
+        nonlocal done
+        for _ in range(STEPS["cpu"]):
+            done = engine.advance(done, feed.fill(done, done + 1))
+
+    def update() -> None:
+        for step in range(1, STEPS["cpu"] + 1):
+            engine.step(step)
+
+    def step() -> None:
+        for _ in range(STEPS["cpu"]):
+            for env in envs:
+                _, _, terminated, truncated, _ = env.step(random.uniform(-1, 1, action).astype(np.float32))
+                if terminated or truncated:
+                    env.reset()
+
+    with closing(Gathering(protocol, keys, made.environments, explorer, replay, print)) as feed:
+        for work in (gather, update, step):
+            work()
+        rows = [
+            [timed(work, device) / STEPS["cpu"] for work in (gather, update, step)] for _ in range(rounds)
+        ]
+    ratio = statistics.median(both / (alone + stepped) for both, alone, stepped in rows)
+    times = (statistics.median(column) for column in zip(*rows, strict=True))
+    return f"| {members} | {' | '.join(f'{1e3 * each:.2f}' for each in times)} | {ratio:.2f} | 1.3 |"
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(
@@ -269,6 +332,7 @@ def main() -> None:
     parser.add_argument("--members", type=int, nargs="+", default=[1, 4, 8])
     parser.add_argument("--algorithms", nargs="+", default=algorithm_ids(), choices=algorithm_ids())
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--online", action="store_true", help="time what gathering adds instead")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--precision", choices=["fp32", "tf32"], help="default: tf32 on CUDA")
     parser.add_argument("--compile", action="store_true", help="run our updates through torch.compile")
@@ -281,6 +345,13 @@ def main() -> None:
         if device == "cuda"
         else f"{platform.machine()}, {torch.get_num_threads()} threads"
     )
+    if arguments.online:
+        print(f"torch {torch.__version__}, {name}: TD3+BC on Hopper, milliseconds of a step of all members\n")
+        print("| M | Interaction and update | Update | Environments' steps | Ratio | Bound |")
+        print("| ---: | ---: | ---: | ---: | ---: | ---: |")
+        for members in arguments.members:
+            print(online(members, device, arguments.rounds), flush=True)
+        return
     ceilings = Ceilings.measured(device)
     print(
         f"torch {torch.__version__}, {name}, {how}; batch {BATCH}, {OBSERVATION} + {ACTION} dimensions, "

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 
 from harness import environments, plugs
-from harness.errors import HarnessError
+from harness.errors import DataError, HarnessError
 from harness.results.records import EvaluationRecord
 from harness.specs import Environment
 from harness.training import checkpoints, population, stepping
@@ -254,3 +256,40 @@ def test_a_process_that_somebody_killed_is_replaced(world, train, tmp_path):
 def test_a_process_that_is_killed_again_and_again_says_nothing_of_the_run(world, train, tmp_path):
     with pytest.raises(HarnessError, match=r"acts in tests/World-v0 died 3 times \(exit code -9\); is there"):
         train(world(how="SIGKILL"), evaluators=Scored())
+
+
+@pytest.mark.parametrize("keep", ["all", "none", {"best_trajectories": 3}])
+def test_what_is_kept_of_a_dataset_is_drawn_beside_what_is_gathered(online, make_data, keep):
+    """The rows of both, each as probable as any other; best are those trajectories that earned most."""
+    data = make_data(7)
+    starts = [0, *(np.flatnonzero(data.terminals)[:-1] + 1).tolist()]
+    for start, end in itertools.pairwise([*starts, len(data)]):  # in one piece, as trajectories are
+        data.next_observations[start : end - 1] = data.observations[start + 1 : end]
+    task = online({"keep": keep, "warmup": 5}, data=[data, data], reward_shift=-1.0)
+    _, replay, _ = population.build(task)
+    returns = np.add.reduceat(data.rewards, starts)
+    ends = np.append(starts[1:], len(data))
+    best = np.argsort(-returns[: int(data.terminals.sum())])[:3]
+    expected = {"all": len(data), "none": 0}.get(str(keep), int((ends - starts)[best].sum()))
+    assert replay.length == [expected] * 2
+    for count in range(4):
+        replay.append({0: np.full(30, 100 + count, np.float32), 1: np.full(30, 200 + count, np.float32)})
+    total = expected + 4
+    draws = (torch.arange(total, dtype=torch.float64) + 0.5) / total
+    batch = replay.batch(draws.expand(2, -1))
+    assert batch.reward[0, expected:].tolist() == [100, 101, 102, 103]
+    assert batch.reward[1, expected:].tolist() == [200, 201, 202, 203]
+    kept = np.sort(batch.reward[0, :expected].numpy())
+    if keep == "all":
+        np.testing.assert_array_equal(kept, np.sort(data.rewards - 1))
+
+
+def test_a_minibatch_is_mixed_as_the_protocol_says(online):
+    _, replay, _ = population.build(online({"mix": (6, 2), "warmup": 5}))
+    replay.append({member: np.full(30, 100, np.float32) for member in range(2)})
+    batch = replay.batch(torch.rand(2, 8, dtype=torch.float64))
+    assert (batch.reward[:, 6:] == 100).all()
+    assert (batch.reward[:, :6] != 100).all()
+    for mix, complaint in (((6, 3), r"mixes 6 \+ 3 rows"), ((8, 0), "keeps none")):
+        with pytest.raises(DataError, match=complaint):
+            population.build(online({"mix": mix, "keep": "none" if mix[1] == 0 else "all"}))
