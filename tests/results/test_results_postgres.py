@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -196,3 +198,61 @@ def test_leases_go_by_the_servers_clock(database, record, monkeypatch):
             late = sa.func.timezone("UTC", sa.func.now()) + sa.text("interval '1 year'")
             connection.execute(sa.update(RunRow).values({"heartbeat": late}))
         assert other.claim([key]) == [key]
+
+
+PRESET = """
+id: served
+description: Some seconds with many evaluations
+label: served protocol
+lineage: generated
+transitions: 500
+datasets: [maze2d-umaze-v1]
+columns: []
+extra_columns:
+  - {id: bc, label: BC, algorithm: bc, hyperparameters: {batch_size: 16}}
+seeds: [0, 1]
+steps: 2000
+evaluate_every: 100
+episodes: 1
+"""
+
+
+@pytest.mark.slow
+def test_training_outlives_two_restarts_of_the_server(server, database, tmp_path):
+    (tmp_path / "specs" / "presets").mkdir(parents=True)
+    (tmp_path / "specs" / "presets" / "served.yaml").write_text(PRESET)
+
+    def begin(db):
+        command = [sys.executable, "-m", "harness", "--specs", tmp_path / "specs", "reproduce", "aspc-table1"]
+        options = ["--preset", "served", "--db", db, "--data-home", tmp_path / "data", "--device", "cpu"]
+        return subprocess.Popen(
+            [*command, *options, "--checkpoint-seconds", "0"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+
+    def scores(db):
+        with Store.open(db) as store:
+            assert store.check() == []
+            return store.evaluations(store.runs())
+
+    def wait_for(evaluations):
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            with contextlib.suppress(DataError, SchemaError), Store.open(database) as store:
+                if any(len(found) >= evaluations for found in store.evaluations(store.runs()).values()):
+                    return
+            time.sleep(0.1)
+        pytest.fail("training does not go on")
+
+    assert begin(tmp_path / "whole.db").wait(300) == 0
+    process = begin(database)
+    for evaluations in (3, 10):
+        wait_for(evaluations)
+        server.stop()
+        time.sleep(1)
+        server.start()
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert b"does not answer" in said
+    assert scores(database) == scores(tmp_path / "whole.db")
