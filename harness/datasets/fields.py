@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import DataError
+from harness.errors import DataError, HarnessError
 
 #: Of every dataset.
 REQUIRED = ("observations", "actions", "rewards", "terminals")
@@ -97,6 +97,21 @@ def heads(place: Path, stored_as: str) -> dict[str, NDArray[Any]]:
         return {name: np.array(each.shape) for name, each in columns.items() if each.dtype is not None}
 
 
+@contextlib.contextmanager
+def damaged(place: Path, stored_as: str) -> Iterator[None]:
+    """Turn whatever a library raises over the bytes of a file into a sentence.
+
+    Raises:
+        DataError: Instead of any error but those that say it themselves.
+    """
+    try:
+        yield
+    except (HarnessError, MemoryError):
+        raise
+    except Exception as error:  # damaged bytes lead to errors of every kind
+        raise DataError(f"{place} is damaged or no {stored_as} file: {error}") from error
+
+
 def listed(names: Mapping[str, object]) -> str:
     """The first names of a file's fields, for a message."""
     shown = ", ".join(list(names)[:20])
@@ -158,39 +173,24 @@ def opener(stored_as: str) -> Opened:
 def _npz(place: Path) -> Iterator[dict[str, Column]]:
     """Arrays of NumPy's zip file, without pickles; of each no more is unpacked than its head says."""
     import zipfile
-    import zlib
 
     formats = np.lib.format
-    try:
-        with zipfile.ZipFile(place) as archive:
+    with damaged(place, "npz"), zipfile.ZipFile(place) as archive:
 
-            def column(member: str) -> Column:
+        def column(member: str) -> Column:
+            with archive.open(member) as file:
+                version = formats.read_magic(file)
+                head = formats.read_array_header_1_0 if version == (1, 0) else formats.read_array_header_2_0
+                shape, _, dtype = head(file)
+
+            def content() -> NDArray[Any]:
                 with archive.open(member) as file:
-                    version = formats.read_magic(file)
-                    head = (
-                        formats.read_array_header_1_0 if version == (1, 0) else formats.read_array_header_2_0
-                    )
-                    shape, _, dtype = head(file)
+                    return np.asarray(formats.read_array(file, allow_pickle=False))
 
-                def content() -> NDArray[Any]:
-                    with archive.open(member) as file:
-                        return np.asarray(formats.read_array(file, allow_pickle=False))
+            return Column(shape, dtype, f"values of NumPy's type {dtype}", content)
 
-                return Column(shape, dtype, f"values of NumPy's type {dtype}", content)
-
-            members = [name for name in archive.namelist() if name.endswith(".npy")]
-            yield {member.removesuffix(".npy"): column(member) for member in members}
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        EOFError,
-        RuntimeError,
-        NotImplementedError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise DataError(f"{place} is damaged or no npz file: {error}") from error
+        members = [name for name in archive.namelist() if name.endswith(".npy")]
+        yield {member.removesuffix(".npy"): column(member) for member in members}
 
 
 @contextlib.contextmanager
@@ -199,30 +199,23 @@ def _parquet(place: Path) -> Iterator[dict[str, Column]]:
     import pyarrow as pa
     from pyarrow import parquet
 
-    try:
-        with parquet.ParquetFile(place) as file:
-            count = file.metadata.num_rows
+    with damaged(place, "parquet"), parquet.ParquetFile(place) as file:
+        count = file.metadata.num_rows
 
-            def column(field: pa.Field) -> Column:
-                kind = field.type
-                nested = (
-                    pa.types.is_list(kind)
-                    or pa.types.is_large_list(kind)
-                    or pa.types.is_fixed_size_list(kind)
-                )
-                number = kind.value_type if nested else kind
-                plain = (
-                    pa.types.is_floating(number) or pa.types.is_integer(number) or pa.types.is_boolean(number)
-                )
-                dtype = np.dtype(number.to_pandas_dtype()) if plain else None
-                width = _width(file, field.name) if nested and plain else 1
-                shape = (count, width) if nested else (count,)
-                says = f"values of parquet's type {kind}"
-                return Column(shape, dtype, says, lambda: _values(place, file, field.name, shape))
+        def column(field: pa.Field) -> Column:
+            kind = field.type
+            nested = (
+                pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+            )
+            number = kind.value_type if nested else kind
+            plain = pa.types.is_floating(number) or pa.types.is_integer(number) or pa.types.is_boolean(number)
+            dtype = np.dtype(number.to_pandas_dtype()) if plain else None
+            width = _width(file, field.name) if nested and plain else 1
+            shape = (count, width) if nested else (count,)
+            says = f"values of parquet's type {kind}"
+            return Column(shape, dtype, says, lambda: _values(place, file, field.name, shape))
 
-            yield {field.name: column(field) for field in file.schema_arrow}
-    except (OSError, pa.ArrowException, ValueError, KeyError) as error:
-        raise DataError(f"{place} is damaged or no parquet file: {error}") from error
+        yield {field.name: column(field) for field in file.schema_arrow}
 
 
 def _width(file: Any, name: str) -> int:

@@ -110,9 +110,5 @@ def opened(place: Path) -> Iterator[h5py.File]:
     """
     import h5py
 
-    try:
-        with h5py.File(place, "r") as file:
-            yield file
-    # a damaged file can hold names, types and texts of any kind
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, ArithmeticError) as error:
-        raise DataError(f"{place} is damaged or no HDF5 file: {error}") from error
+    with fields.damaged(place, "HDF5"), h5py.File(place, "r") as file:
+        yield file

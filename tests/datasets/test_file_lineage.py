@@ -309,6 +309,13 @@ def test_a_file_of_another_format_is_said_to_be(tmp_path, stored_as, content):
         fields.read(place, stored_as, {}, {})
 
 
+@pytest.mark.parametrize("error", [AttributeError, SystemError, IndexError, AssertionError])
+def test_whatever_a_library_raises_over_damaged_bytes_is_a_sentence(tmp_path, error):
+    message = f"{tmp_path} is damaged or no HDF5 file: x"
+    with pytest.raises(DataError, match=message), fields.damaged(tmp_path, "HDF5"):
+        raise error("x")
+
+
 def test_values_that_are_not_finite_and_no_rows_are_refused_at_loading(folder):
     spec = folder("file: {path: ../files/x.npz}")
     rows = bad()
