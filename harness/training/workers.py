@@ -34,7 +34,7 @@ def _serve(connection: Connection, algorithms: Collection[str], folders: Sequenc
     while True:
         try:
             task: Evaluation = connection.recv()
-        except EOFError:  # the parent closed its end or died
+        except (EOFError, OSError):  # the parent closed its end or died
             return
         try:
             envs = cache.setdefault(task.environment, [])
