@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from harness.training.ladder import save_policy
 
 from algorithms import Member, Sizes, algorithm_class
 from harness import datasets, files
@@ -20,7 +21,6 @@ from harness.datasets import cards, generated, inventory, policies, rollouts
 from harness.errors import DataError
 from harness.specs import Specs
 from harness.specs.models import Environment, GeneratedSource, PolicyFile
-from harness.training.ladder import save_policy
 
 HOPPER = Environment(id="Hopper-v4", max_episode_steps=15)
 SIZES = (11, 3)
