@@ -40,7 +40,7 @@ def data():
         s2 = move(s, a)
         rows.append(Batch(s, a, reward(s2), s2, torch.zeros(EPISODES), a2))
         s = s2
-    columns = Batch(*(torch.cat(column) for column in zip(*rows, strict=True)))
+    columns = Batch(*map(torch.cat, zip(*(row.tensors for row in rows), strict=True)))
     return columns, columns.reward.sum().item() / EPISODES
 
 
@@ -59,7 +59,7 @@ def train(lab, algorithm_id, columns, seeds=("a", "b")):
             )
             for name, each in algorithm.noise.items()
         }
-        algorithm.update(Batch(*(column[rows] for column in columns)), noise, algorithm.phase(step))
+        algorithm.update(columns.map(lambda column: column[rows]), noise, algorithm.phase(step))
     grid = torch.linspace(-0.9, 0.9, 10)
     s = torch.cartesian_prod(grid, grid).expand(len(seeds), -1, -1)
     total = torch.zeros(s.shape[:2])

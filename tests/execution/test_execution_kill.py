@@ -46,7 +46,7 @@ interactions: 160
 evaluate_every: 40
 episodes: 1
 """
-KILLS = 10  # in each of five tests
+KILLS = 6  # in each of five tests
 TABLES = {"kill": "aspc-table1", "online": "online-smoke"}  # by preset
 
 

@@ -61,6 +61,7 @@ def test_every_run_is_packed_once(runs):
 
 
 def test_the_plan_packs_where_there_is_a_gpu(resolved, tmp_path, monkeypatch):
+    monkeypatch.setattr("harness.planning.plan._DRIVERS", ("/",))
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.get_device_name", lambda: "Some GPU")
     made = plan(resolved, SPECS, None, home=tmp_path, pack=lambda: lambda left: min(3, len(left)))
