@@ -120,7 +120,10 @@ def retry(
         ),
     ] = False,
 ) -> None:
-    """Queue failed runs for the next `reproduce`, and finished ones that lack evaluations."""
+    """Queue failed runs for the next `reproduce`.
+
+    Also finished ones that lack evaluations of their protocol.
+    """
     from harness.execution.restart import restart as begin_anew
     from harness.planning.status import trainable_keys
 

@@ -148,6 +148,8 @@ class _Builder:
                     value = read(text)
                     if not isinstance(value, int) or abs(value) < _LARGEST:
                         return value
+        if node.tag == f"{_TAG}int" and re.fullmatch(r"[-+]?[0-9]+", text):
+            raise SpecError(message_line(place, location, f"{short(text)} has more than 64 bits"))
         raise SpecError(
             message_line(place, location, f"{short(text)} is no value of type {_short_tag(node)}")
         )

@@ -8,6 +8,7 @@ goal.
 from __future__ import annotations
 
 import itertools
+import operator
 
 import pytest
 import torch
@@ -59,7 +60,7 @@ def train(lab, algorithm_id, columns, seeds=("a", "b")):
             )
             for name, each in algorithm.noise.items()
         }
-        algorithm.update(columns.map(lambda column: column[rows]), noise, algorithm.phase(step))
+        algorithm.update(columns.map(operator.itemgetter(rows)), noise, algorithm.phase(step))
     grid = torch.linspace(-0.9, 0.9, 10)
     s = torch.cartesian_prod(grid, grid).expand(len(seeds), -1, -1)
     total = torch.zeros(s.shape[:2])

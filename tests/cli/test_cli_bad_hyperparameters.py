@@ -66,14 +66,14 @@ BAD = [
         "presets/extra.yaml",
         "alpha: 2",
         "alpha: " + "9" * 400,
-        r"9:30: .*alpha is 1e\+400, but its magnitude must be at most 3.402823466e\+38$",
+        r"9:30: .*alpha: .* has more than 64 bits$",
     ),
     ("presets/extra.yaml", "alpha: 2", "alpha: 1e39", r"9:30: .*alpha is 1e\+39, but its magnitude"),
     (
         "tables/own.yaml",
         "batch_size: 64",
         "batch_size: 1" + "0" * 24,
-        r"15:30: .*batch_size is 1e\+24, but its magnitude must be at most 2147483647$",
+        r"15:30: .*batch_size: .* has more than 64 bits$",
     ),
     (
         "tables/own.yaml",

@@ -88,7 +88,7 @@ def test_a_training_for_data_that_take_none(cli, tmp_path):
 def test_a_folder_without_a_training_gives_no_policies(cli, tmp_path):
     result = cli("data", "policies", tmp_path, "--to", tmp_path)
     assert result.code == 4
-    assert "holds no online training" in result.err
+    assert "holds no runs of SAC" in result.err
 
 
 def test_the_doctor_calibrates(cli):

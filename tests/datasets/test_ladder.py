@@ -13,12 +13,12 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from harness.training.ladder import save_policy
 
 from algorithms import Member, Sizes, algorithm_class
 from harness import datasets, files
 from harness.datasets import cards, generated, inventory, policies, rollouts
 from harness.errors import DataError
+from harness.execution.ladder import save_policy
 from harness.specs import Specs
 from harness.specs.models import Environment, GeneratedSource, PolicyFile
 
@@ -358,7 +358,7 @@ def test_an_unfinished_build_leaves_nothing(make_dataset, ladder, make_policy, h
     monkeypatch.setattr(rollouts, "collect", fail)
     if recipe == "sac-replay":
         source = GeneratedSource(
-            recipe=recipe, version=1, seed=0, transitions=10, hyperparameters_sha256="0" * 64
+            recipe=recipe, version=2, seed=0, transitions=10, hyperparameters_sha256="0" * 64
         )
         spec = make_dataset(generated=source)
     with pytest.raises(KeyboardInterrupt):
@@ -368,7 +368,7 @@ def test_an_unfinished_build_leaves_nothing(make_dataset, ladder, make_policy, h
 
 def test_a_dataset_that_needs_training_says_so(make_dataset, home):
     source = GeneratedSource(
-        recipe="sac-replay", version=1, seed=0, transitions=10, hyperparameters_sha256="0" * 64
+        recipe="sac-replay", version=2, seed=0, transitions=10, hyperparameters_sha256="0" * 64
     )
     with pytest.raises(DataError, match="needs training: run `harness data build hopper-medium-v2 "):
         datasets.build(make_dataset(generated=source), home=home)

@@ -44,6 +44,8 @@ def small(monkeypatch):
 
     def shorter(self, name):
         spec = protocol(self, name)
+        if spec.gather is None:
+            return spec
         gather = spec.gather.model_copy(update={"every": EVERY, "warmup": EVERY})
         changes = {"interactions": 600, "gather": gather, "evaluate_every": 200, "episodes": 2}
         return spec.model_copy(update=changes)
