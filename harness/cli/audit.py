@@ -9,7 +9,7 @@ import typer
 from harness.cli.app import App
 from harness.cli.options import Json, examples, specs_of
 from harness.cli.output import json_out, note, out
-from harness.reports.counting import count
+from harness.counting import count
 
 
 def add_to(app: App) -> None:

@@ -13,8 +13,8 @@ from harness import plugs
 from harness.cli.app import App
 from harness.cli.options import DataHome, Device, Json, examples, parts, specs_of
 from harness.cli.output import error_out, json_out, note, out, size, table_out
+from harness.counting import count
 from harness.errors import DataError
-from harness.reports.counting import count
 from harness.specs.matching import matching
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from harness.cli.options import (
     specs_of,
 )
 from harness.cli.output import note, out
+from harness.counting import count
 from harness.errors import DataError, HarnessError, IncompleteError
 from harness.planning.choice import Choice
-from harness.reports.counting import count
 
 group = App()
 

@@ -21,9 +21,9 @@ from harness.cli.options import (
     specs_of,
 )
 from harness.cli.output import json_out, note, rich_out, write
+from harness.counting import count
 from harness.errors import HarnessError, IncompleteError, UnknownNameError
 from harness.planning.choice import Choice
-from harness.reports.counting import count
 
 if TYPE_CHECKING:
     from harness.analysis.drift import Drift, DriftSettings

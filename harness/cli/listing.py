@@ -10,7 +10,7 @@ import typer
 from harness.cli.app import App
 from harness.cli.options import Json, TableId, examples, parts, specs_of
 from harness.cli.output import json_out, out, table_out
-from harness.reports.counting import count
+from harness.counting import count
 from harness.specs.matching import matching
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import typer
 
 from harness import plugs
 from harness.cli.output import note
+from harness.counting import count
 from harness.planning.choice import Choice
-from harness.reports.counting import count
 from harness.specs.text import shown
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import DataError
-from harness.reports.escaping import terminal
+from harness.escaping import terminal
 
 
 def out(text: str = "") -> None:

@@ -25,8 +25,8 @@ from harness.cli.options import (
     specs_to_run,
 )
 from harness.cli.output import json_out, out, size, table_out
+from harness.counting import count, duration
 from harness.planning.choice import Choice
-from harness.reports.counting import count, duration
 
 if TYPE_CHECKING:
     from harness.planning.cells import ResolvedTable

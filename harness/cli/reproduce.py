@@ -28,9 +28,9 @@ from harness.cli.options import (
     specs_to_run,
 )
 from harness.cli.output import note, rich_out, write
+from harness.counting import count
 from harness.errors import FailedRunsError, IncompleteError
 from harness.planning.choice import Choice
-from harness.reports.counting import count
 
 if TYPE_CHECKING:
     from harness.analysis.comparison import Comparison

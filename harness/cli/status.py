@@ -21,8 +21,8 @@ from harness.cli.options import (
     resolved_table,
 )
 from harness.cli.output import json_out, note, out, table_out
+from harness.counting import count
 from harness.planning.choice import Choice
-from harness.reports.counting import count
 
 if TYPE_CHECKING:
     from harness.planning.status import Failure, Work

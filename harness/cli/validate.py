@@ -9,7 +9,7 @@ import typer
 from harness.cli.app import App
 from harness.cli.options import examples, parts, specs_to_run
 from harness.cli.output import note, out
-from harness.reports.counting import count
+from harness.counting import count
 from harness.specs.matching import matching
 
 

@@ -10,8 +10,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from harness.reports.counting import duration
-from harness.reports.escaping import terminal
+from harness.counting import duration
+from harness.escaping import terminal
 from harness.streams import said
 
 _LINE_SECONDS = 10.0

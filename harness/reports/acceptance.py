@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import files
+from harness import escaping, files
 from harness.analysis.incomparable import why_incomparable
 from harness.analysis.measurements import Measurements, measure
 from harness.errors import DataError, HarnessError, IncompleteError
-from harness.reports import escaping, wording
+from harness.reports import wording
 from harness.results import provenance, transfer
 from harness.results.records import commits, shortened
 from harness.results.store import Store

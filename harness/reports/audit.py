@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from harness import escaping
 from harness.analysis.audit import HEADINGS
-from harness.reports import escaping
 
 if TYPE_CHECKING:
     from harness.analysis.audit import Finding

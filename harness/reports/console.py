@@ -9,7 +9,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from harness.reports import escaping, wording
+from harness import escaping
+from harness.reports import wording
 
 if TYPE_CHECKING:
     from harness.analysis.comparison import ComparedCell, ComparedRow, Comparison

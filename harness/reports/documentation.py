@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jinja2
 
+from harness import escaping
 from harness.analysis.audit import audit
+from harness.counting import count
 from harness.datasets import policies
 from harness.errors import SpecError
-from harness.reports import escaping
 from harness.reports.audit import markdown_findings
-from harness.reports.counting import count
 from harness.reports.protocols import held_for, protocol_text
 from harness.reports.sources import Part, algorithms_folder, read_algorithm
 from harness.reports.templating import Raw, environment

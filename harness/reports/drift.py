@@ -13,10 +13,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from harness import escaping
 from harness.analysis.drift import Judgement, overall
 from harness.analysis.verdicts import VerdictKind
-from harness.reports import escaping, wording
-from harness.reports.counting import count
+from harness.counting import count
+from harness.reports import wording
 from harness.reports.data import finite
 from harness.results.records import shortened
 

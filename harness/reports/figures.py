@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from harness import escaping
 from harness.analysis.aggregates import (
     METRICS,
     BootstrapSettings,
@@ -24,9 +25,8 @@ from harness.analysis.aggregates import (
 )
 from harness.analysis.overall import select
 from harness.analysis.verdicts import VerdictKind
+from harness.counting import count
 from harness.errors import IncompleteError
-from harness.reports import escaping
-from harness.reports.counting import count
 from harness.reports.history import thinned
 from harness.reports.protocols import axis
 

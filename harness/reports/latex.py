@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import jinja2
 
-from harness.reports import escaping, wording
+from harness import escaping
+from harness.reports import wording
 from harness.reports.templating import Raw, environment
 
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from harness import escaping
 from harness.analysis.incomparable import why_incomparable
-from harness.reports import escaping, wording
-from harness.reports.counting import count
+from harness.counting import count
+from harness.reports import wording
 from harness.reports.data import finite
 
 if TYPE_CHECKING:

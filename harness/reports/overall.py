@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness import escaping
 from harness.analysis.aggregates import METRICS
+from harness.counting import count
 from harness.errors import DataError
-from harness.reports import escaping, wording
-from harness.reports.counting import count
+from harness.reports import wording
 from harness.reports.wording import Note
 
 if TYPE_CHECKING:

@@ -18,9 +18,10 @@ import jinja2
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
+from harness import escaping
 from harness.analysis.verdicts import LEGEND, VerdictKind
-from harness.reports import escaping, wording
-from harness.reports.counting import count, duration
+from harness.counting import count, duration
+from harness.reports import wording
 from harness.reports.history import thinned
 from harness.reports.protocols import axis
 from harness.specs.published import SOURCES

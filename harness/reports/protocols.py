@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from harness.analysis.scores import SCORE_RULES
-from harness.reports.counting import count
+from harness.counting import count
 
 if TYPE_CHECKING:
     from harness.specs import models

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness.analysis.audit import HEADINGS
 from harness.analysis.verdicts import LEGEND, VerdictKind
-from harness.reports.counting import count
+from harness.counting import count
 from harness.reports.protocols import held_for, protocol_text
 from harness.results.records import shortened
 

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from harness import escaping
 from harness.errors import HarnessError, UnknownNameError
-from harness.reports import DIFF_FORMATS, FORMATS, console, escaping, render, render_diff, wording
+from harness.reports import DIFF_FORMATS, FORMATS, console, render, render_diff, wording
 
 GOLDEN = Path(__file__).parent / "golden"
 INCOMPARABLE = {"incomparable": ("generated data",), "label": "smoke protocol"}
