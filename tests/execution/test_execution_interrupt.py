@@ -8,9 +8,17 @@ import pytest
 from harness.execution.interrupt import Interrupt
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
-def test_the_first_asks_and_the_second_ends(number):
+@pytest.fixture
+def restored(number):
+    """The signal means afterwards what it meant before."""
     before = signal.getsignal(number)
+    yield
+    signal.signal(number, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+def test_the_first_asks_and_the_second_ends(number, restored):
+    signal.signal(number, before := signal.default_int_handler)  # whatever began the tests may ignore some
     asked = []
     with Interrupt(lambda: asked.append(1)) as stop:
         assert not stop()
