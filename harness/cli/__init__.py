@@ -41,7 +41,8 @@ from harness.specs import Specs
 
 _EXIT_CODES = (
     "0 fine; 1 drift; 2 usage or spec error; 3 incomplete or nothing measured; "
-    "4 environment, data or schema; 5 some runs failed; 130 interrupted with everything saved."
+    "4 environment, data or schema; 5 some runs failed; 70 a defect, with a traceback; "
+    "130 interrupted with everything saved."
 )
 _DEFECT = 70  # as sysexits.h has it: a defect of this program, which has a traceback and is no drift
 
