@@ -89,12 +89,14 @@ def try_transforms(runs: Iterable[PlannedRun], load: Loader) -> None:
     doubtful: dict[tuple[str, str], dict[str, PlannedRun]] = {}
     for run in runs:
         steps = steps_of(run.record.configuration)
-        if any(step.whole or step.cuts for step in steps):
+        gather = run.cell.protocol.gather
+        keep = gather.keep if gather else "all"
+        if any(step.whole or step.cuts for step in steps) or not isinstance(keep, str):
             group = doubtful.setdefault((run.cell.dataset.id, run.cell.lineage), {})
-            group[shared(steps, run.record.seed)] = run
+            group[f"{shared(steps, run.record.seed)} {keep}"] = run
     for by_rows in doubtful.values():
         for run, (data, mixed) in zip(by_rows.values(), load([*by_rows.values()]), strict=True):
-            prepared([run.stand_in], [data], [mixed])
+            prepared([run.stand_in], [data], [mixed], run.cell.protocol.gather)
 
 
 def card(cell: Cell, home: Path | None) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class Packing:
             values = run.stand_in.hyperparameters
             sizes = Sizes(dataset.observation_size, dataset.action_size)
             algorithm = run.record.configuration["algorithm"]
-            gathered = (run.cell.protocol.interactions or 0) * bytes_of_row(sizes)
+            gathered = (run.cell.protocol.interactions or 0) * _bytes_of_row(run)
             self._each[name] = gathered + bytes_of_member(algorithm, values, sizes, stand_ins(run.cell))
         return self._bytes_of_data(runs), self._each[name]
 
@@ -78,9 +78,14 @@ class Packing:
             if gather and gather.keep == "none":
                 continue
             rows = datasets.count(dataset, run.cell.lineage) or _ROWS
-            extra = len(algorithm_class(run.record.configuration["algorithm"]).columns)
-            total += rows * bytes_of_row((dataset.observation_size, dataset.action_size), extra)
+            total += rows * _bytes_of_row(run)
         return total
+
+
+def _bytes_of_row(run: PlannedRun) -> int:
+    columns = algorithm_class(run.record.configuration["algorithm"]).columns
+    sizes = (run.cell.dataset.observation_size, run.cell.dataset.action_size)
+    return bytes_of_row(sizes, len(columns))
 
 
 def _rows_of(run: PlannedRun) -> tuple[str, str]:

@@ -24,7 +24,7 @@ def archive(
     """One member's.
 
     Args:
-        rows: of the replay, ``(n, 2 S + 2 A + 2)``.
+        rows: of the replay, ``(n, 2 S + 2 A + 2 + E)``.
         cuts: ``(n,)``, where an episode was cut.
         sizes: of observation and action.
         policies: step of an evaluation -> the policy that was evaluated.

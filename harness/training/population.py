@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from harness.datasets.transforms import Inputs, Prepared, prepare, shared, steps
 from harness.errors import DataError
 from harness.results.records import EvaluationRecord, RunRecord
 from harness.specs import Environment, Protocol
-from harness.specs.models import BestTrajectories
+from harness.specs.models import Gather
 from harness.training import checkpoints
 from harness.training.acting import Explorer
 from harness.training.archive import Archive, archive, member_of
@@ -39,6 +39,10 @@ EVALUATIONS_AHEAD = 4
 
 _QUICK = 3.0
 """Seconds that a checkpoint may take; where it takes longer, there is so much more time between two."""
+
+
+_LEFT = "left out"
+"""Name of the column that `_marked` adds."""
 
 
 class Recorder(typing.Protocol):
@@ -124,6 +128,7 @@ def prepared(
     runs: Sequence[RunRecord],
     data: Sequence[Transitions],
     mixed: Sequence[Mapping[str, Transitions]] = (),
+    gather: Gather | None = None,
 ) -> list[Prepared]:
     """What each member trains on; members whose rows are equal share one object.
 
@@ -131,6 +136,7 @@ def prepared(
         runs: see `Task`.
         data: see `Task`.
         mixed: see `Task`.
+        gather: of an online protocol.
 
     Raises:
         DataError: a transform of the data cannot be made, or leaves too little.
@@ -141,7 +147,7 @@ def prepared(
         steps = steps_of(run.configuration)
         name = (own.content_hash, shared(steps, run.seed))
         if name not in made:
-            made[name] = prepare(own, steps, Inputs(run.seed, others))
+            made[name] = prepare(_marked(own, gather), steps, Inputs(run.seed, others))
             left, wanted = len(made[name].rows), run.hyperparameters["batch_size"]
             if left < min(len(own), wanted):
                 raise DataError(
@@ -157,7 +163,7 @@ def build(
 ) -> tuple[Algorithm, Replay, Draws]:
     """The algorithm, its data and its random numbers, at step 0."""
     cls = algorithm_class(task.algorithm)
-    data = prepared(task.runs, task.data, task.mixed)
+    data = prepared(task.runs, task.data, task.mixed, task.protocol.gather)
     how: dict[str, Any] = {"device": device, "dtype": dtype, "extra": cls.columns}
     replay = _growing(task, data, how) if task.protocol.gather else Replay(data, **how)
     members = [
@@ -178,20 +184,13 @@ def _growing(task: Task, data: Sequence[Prepared], how: Mapping[str, Any]) -> Gr
     """A replay with room for what the members gather.
 
     Raises:
-        DataError: minibatches cannot be made up as the protocol says, or the algorithm asks for columns that
-            gathered rows do not have.
+        DataError: minibatches cannot be made up as the protocol says.
     """
     gather, algorithm = task.protocol.gather, task.algorithm
     assert gather is not None  # noqa: S101 - online protocols have it
-    if how["extra"]:
-        raise DataError(f"{algorithm} asks for {', '.join(how['extra'])}, which gathered rows do not have")
-    held: dict[int, Transitions] = {}
-    for each, raw in zip(data, task.data, strict=True):
-        if id(each) not in held:
-            held[id(each)] = _kept(each, raw, gather.keep)
-    replay = GrowingReplay(
-        data, task.protocol.length, gather.mix, held=[held[id(each)] for each in data], **how
-    )
+    kept = {id(each): _kept(each.rows, gather) for each in data}
+    held = [kept[id(each)] for each in data]
+    replay = GrowingReplay(data, task.protocol.length, gather.mix, held=held, **how)
     if gather.mix:
         wanted = int(task.runs[0].hyperparameters["batch_size"])
         if sum(gather.mix) != wanted:
@@ -204,14 +203,23 @@ def _growing(task: Task, data: Sequence[Prepared], how: Mapping[str, Any]) -> Gr
     return replay
 
 
-def _kept(data: Prepared, raw: Transitions, keep: Literal["all", "none"] | BestTrajectories) -> Transitions:
-    """Which transitions of a dataset an online run learns from."""
-    if keep == "all":
-        return data.rows
-    if keep == "none":
-        return data.rows.take(np.arange(0))
-    # which are best is a matter of what they earned, before rewards are changed
-    return data.steps.rows(transforms.BestTrajectories(keep.best_trajectories).rows(raw))
+def _marked(data: Transitions, gather: Gather | None) -> Transitions:
+    """The data with a column that is 1 where an online run does not keep a row though it keeps some.
+
+    Which trajectories are best is a matter of what they earned, before transforms change or cut them. A row
+    that is mixed in later lacks the column, and so counts as not kept.
+    """
+    if gather is None or isinstance(gather.keep, str):
+        return data
+    best = transforms.BestTrajectories(gather.keep.best_trajectories).chosen(data)
+    return replace(data, extra={**data.extra, _LEFT: (~best).astype(np.float32)})
+
+
+def _kept(rows: Transitions, gather: Gather) -> Transitions:
+    """Which of the transitions that are trained on an online run keeps."""
+    if gather.keep == "all":
+        return rows
+    return rows.take(np.arange(0) if gather.keep == "none" else rows.extra[_LEFT] == 0)
 
 
 class Trainer:

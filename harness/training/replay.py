@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from algorithms import Batch, Noise, generator
 from harness.datasets.base import Transitions
@@ -126,18 +127,19 @@ class Replay(Rows):
         super().__init__(sum(map(len, distinct.values())) + room, sizes, device, dtype, extra)
         places, start = {}, 0
         for name, rows in distinct.items():
-            self._fill(
-                start,
-                [
-                    rows.observations,
-                    rows.actions,
-                    rows.rewards,
-                    rows.next_observations,
-                    rows.terminals,
-                    rows.next_actions,
-                    *(rows.extra[column] for column in extra),
-                ],
-            )
+            if len(rows):  # where there are none there may be no columns either
+                self._fill(
+                    start,
+                    [
+                        rows.observations,
+                        rows.actions,
+                        rows.rewards,
+                        rows.next_observations,
+                        rows.terminals,
+                        rows.next_actions,
+                        *(rows.extra[column] for column in extra),
+                    ],
+                )
             places[name] = (start, len(rows))
             start += len(rows)
         means = {
@@ -190,18 +192,19 @@ class GrowingReplay(Replay):
         return torch.tensor(numbers, device=self.storage.device).unsqueeze(1)
 
     def append(self, rows: Mapping[int, NDArray[np.float32]]) -> None:
-        """Add a row ``(2 S + 2 A + 2,)`` to the regions of some members."""
+        """Add a row ``(2 S + 2 A + 2,)`` to the regions of some members; their extra columns are 1."""
         if not rows:
             return
         places = [self._places[member] + self.gathered[member] for member in rows]
         new = torch.from_numpy(np.stack(list(rows.values()))).to(self.storage)
+        new = functional.pad(new, (0, len(self._extra)), value=1.0)
         self.storage.index_copy_(0, torch.tensor(places, device=new.device), new)
         for member in rows:
             self.gathered[member] += 1
         self._length.copy_(self._column(self.gathered))
 
     def region(self, member: int) -> Tensor:
-        """What a member has gathered: ``(length, 2 S + 2 A + 2)``."""
+        """What a member has gathered: ``(length, 2 S + 2 A + 2 + E)``."""
         return self.storage[self._places[member] :][: self.gathered[member]]
 
     def restore(self, regions: Sequence[Tensor]) -> None:

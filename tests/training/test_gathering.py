@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from harness import environments, plugs
+from algorithms.base import REGISTERED, batch_mean
+from algorithms.td3_bc import TD3BC
+from harness import datasets, environments, plugs
 from harness.errors import DataError, HarnessError
 from harness.results.records import EvaluationRecord
-from harness.specs import Environment
+from harness.specs import Environment, Specs
 from harness.training import checkpoints, population, stepping
 from harness.training.population import Options, Trainer
 from harness.training.replay import columns
@@ -58,6 +61,9 @@ class Scored:
     def results(self, timeout):
         for task in self.pending:
             yield EvaluationRecord(task.key, task.step, [1.0], [1])
+        self.discard()
+
+    def discard(self):
         self.pending = []
 
 
@@ -258,19 +264,29 @@ def test_a_process_that_is_killed_again_and_again_says_nothing_of_the_run(world,
         train(world(how="SIGKILL"), evaluators=Scored())
 
 
+def in_episodes(data):
+    """The data with rows that follow each other, and the first row of every trajectory."""
+    starts = [0, *(np.flatnonzero(data.terminals)[:-1] + 1).tolist()]
+    for start, end in itertools.pairwise([*starts, len(data)]):
+        data.next_observations[start : end - 1] = data.observations[start + 1 : end]
+    return data, np.array(starts)
+
+
+def best_of(data, starts, count):
+    """The rows of the trajectories that earned most."""
+    lengths = np.diff([*starts, len(data)])
+    returns = np.add.reduceat(data.rewards, starts)[: int(data.terminals.sum())]
+    return np.isin(np.repeat(np.arange(len(starts)), lengths), np.argsort(-returns)[:count])
+
+
 @pytest.mark.parametrize("keep", ["all", "none", {"best_trajectories": 3}])
 def test_what_is_kept_of_a_dataset_is_drawn_beside_what_is_gathered(online, make_data, keep):
     """The rows of both, each as probable as any other; best are those trajectories that earned most."""
-    data = make_data(7)
-    starts = [0, *(np.flatnonzero(data.terminals)[:-1] + 1).tolist()]
-    for start, end in itertools.pairwise([*starts, len(data)]):  # in one piece, as trajectories are
-        data.next_observations[start : end - 1] = data.observations[start + 1 : end]
+    data, starts = in_episodes(make_data(7))
     task = online({"keep": keep, "warmup": 5}, data=[data, data], reward_shift=-1.0)
     _, replay, _ = population.build(task)
-    returns = np.add.reduceat(data.rewards, starts)
-    ends = np.append(starts[1:], len(data))
-    best = np.argsort(-returns[: int(data.terminals.sum())])[:3]
-    expected = {"all": len(data), "none": 0}.get(str(keep), int((ends - starts)[best].sum()))
+    best = int(best_of(data, starts, 3).sum())
+    expected = {"all": len(data), "none": 0}.get(str(keep), best)
     assert replay.length == [expected] * 2
     for count in range(4):
         replay.append({0: np.full(30, 100 + count, np.float32), 1: np.full(30, 200 + count, np.float32)})
@@ -282,6 +298,102 @@ def test_what_is_kept_of_a_dataset_is_drawn_beside_what_is_gathered(online, make
     kept = np.sort(batch.reward[0, :expected].numpy())
     if keep == "all":
         np.testing.assert_array_equal(kept, np.sort(data.rewards - 1))
+
+
+def with_steps(task, *steps):
+    """The task with these transforms of its data."""
+    runs = [replace(run, configuration={**run.configuration, "data": list(steps)}) for run in task.runs]
+    return replace(task, runs=runs)
+
+
+def test_the_best_trajectories_are_those_of_the_raw_data_less_what_transforms_leave_out(online, make_data):
+    """Rows that are mixed in are no trajectories of the dataset, whatever they earned."""
+    data, starts = in_episodes(make_data(7))
+    other = make_data(8, rows=100)
+    other.rewards[:] = 1000
+    gather = {"keep": {"best_trajectories": 20}, "warmup": 5}
+    task = with_steps(
+        online(gather, data=[data] * 2, seeds=(0, 1)),
+        {"reward": {"scale": 1.0, "shift": 5.0}},
+        {"drop": 0.3},
+        {"mix": {"dataset": {"id": "other"}, "ratio": 0.2}},
+    )
+    _, replay, _ = population.build(replace(task, mixed=[{"other": other}] * 2))
+    best = set((data.rewards[best_of(data, starts, 20)] + 5).tolist())
+    for start, length in zip(replay.offset, replay.length, strict=True):
+        held = set(columns(replay.storage[start : start + length], SIZES)[2].flatten().tolist())
+        assert held < best
+        assert len(held) > 0.4 * len(best)  # 0.7 by the drop, and 0.8 of that by the mixture
+
+
+@pytest.fixture
+def trusting(monkeypatch):
+    """A TD3+BC that reads a column."""
+
+    class Trusting(TD3BC):
+        columns = ("trust",)
+
+        def update(self, batch, noise, phase):
+            trust = batch.extra["trust"]
+            metrics = super().update(batch._replace(reward=batch.reward * trust), noise, phase)
+            return metrics | {"trust": batch_mean(trust)}
+
+    monkeypatch.setitem(REGISTERED, "td3_bc", Trusting)
+    monkeypatch.setattr(population, "loaded_source", lambda algorithm: "source")
+
+
+@pytest.mark.usefixtures("trusting")
+@pytest.mark.parametrize("gather", GATHERS.values(), ids=list(GATHERS))
+def test_gathered_rows_are_trusted_and_a_resumed_run_knows(online, train, tmp_path, make_data, gather):
+    data = replace(make_data(7), extra={"trust": np.zeros(400, np.float32)})
+    task = online(gather, data=[data] * 2)
+    whole, book, _ = train(task, evaluators=Scored())
+    kept = 0 if gather.get("keep") == "none" else 400
+    assert (columns(whole._replay.storage[:kept], SIZES)[-1] == 0).all()
+    for member in range(2):
+        gathered = rows(whole, member)
+        assert len(gathered) == 7
+        assert (gathered[-1] == 1).all()
+        assert len(gathered[-1]) == LENGTH
+    [trust] = {round(v["trust"], 6) for (_, step), v in book.metrics.items() if "mix" in gather and v} or {0}
+    assert trust == (0.5 if "mix" in gather else 0)
+    _, parts, _ = train(task, after(40), evaluators=Scored())
+    resumed, parts, _ = train(
+        task, resume=checkpoints.load(tmp_path / "p.pt"), book=parts, evaluators=Scored()
+    )
+    assert torch.equal(resumed._replay.storage, whole._replay.storage)
+    assert parts.metrics == book.metrics
+    assert set(whole.archives()[task.runs[0].key]) >= {"observations", "rewards", "timeouts"}
+
+
+@pytest.mark.usefixtures("trusting")
+def test_rows_that_are_kept_keep_their_trust(online, make_data):
+    """Also where those alone are kept in which another threshold would be found."""
+    data, starts = in_episodes(make_data(7))
+    best = best_of(data, starts, 6)
+    returns = np.add.reduceat(data.rewards, starts)[: int(data.terminals.sum())]
+    above = float(np.sort(returns)[-3:-1].mean())  # of the best six two are trusted
+    gather = {"keep": {"best_trajectories": 6}, "warmup": 5, "mix": (4, 4)}
+    task = with_steps(online(gather, data=[data] * 2), {"trust": {"by": "return", "above": above}})
+    _, replay, _ = population.build(task)
+    assert replay.length == [int(best.sum())] * 2
+    trusted = best_of(data, starts, 2)[best]
+    held = columns(replay.storage[: replay.length[0]], SIZES)[-1][:, 0]
+    np.testing.assert_array_equal(held.numpy(), trusted.astype(np.float32))
+    assert 0 < trusted.sum() < len(trusted)
+    replay.append({member: np.full(30, 100, np.float32) for member in range(2)})
+    batch = replay.batch(torch.rand(2, 8, dtype=torch.float64))
+    assert (batch.extra["trust"][:, 4:] == 1).all()
+
+
+@pytest.mark.usefixtures("trusting")
+def test_where_there_are_no_data_all_is_trusted(online):
+    nothing = Specs().dataset("hopper-medium-v2")
+    _, replay, _ = population.build(
+        online({}, data=[datasets.nothing(nothing)] * 2, normalize_observations=False)
+    )
+    replay.append({member: np.full(30, 100, np.float32) for member in range(2)})
+    assert (replay.batch(torch.rand(2, 8, dtype=torch.float64)).extra["trust"] == 1).all()
 
 
 def test_a_minibatch_is_mixed_as_the_protocol_says(online):
