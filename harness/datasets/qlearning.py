@@ -85,7 +85,7 @@ def episode_ends(rows: Arrays) -> NDArray[np.bool_] | None:
         ends |= np.asarray(rows["timeouts"], dtype=bool)
     if "next_observations" in rows:
         parted = ~(rows["next_observations"][:-1] == rows["observations"][1:]).all(1) & ~ends[:-1]
-        if parted.any() if "timeouts" in rows else parted.sum() > len(parted) / 2:
+        if parted.any() if "timeouts" in rows else parted.mean() > 0.5:
             return None
         ends[:-1] |= parted
     return ends

@@ -178,8 +178,8 @@ class BestTrajectories(Step):
             DataError: No trajectory has an end.
         """
         trajectories = Trajectories.of(data)
-        ended = len(trajectories.returns) - (not data.terminals[-1:].any())
-        if ended < 1:
+        ended = len(trajectories.returns) - (not data.terminals[-1])
+        if not ended:
             raise DataError(f"no trajectory of {data.identity['id']} has an end, so none is among the best")
         best = np.argsort(-trajectories.returns[:ended], kind="stable")[: self.count]
         return np.isin(trajectories.number, best)
@@ -318,11 +318,6 @@ def order_problem(steps: Sequence[Step]) -> str | None:
     return None
 
 
-def needing_data(steps: Sequence[Step]) -> str | None:
-    """The first step that takes something from the data, as configurations name it; or None."""
-    return next((_name(step) for step in steps if step.whole or type(step).fit is not Step.fit), None)
-
-
 def _name(step: Step) -> str:
     """As configurations name it."""
     hyperparameter = isinstance(step, ReturnRange) and step.corl
@@ -418,7 +413,7 @@ class Trajectories(NamedTuple):
                 f"the rows of {data.identity['id']} are in no order, so which of them make a trajectory is "
                 "not known"
             )
-        number: NDArray[np.int64] = np.cumsum(ends) - ends
+        number = np.concatenate([[0], np.cumsum(ends[:-1])])
         return cls(number, np.bincount(number, data.rewards).astype(np.float64))
 
 

@@ -22,7 +22,7 @@ from algorithms import (
 )
 from harness import environments, plugs
 from harness.datasets import count, readers
-from harness.datasets.transforms import needing_data, order_problem, steps_of
+from harness.datasets.transforms import order_problem, steps_of
 from harness.errors import EnvironmentUnusableError, HarnessError, SpecError, UnknownNameError, raised_at
 from harness.planning.cells import ResolvedTable, resolve
 from harness.planning.choice import Choice
@@ -61,26 +61,19 @@ def check(resolved: ResolvedTable, specs: Specs) -> None:
     rows = dict.fromkeys(cell.dataset.id for cell in resolved.cells if cell.unavailable is None)
     problems = [*validate(specs, chosen, presets), *validate_algorithms(specs, chosen, presets)]
     problems += validate_sources(specs, rows)
-    if problems := problems or [*_lacking(resolved, specs)]:
+    if problems := problems or [*_too_few(resolved, specs)]:
         raise SpecError("\n".join(dict.fromkeys(problems)))
     if problems := validate_environments(specs, rows):
         raise EnvironmentUnusableError("\n".join(problems))
 
 
-def _lacking(resolved: ResolvedTable, specs: Specs) -> Iterator[str]:
-    """Problems of transforms for which there are no data, or too few where specs say how many there are."""
+def _too_few(resolved: ResolvedTable, specs: Specs) -> Iterator[str]:
+    """Problems of transforms that leave less than a minibatch, where specs say how many rows there are."""
     columns = columns_of(specs.table(resolved.table.id), resolved.preset)
     for cell in resolved.cells:
-        if cell.unavailable:
-            continue
         chosen = transforms(specs, columns[cell.column.id], cell.dataset.id)
-        needing = needing_data(steps_of(cell.runs[0].configuration))
-        if needing and cell.dataset.source(cell.lineage) is None:
-            yield chosen.problem(
-                specs, f"{needing} takes something from data, and {cell.dataset.id} names none: leave it out"
-            )
         kept = math.prod(1 - (step.drop or 0) for step in chosen.transforms)
-        rows = count(cell.dataset, cell.lineage) if kept < 1 else None
+        rows = count(cell.dataset, cell.lineage) if kept < 1 and not cell.unavailable else None
         wanted = cell.runs[0].configuration["hyperparameters"]["batch_size"] if rows else 0
         if rows and rows * kept < min(wanted, rows):
             yield chosen.problem(
@@ -308,8 +301,6 @@ def _transforms(specs: Specs, written: Written, values: Mapping[str, Any], datas
     named = [step.configuration(lambda name: {"id": name}) for step in chosen.transforms]
     if problem := order_problem(steps_of({"data": named, "hyperparameters": values})):
         yield chosen.problem(specs, problem)
-    if not specs.dataset(dataset).sources:  # rows that are gathered have every column
-        return
     needed, given = (
         algorithm_class(algorithm).columns,
         {step.column for step in chosen.transforms if step.column},

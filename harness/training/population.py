@@ -40,7 +40,6 @@ EVALUATIONS_AHEAD = 4
 _QUICK = 3.0
 """Seconds that a checkpoint may take; where it takes longer, there is so much more time between two."""
 
-
 _LEFT = "left out"
 """Name of the column that `_marked` adds."""
 
@@ -188,7 +187,8 @@ def _growing(task: Task, data: Sequence[Prepared], how: Mapping[str, Any]) -> Gr
     """
     gather, algorithm = task.protocol.gather, task.algorithm
     assert gather is not None  # noqa: S101 - online protocols have it
-    kept = {id(each): _kept(each.rows, gather) for each in data}
+    distinct = {id(each): each.rows for each in data}
+    kept = {name: _kept(rows, gather) for name, rows in distinct.items()}
     held = [kept[id(each)] for each in data]
     replay = GrowingReplay(data, task.protocol.length, gather.mix, held=held, **how)
     if gather.mix:

@@ -127,19 +127,18 @@ class Replay(Rows):
         super().__init__(sum(map(len, distinct.values())) + room, sizes, device, dtype, extra)
         places, start = {}, 0
         for name, rows in distinct.items():
-            if len(rows):  # where there are none there may be no columns either
-                self._fill(
-                    start,
-                    [
-                        rows.observations,
-                        rows.actions,
-                        rows.rewards,
-                        rows.next_observations,
-                        rows.terminals,
-                        rows.next_actions,
-                        *(rows.extra[column] for column in extra),
-                    ],
-                )
+            self._fill(
+                start,
+                [
+                    rows.observations,
+                    rows.actions,
+                    rows.rewards,
+                    rows.next_observations,
+                    rows.terminals,
+                    rows.next_actions,
+                    *(rows.extra[column] for column in extra),
+                ],
+            )
             places[name] = (start, len(rows))
             start += len(rows)
         means = {

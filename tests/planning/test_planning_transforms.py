@@ -165,28 +165,6 @@ def test_a_column_belongs_to_an_algorithm_that_asks_for_it(write, monkeypatch):
     assert problem.endswith("bc trains on a column 'trust', so 'data' needs a transform 'trust'")
 
 
-def test_where_all_is_gathered_nothing_can_be_taken_from_data(write, tmp_path, monkeypatch):
-    """But gathered rows have the columns that an algorithm asks for."""
-    monkeypatch.setattr(algorithms.bc.BC, "columns", ("trust",))
-    specs = write("id: a, hyperparameters: {normalize_observations: true}", "id: b")
-    table = tmp_path / "own/tables/toy.yaml"
-    text = table.read_text().replace("hopper-medium-v2, hopper-expert-v2", "mine")
-    table.write_text(text.replace("protocol: d4rl-1m", "protocol: mine"))
-    for path, lines in {
-        "datasets/mine": "id: mine\ndomain: mine\nenvironment: {id: Hopper-v4}\nobservation_size: 11\n"
-        "action_size: 3\nreference: {minimum: 0, maximum: 1, source: none}\n",
-        "protocols/mine": "id: mine\ndescription: D\ninteractions: 100\ngather: {}\nevaluate_every: 50\n"
-        "episodes: 1\nseeds: [0]\n",
-    }.items():
-        (tmp_path / f"own/{path}.yaml").parent.mkdir(exist_ok=True)
-        (tmp_path / f"own/{path}.yaml").write_text(lines)
-    with pytest.raises(SpecError) as caught:
-        check(resolve(specs, "toy"), specs)
-    [problem] = str(caught.value).splitlines()
-    assert problem.startswith("own/tables/toy.yaml:11:")
-    assert "standardise takes something from data, and mine names none: leave it out" in problem
-
-
 def test_a_drop_that_leaves_less_than_a_minibatch_is_refused_where_the_rows_are_known(write):
     specs = write("id: a, data: [{drop: 0.99}, {drop: 0.99}]", "id: b, data: [{drop: 0.99}]")
     with pytest.raises(SpecError) as caught:

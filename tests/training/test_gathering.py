@@ -11,10 +11,10 @@ import torch
 
 from algorithms.base import REGISTERED, batch_mean
 from algorithms.td3_bc import TD3BC
-from harness import datasets, environments, plugs
+from harness import environments, plugs
 from harness.errors import DataError, HarnessError
 from harness.results.records import EvaluationRecord
-from harness.specs import Environment, Specs
+from harness.specs import Environment
 from harness.training import checkpoints, population, stepping
 from harness.training.population import Options, Trainer
 from harness.training.replay import columns
@@ -384,16 +384,6 @@ def test_rows_that_are_kept_keep_their_trust(online, make_data):
     replay.append({member: np.full(30, 100, np.float32) for member in range(2)})
     batch = replay.batch(torch.rand(2, 8, dtype=torch.float64))
     assert (batch.extra["trust"][:, 4:] == 1).all()
-
-
-@pytest.mark.usefixtures("trusting")
-def test_where_there_are_no_data_all_is_trusted(online):
-    nothing = Specs().dataset("hopper-medium-v2")
-    _, replay, _ = population.build(
-        online({}, data=[datasets.nothing(nothing)] * 2, normalize_observations=False)
-    )
-    replay.append({member: np.full(30, 100, np.float32) for member in range(2)})
-    assert (replay.batch(torch.rand(2, 8, dtype=torch.float64)).extra["trust"] == 1).all()
 
 
 def test_a_minibatch_is_mixed_as_the_protocol_says(online):
