@@ -22,7 +22,7 @@ from algorithms.base import (
     static,
     uniform,
 )
-from algorithms.networks import Critic, Layers, TanhGaussian, TanhGaussianActor, xavier_bound
+from algorithms.networks import Critic, Layers, TanhGaussian, TanhGaussianActor, orthogonal, xavier
 from algorithms.optimisers import Adam, soft_update, target_of
 
 PARTS = 8
@@ -84,12 +84,10 @@ class ConservativeCritics(Algorithm):
     def build(self) -> None:
         """Tanh-Gaussian actor, temperature, two critics and their targets."""
         hyper, sizes = self.hyper, self.sizes
-        width = int(hyper.actor_hidden_sizes.rpartition("-")[2])
-        bound = xavier_bound(width, 2 * sizes.action, 0.01)
         self.actor = TanhGaussianActor(
             self.initial,
             sizes,
-            Layers(hyper.actor_hidden_sizes, output_bound=bound, output_bias=0.0),
+            Layers(hyper.actor_hidden_sizes, output_weights=xavier(0.01), output_bias=0.0),
             log_std_multiplier=hyper.log_std_multiplier,
             log_std_offset=hyper.log_std_offset,
         )
@@ -98,7 +96,13 @@ class ConservativeCritics(Algorithm):
             Critic(
                 self.initial,
                 sizes,
-                Layers(hidden, hidden_bias=0.0, hidden_gain=2**0.5, output_gain=0.01, output_bias=0.0),
+                Layers(
+                    hidden,
+                    hidden_bias=0.0,
+                    hidden_weights=orthogonal(2**0.5),
+                    output_weights=orthogonal(0.01),
+                    output_bias=0.0,
+                ),
             )
             for hidden in (hyper.critic_hidden_sizes, hyper.second_critic_hidden_sizes)
         )

@@ -15,6 +15,34 @@ from torch import Tensor, nn
 
 from algorithms.base import Initial, Noise, Sizes, uniform
 
+FirstWeights = Callable[[Initial, Sequence[int]], nn.Parameter]
+"""Draws a layer's first weights, ``(M, *shape)``; the last axes of `shape` are inputs and outputs."""
+
+
+def within(bound: float) -> FirstWeights:
+    """U(±bound)."""
+    return lambda initial, shape: initial.uniform(shape, bound)
+
+
+def orthogonal(gain: float) -> FirstWeights:
+    """Orthonormal rows or columns, whichever are fewer, times `gain`."""
+    return lambda initial, shape: initial.orthogonal(shape, gain)
+
+
+def xavier(gain: float = 1.0) -> FirstWeights:
+    """U(±gain √(6 / (inputs + outputs))) (Glorot and Bengio, 2010)."""
+    return lambda initial, shape: initial.uniform(shape, gain * (6 / (shape[-2] + shape[-1])) ** 0.5)
+
+
+def fan_in(scale: float) -> FirstWeights:
+    """Uniform with variance scale / inputs, JAX's variance_scaling(scale, "fan_in", "uniform")."""
+    return lambda initial, shape: initial.uniform(shape, (3 * scale / shape[-2]) ** 0.5)
+
+
+def lecun_normal(initial: Initial, shape: Sequence[int]) -> nn.Parameter:
+    """A normal distribution cut off at two deviations, with variance 1 / inputs: JAX's default."""
+    return initial.cut_normal(shape, shape[-2] ** -0.5)
+
 
 def _stacked(x: Tensor) -> Tensor:
     """Fold all axes before the last two into one, as batched products want it."""
@@ -24,8 +52,7 @@ def _stacked(x: Tensor) -> Tensor:
 class Linear(nn.Module):
     """``x W + b`` for every member and head: ``(M, *heads, B, in) -> (M, *heads, B, out)``.
 
-    PyTorch's default initialisation, W and b ~ U(±1/√in), unless a bound for both, an orthogonal W of some
-    gain or a constant b is given.
+    PyTorch's default initialisation, W and b ~ U(±1/√in), where nothing else is said.
     """
 
     def __init__(
@@ -35,15 +62,14 @@ class Linear(nn.Module):
         outputs: int,
         *,
         heads: tuple[int, ...] = (),
-        bound: float | None = None,
-        gain: float | None = None,
-        bias: float | None = None,
+        weights: FirstWeights | None = None,
+        bias: float | FirstWeights | None = None,
     ) -> None:
         super().__init__()
-        limit = inputs**-0.5 if bound is None else bound
-        shape, bias_shape = (*heads, inputs, outputs), (*heads, 1, outputs)
-        self.weight = initial.uniform(shape, limit) if gain is None else initial.orthogonal(shape, gain)
-        self.bias = initial.uniform(bias_shape, limit) if bias is None else initial.constant(bias_shape, bias)
+        default = within(inputs**-0.5)
+        self.weight = (weights or default)(initial, (*heads, inputs, outputs))
+        shape, first = (*heads, 1, outputs), default if bias is None else bias
+        self.bias = first(initial, shape) if callable(first) else initial.constant(shape, first)
 
     def forward(self, x: Tensor, head: int | None = None) -> Tensor:
         """Apply all heads, or only `head`, whose axis is then absent from `x` and from the result."""
@@ -93,11 +119,10 @@ class Layers:
         norm: where layer normalisation stands: before or after each activation; None: nowhere.
         norm_epsilon: of the normalisation.
         dropout: rate of dropout, which ends each hidden layer.
-        hidden_bias: constant first bias of the hidden layers.
-        hidden_gain: the hidden layers' first weights are orthogonal, times this.
-        output_bound: output W ~ U(±bound), and its b too unless `output_bias` is given.
-        output_gain: the output's first weights are orthogonal, times this.
-        output_bias: constant first bias of the output.
+        hidden_weights: draws the hidden layers' first weights.
+        hidden_bias: constant first bias of the hidden layers, or what draws it.
+        output_weights: draws the output's first weights.
+        output_bias: constant first bias of the output, or what draws it.
     """
 
     hidden_sizes: str
@@ -105,11 +130,10 @@ class Layers:
     norm: Literal["before", "after"] | None = None
     norm_epsilon: float = 1e-5
     dropout: float = 0.0
-    hidden_bias: float | None = None
-    hidden_gain: float | None = None
-    output_bound: float | None = None
-    output_gain: float | None = None
-    output_bias: float | None = None
+    hidden_weights: FirstWeights | None = None
+    hidden_bias: float | FirstWeights | None = None
+    output_weights: FirstWeights | None = None
+    output_bias: float | FirstWeights | None = None
 
 
 class MLP(nn.Module):
@@ -128,7 +152,7 @@ class MLP(nn.Module):
         self.layers, self.norms = nn.ModuleList(), nn.ModuleList()
         for i, o in pairwise(hidden):
             self.layers.append(
-                Linear(initial, i, o, heads=heads, gain=layers.hidden_gain, bias=layers.hidden_bias)
+                Linear(initial, i, o, heads=heads, weights=layers.hidden_weights, bias=layers.hidden_bias)
             )
             if layers.norm:
                 self.norms.append(LayerNorm(initial, o, heads=heads, epsilon=layers.norm_epsilon))
@@ -138,8 +162,7 @@ class MLP(nn.Module):
                 hidden[-1],
                 outputs,
                 heads=heads,
-                bound=layers.output_bound,
-                gain=layers.output_gain,
+                weights=layers.output_weights,
                 bias=layers.output_bias,
             )
         )
@@ -200,7 +223,9 @@ class ValueFunction(nn.Module):
 CRITICS = {
     "vanilla": Layers("256-256"),  # TD3 (Fujimoto et al., 2018)
     # ReBRAC's, taken over by ASPC for every starred column
-    "robust": Layers("256-256-256", norm="after", hidden_bias=0.1, output_bound=3e-3),
+    "robust": Layers(
+        "256-256-256", norm="after", hidden_bias=0.1, output_weights=within(3e-3), output_bias=within(3e-3)
+    ),
 }
 
 
@@ -364,8 +389,3 @@ class Critic(nn.Module):
         pairs = torch.cat([observation, action], -1).flatten(1, -2)
         value: Tensor = self.network(pairs).view(action.shape[:-1])
         return value
-
-
-def xavier_bound(inputs: int, outputs: int, gain: float) -> float:
-    """The bound of a uniform first weight by Glorot and Bengio (2010): gain √(6 / (inputs + outputs))."""
-    return float(gain * (6 / (inputs + outputs)) ** 0.5)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from algorithms.base import Batch, batch_mean, layer_sizes, per_member, register, static
-from algorithms.networks import Layers
+from algorithms.networks import Layers, within
 from algorithms.td3_bc import TD3, TD3CoreHyperparameters, mean_magnitude
 
 
@@ -44,7 +44,12 @@ class ReBRAC(TD3):
 
     def actor_layers(self) -> Layers:
         """As in EDAC: hidden biases begin at 0.1, the output within 0.001."""
-        return Layers(self.hyper.actor_hidden_sizes, hidden_bias=0.1, output_bound=1e-3)
+        return Layers(
+            self.hyper.actor_hidden_sizes,
+            hidden_bias=0.1,
+            output_weights=within(1e-3),
+            output_bias=within(1e-3),
+        )
 
     def critic_layers(self) -> Layers:
         """As in EDAC, and LayerNorm after each ReLU."""
@@ -53,7 +58,8 @@ class ReBRAC(TD3):
             norm="after",
             norm_epsilon=self.hyper.norm_epsilon,
             hidden_bias=0.1,
-            output_bound=3e-3,
+            output_weights=within(3e-3),
+            output_bias=within(3e-3),
         )
 
     def phase(self, step: int) -> str:

@@ -19,7 +19,7 @@ from algorithms.base import (
     register,
     static,
 )
-from algorithms.networks import Critics, Layers, TanhGaussianActor
+from algorithms.networks import Critics, Layers, TanhGaussianActor, within
 from algorithms.optimisers import Adam, soft_update, target_of
 
 
@@ -55,8 +55,12 @@ class SAC(Algorithm):
 
     def build(self) -> None:
         """Stochastic policy, twin critics with targets, ln of the temperature."""
-        actor = Layers(self.hyper.actor_hidden_sizes, hidden_bias=0.0, output_bound=1e-3, output_bias=0.0)
-        critic = Layers(self.hyper.critic_hidden_sizes, hidden_bias=0.0, output_bound=3e-3, output_bias=0.0)
+        actor = Layers(
+            self.hyper.actor_hidden_sizes, hidden_bias=0.0, output_weights=within(1e-3), output_bias=0.0
+        )
+        critic = Layers(
+            self.hyper.critic_hidden_sizes, hidden_bias=0.0, output_weights=within(3e-3), output_bias=0.0
+        )
         self.actor = TanhGaussianActor(self.initial, self.sizes, actor)
         self.critic = Critics(self.initial, self.sizes, critic)
         self.target_critic = target_of(self.critic)
