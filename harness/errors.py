@@ -32,6 +32,10 @@ class HarnessError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(masked(message))
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython prints: in a notebook, too, a user's mistake is a sentence."""
+        return [f"error: {self}"]
+
 
 class SpecError(HarnessError):
     """A YAML or CSV file that does not say what it should.
@@ -55,6 +59,10 @@ class IncompleteError(HarnessError):
     """Nothing was measured, or not everything that was asked for. Exit code 3."""
 
     exit_code = 3
+
+
+class NoBaselineError(IncompleteError):
+    """A table that has no baseline yet to be compared with. Exit code 3."""
 
 
 class DataError(HarnessError):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,22 +13,15 @@ from harness.cli.options import (
     Json,
     TableId,
     choosing,
-    commands,
     examples,
-    open_store,
-    resolved_table,
     specs_of,
+    view,
 )
 from harness.cli.output import json_out, note, rich_out, write
 from harness.counting import count
-from harness.errors import HarnessError, IncompleteError, UnknownNameError
+from harness.errors import NoBaselineError, UnknownNameError
 from harness.planning.choice import Choice
 
-if TYPE_CHECKING:
-    from harness.analysis.drift import Drift, DriftSettings
-    from harness.planning.cells import ResolvedTable
-
-_FOLDER = Path("baselines")
 _STDOUT = Path("-")
 
 
@@ -105,6 +97,7 @@ def drift(
             "--json and --markdown - both print; give Markdown a file", param_hint="--json"
         )
     from harness.analysis.drift import DriftSettings, overall
+    from harness.api import drift_of
     from harness.reports import drift as reports
 
     settings = DriftSettings(gate, alpha, margin)
@@ -113,22 +106,12 @@ def drift(
     drifts = []
     for name in specs_of(ctx).ids("tables") if table is None else [table]:
         try:
-            resolved = resolved_table(ctx, name, choice)
-        except UnknownNameError as error:
+            drifts.append(drift_of(view(ctx, name, choice, db), baseline, settings))
+        except (UnknownNameError, NoBaselineError) as error:
             if not every:
                 raise
-            note(f"skipped: {name}: {error}")
-            continue
-        found = _drift(
-            ctx,
-            resolved,
-            _baseline(baseline, resolved),
-            db,
-            settings,
-            skip=every,
-        )
-        if found:
-            drifts.append(found)
+            said = error if isinstance(error, NoBaselineError) else f"{name}: {error}"
+            note(f"skipped: {said}")
     if as_json:
         json_out(reports.document(drifts))
     elif markdown == _STDOUT:
@@ -144,43 +127,6 @@ def drift(
     note(f"{judgement}: {count(len(drifts), 'table')}")
     if judgement.exit_code:
         raise typer.Exit(judgement.exit_code)
-
-
-def _baseline(given: str | None, resolved: ResolvedTable) -> str:
-    """The baseline's path or URL; in a folder, it is named by what its scores are of."""
-    if given is None or ("://" not in given and Path(given).is_dir()):
-        preset = resolved.preset.id if resolved.preset else None
-        parts = (resolved.table.id, preset, resolved.other_lineage)
-        return str(Path(given or _FOLDER) / f"{'-'.join(filter(None, parts))}.db")
-    return given
-
-
-def _drift(
-    ctx: typer.Context,
-    resolved: ResolvedTable,
-    baseline: str,
-    db: str | None,
-    settings: DriftSettings,
-    *,
-    skip: bool,
-) -> Drift | None:
-    """The drift of one table; None if it has no baseline and may be skipped."""
-    from harness.analysis.drift import drift
-    from harness.results.store import Store
-
-    name = resolved.table.id
-    command = commands(ctx, name)
-    if "://" not in baseline and not Path(baseline).exists():
-        missing = f"{name} has no baseline {baseline}; `{command('accept')} --reason TEXT` makes one"
-        if not skip:
-            raise IncompleteError(missing)
-        note(f"skipped: {missing}")
-        return None
-    with (
-        open_store(ctx, db, resolved.preset.id if resolved.preset else None) as now,
-        Store.open(baseline) as before,
-    ):
-        return drift(resolved, now, before, settings, command)
 
 
 @choosing()
@@ -209,17 +155,10 @@ def accept(
     Cells that are not chosen, or have no score, stay as the baseline has them. Refused where the code is not
     as committed.
     """
-    from harness.reports.acceptance import LOG_NAME
-    from harness.reports.acceptance import accept as make
+    from harness.api import accept_of
 
-    if baseline and "://" in baseline:
-        raise HarnessError(f"a baseline is written as a file, and {baseline!r} is a URL; give a path")
-    whole = resolved_table(ctx, table, replace(choice, datasets=(), algorithms=()))
-    path = Path(_baseline(baseline, whole))
-    chosen = resolved_table(ctx, table, choice)
-    with open_store(ctx, db, choice.preset) as store:
-        done = make(chosen, whole, store, reason, path, log or path.with_name(LOG_NAME), commands(ctx, table))
+    done = accept_of(view(ctx, table, choice, db), reason, baseline, log)
     note(
-        f"{path}: {count(done.accepted, 'cell')} accepted, {count(done.kept, 'cell')} kept; "
+        f"{done.baseline}: {count(done.accepted, 'cell')} accepted, {count(done.kept, 'cell')} kept; "
         f"the reason stands in {done.log}"
     )

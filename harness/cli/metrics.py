@@ -13,10 +13,8 @@ from harness.cli.options import (
     Json,
     TableId,
     choosing,
-    commands,
     examples,
-    open_store,
-    resolved_table,
+    view,
 )
 from harness.cli.output import json_out, note, out, table_out, write
 from harness.planning.choice import Choice
@@ -63,9 +61,9 @@ def metrics(
     from harness.analysis.metrics import metric_names, reported
     from harness.reports import metrics as report
 
-    resolved = resolved_table(ctx, table, choice)
-    command = commands(ctx, table)
-    with open_store(ctx, db, choice.preset) as store:
+    seen = view(ctx, table, choice, db)
+    resolved, command = seen.resolved, seen.command
+    with seen.store() as store:
         if name is None:
             names = metric_names(resolved, store)
             if as_json:

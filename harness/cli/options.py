@@ -21,6 +21,8 @@ from harness.specs.text import shown
 if TYPE_CHECKING:
     from typer.core import TyperGroup
 
+    from harness.analysis.comparison import Comparison
+    from harness.api import View
     from harness.planning.cells import ResolvedTable
     from harness.results.store import Store
     from harness.specs import Specs
@@ -208,6 +210,38 @@ def choosing(
     return decorate
 
 
+def view(ctx: typer.Context, table: str, choice: Choice, db: str | None, *, runs_code: bool = False) -> View:
+    """The table with the options applied, and its database.
+
+    Args:
+        ctx: of the command.
+        table: the table's id.
+        choice: what the options choose.
+        db: the database; None: the preset's, else ``results.db``.
+        runs_code: whether the verb runs the code in folders of specs; then it says which files.
+
+    Raises:
+        HarnessError: a name is unknown or a spec is wrong.
+    """
+    from harness.api import View
+
+    found = View.of(specs_of(ctx), table, choice, db, commands(ctx, table))
+    if runs_code:
+        specs_to_run(ctx)
+    return found
+
+
+def say_if_nothing_is_measured(view: View, comparison: Comparison) -> None:
+    """Where to go from an empty table."""
+    from harness.results.schema import Location
+
+    if all(cell.mean is None for cell in comparison.cells):
+        note(
+            f"nothing of this is measured yet in {Location.parse(view.database)}; "
+            f"`{view.command('reproduce')}` does it"
+        )
+
+
 def resolved_table(ctx: typer.Context, table: str, choice: Choice) -> ResolvedTable:
     """The table with the options applied.
 
@@ -217,13 +251,6 @@ def resolved_table(ctx: typer.Context, table: str, choice: Choice) -> ResolvedTa
     from harness.planning.cells import resolve
 
     return resolve(specs_of(ctx), table, choice)
-
-
-def with_chosen_seeds(resolved: ResolvedTable, choice: Choice, store: Store) -> ResolvedTable:
-    """The table with every seed that the database has, where the options ask for it."""
-    from harness.planning.seeds import with_every_seed
-
-    return with_every_seed(resolved, store) if choice.every_seed else resolved
 
 
 def database(ctx: typer.Context, db: str | None, preset: str | None = None) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,21 +17,15 @@ from harness.cli.options import (
     MatrixPrecision,
     TableId,
     choosing,
-    commands,
-    database,
     examples,
-    resolved_table,
-    specs_to_run,
+    view,
 )
 from harness.cli.output import json_out, out, size, table_out
 from harness.counting import count, duration
 from harness.planning.choice import Choice
 
 if TYPE_CHECKING:
-    from harness.planning.cells import ResolvedTable
     from harness.planning.plan import Estimate, Measure, Plan
-    from harness.planning.populations import Fit
-    from harness.specs import Specs
 
 
 def add_to(app: App) -> None:
@@ -70,7 +63,9 @@ def plan(
     For each cell the runs done, failed and missing; for all of them the populations, and estimates of time
     and disk. Times come from finished runs of the database, device by device, or are measured now.
     """
-    resolved = resolved_table(ctx, table, choice)
+    from harness.api import plan_of
+
+    seen = view(ctx, table, choice, db, runs_code=True)
     if (precision or compiled) and not measure:
         raise typer.BadParameter(
             "these say how to measure; give --measure", param_hint="--precision, --compile"
@@ -80,43 +75,11 @@ def plan(
         from harness.execution import measure as measuring
 
         timer = measuring.timer(precision, compiled=compiled)
-    made = make(resolved, specs_to_run(ctx), database(ctx, db, choice.preset), data_home, timer)
+    made = plan_of(seen, data_home, timer)
     if as_json:
         json_out(asdict(made) | {"to_train": made.to_train, "remarks": made.remarks})
     else:
-        print_plan(made, commands(ctx, table))
-
-
-def make(
-    resolved: ResolvedTable, specs: Specs, url: str, home: Path | None, measure: Measure | None = None
-) -> Plan:
-    """The plan for a database that need not exist yet.
-
-    Args:
-        resolved: the table.
-        specs: those that it was resolved with.
-        url: of the database.
-        home: data folder, None for the default.
-        measure: times steps on this machine's devices; None for estimates from finished runs.
-
-    Raises:
-        SpecError: the specs are wrong, or do not fit the code.
-        HarnessError: the database cannot be read.
-    """
-    from harness.planning.plan import plan as make_plan
-    from harness.results import schema
-    from harness.results.store import Store
-
-    if schema.current_version(schema.Location.parse(url)) is None:
-        return make_plan(resolved, specs, None, home=home, measure=measure, pack=_pack)
-    with Store.open(url) as store:
-        return make_plan(resolved, specs, store, home=home, measure=measure, pack=_pack)
-
-
-def _pack() -> Fit:
-    from harness.execution.packing import Packing
-
-    return Packing.of_gpu()
+        print_plan(made, seen.command)
 
 
 def print_plan(plan: Plan, same: Callable[[str], str]) -> None:

@@ -13,14 +13,11 @@ from harness.cli.options import (
     Database,
     TableId,
     choosing,
-    commands,
     examples,
-    open_store,
-    resolved_table,
-    specs_of,
-    with_chosen_seeds,
+    say_if_nothing_is_measured,
+    view,
 )
-from harness.cli.output import note, out
+from harness.cli.output import out
 from harness.planning.choice import Choice
 
 
@@ -57,19 +54,12 @@ def report(
 
     An earlier report in the same folder is replaced. Prints the path of the page.
     """
-    from harness.analysis.comparison import compare
     from harness.analysis.intervals import IntervalSettings
     from harness.reports.folder import default_folder, write_report
 
-    resolved = resolved_table(ctx, table, choice)
     folder = output or default_folder(table, choice.preset)
-    with open_store(ctx, db, choice.preset) as store:
-        resolved = with_chosen_seeds(resolved, choice, store)
-        comparison = compare(resolved, specs_of(ctx), store, intervals=IntervalSettings(method=ci))
-        write_report(comparison, resolved, specs_of(ctx), store, folder)
-        if all(cell.mean is None for cell in comparison.cells):
-            note(
-                f"nothing of this is measured yet in {store.location}; "
-                f"`{commands(ctx, table)('reproduce')}` does it"
-            )
+    shown = view(ctx, table, choice, db).table(IntervalSettings(method=ci))
+    with shown.view.store() as store:
+        write_report(shown.comparison, shown.view.seen(store), shown.view.specs, store, folder)
+    say_if_nothing_is_measured(shown.view, shown.comparison)
     out(str(folder / "index.html"))

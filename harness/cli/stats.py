@@ -13,22 +13,15 @@ from harness.cli.options import (
     Json,
     TableId,
     choosing,
-    commands,
     examples,
-    open_store,
     parts,
-    resolved_table,
-    specs_of,
-    with_chosen_seeds,
+    view,
 )
 from harness.cli.output import json_out, note, rich_out, write
 from harness.planning.choice import Choice
 
 if TYPE_CHECKING:
     from harness.analysis.aggregates import Metric
-
-_METRICS = ("iqm", "mean", "median", "og")
-_PAIR_REPETITIONS = 2000
 
 
 def add_to(app: App) -> None:
@@ -73,7 +66,7 @@ def stats(
             metavar="N",
             min=100,
             max=200_000,
-            help=f"Resamples; default: 50000, for pairs {_PAIR_REPETITIONS}.",
+            help="Resamples; default: 50000, for pairs 2000.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--stat-seed", metavar="N", min=0, help="Of the resampling.")] = 0,
@@ -95,23 +88,13 @@ def stats(
 
     With intervals from the stratified bootstrap, on the cells that have all their seeds.
     """
-    from harness.analysis.aggregates import BootstrapSettings
-    from harness.analysis.comparison import compare
-    from harness.analysis.overall import overall
     from harness.reports import overall as report
 
     chosen = _metrics(metrics)
-    settings = BootstrapSettings(ci, repetitions=repetitions or BootstrapSettings.repetitions, seed=seed)
-    resolved = resolved_table(ctx, table, choice)
-    with open_store(ctx, db, choice.preset) as store:
-        comparison = compare(with_chosen_seeds(resolved, choice, store), specs_of(ctx), store)
-    found = overall(
-        comparison,
-        chosen,
-        settings,
-        pairs=(repetitions or _PAIR_REPETITIONS) if pairs else None,
-        profiles=profile,
-        command=commands(ctx, table),
+    shown = view(ctx, table, choice, db).table()
+    comparison = shown.comparison
+    found = shown.statistics(
+        chosen, pairs=pairs, profiles=profile, method=ci, repetitions=repetitions, seed=seed
     )
     if export is not None:
         report.export(comparison, found, export)
@@ -125,9 +108,9 @@ def stats(
 
 
 def _metrics(texts: list[str] | None) -> tuple[Metric, ...]:
-    from harness.analysis.aggregates import METRICS
+    from harness.api import METRICS
 
-    names = dict.fromkeys(_METRICS if texts is None else parts(texts))
+    names = METRICS if texts is None else dict.fromkeys(parts(texts))
     if unknown := [name for name in names if name not in METRICS]:
         raise typer.BadParameter(
             f"{', '.join(map(repr, unknown))}: choose from {', '.join(METRICS)}", param_hint="--metrics"

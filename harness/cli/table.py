@@ -13,19 +13,15 @@ from harness.cli.options import (
     Database,
     TableId,
     choosing,
-    commands,
     examples,
-    open_store,
-    resolved_table,
-    specs_of,
-    with_chosen_seeds,
+    say_if_nothing_is_measured,
+    view,
 )
-from harness.cli.output import note, rich_out, write
+from harness.cli.output import rich_out, write
 from harness.planning.choice import Choice
 
 if TYPE_CHECKING:
     from harness.analysis.comparison import Comparison
-    from harness.planning.cells import ResolvedTable
 
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here instead of to stdout.")
@@ -88,8 +84,7 @@ def table(
     """
     from harness.reports import render
 
-    resolved = resolved_table(ctx, table, choice)
-    comparison = _compare(ctx, resolved, choice, db, ci)
+    comparison = _compare(ctx, table, choice, db, ci)
     write(
         output,
         render(
@@ -119,8 +114,7 @@ def diff(
 
     A line each: our number, the paper's, the difference, the verdict and the adjusted p-value.
     """
-    resolved = resolved_table(ctx, table, choice)
-    comparison = _compare(ctx, resolved, choice, db, ci)
+    comparison = _compare(ctx, table, choice, db, ci)
     if form == "console" and output is None:
         from harness.reports import console
 
@@ -132,21 +126,10 @@ def diff(
 
 
 def _compare(
-    ctx: typer.Context,
-    resolved: ResolvedTable,
-    choice: Choice,
-    db: str | None,
-    ci: Literal["percentile", "bca", "t"],
+    ctx: typer.Context, table: str, choice: Choice, db: str | None, ci: Literal["percentile", "bca", "t"]
 ) -> Comparison:
-    from harness.analysis.comparison import compare
     from harness.analysis.intervals import IntervalSettings
 
-    with open_store(ctx, db, choice.preset) as store:
-        resolved = with_chosen_seeds(resolved, choice, store)
-        comparison = compare(resolved, specs_of(ctx), store, intervals=IntervalSettings(method=ci))
-    if all(cell.mean is None for cell in comparison.cells):
-        note(
-            f"nothing of this is measured yet in {store.location}; "
-            f"`{commands(ctx, resolved.table.id)('reproduce')}` does it"
-        )
-    return comparison
+    found = view(ctx, table, choice, db).table(IntervalSettings(method=ci))
+    say_if_nothing_is_measured(found.view, found.comparison)
+    return found.comparison

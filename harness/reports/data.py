@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 def csv_text(comparison: Comparison) -> str:
     """One line per cell and average, numbers unrounded, lines ended by LF (RFC 4180 otherwise)."""
-    records = list(_records(comparison))
+    lines = list(records(comparison))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(records[0].keys() if records else ())
-    writer.writerows([_field(value) for value in record.values()] for record in records)
+    writer.writerow(lines[0].keys() if lines else ())
+    writer.writerows([_field(value) for value in line.values()] for line in lines)
     return out.getvalue()
 
 
@@ -33,7 +33,8 @@ def _field(value: object) -> object:
     return escaping.csv(value) if isinstance(value, str) else value
 
 
-def _records(comparison: Comparison) -> Iterator[dict[str, object]]:
+def records(comparison: Comparison) -> Iterator[dict[str, object]]:
+    """A line for each cell and each average: everything that is known of it."""
     labels = {column.id: column.label for column in comparison.columns}
     groups = {row.id: group.id for group in comparison.groups for row in (*group.rows, *group.summaries)}
     for row in comparison.rows:

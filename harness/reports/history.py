@@ -49,6 +49,11 @@ class RunHistory:
     environment: Mapping[str, str]
     failure: str
 
+    @property
+    def source(self) -> str:
+        """Where the scores come from: ``trained``, or what an imported file says, else ``imported``."""
+        return self.environment.get("source", "") or self.origin
+
 
 Histories = Mapping[tuple[str, str], tuple[RunHistory, ...]]
 
@@ -60,13 +65,16 @@ def thinned(items: Sequence[T], most: int) -> Sequence[T]:
     return [items[round(index * (len(items) - 1) / (most - 1))] for index in range(most)]
 
 
-def histories(resolved: ResolvedTable, comparison: Comparison, store: Store) -> Histories:
+def histories(
+    resolved: ResolvedTable, comparison: Comparison, store: Store, metric_points: int | None = _METRIC_POINTS
+) -> Histories:
     """Read the runs of all cells from the database, every evaluation once.
 
     Args:
         resolved: the table's cells and their runs.
         comparison: the same table as compared, which says which scores count.
         store: the results.
+        metric_points: of every run and metric, evenly spread; None for all.
 
     Returns:
         (row, column) -> its runs, by seed; runs that were never begun are left out.
@@ -82,7 +90,7 @@ def histories(resolved: ResolvedTable, comparison: Comparison, store: Store) -> 
     states = {key: state for key, state in store.runs(keys).items() if state.status != "queued"}
     evaluations = store.evaluations(states)
     steps = sorted({item.step for curve in evaluations.values() for item in curve})
-    metrics = store.metrics(states, steps=thinned(steps, _METRIC_POINTS))
+    metrics = store.metrics(states, steps=thinned(steps, metric_points) if metric_points else None)
     fingerprints = store.fingerprints({i for state in states.values() if (i := state.environment_id)})
     counted = {score.key: score.score for cell in comparison.cells for score in cell.scores}
 

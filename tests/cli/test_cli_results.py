@@ -304,7 +304,7 @@ def test_a_full_disk_is_no_traceback(cli, imported, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device", "somewhere")
 
-    monkeypatch.setattr("harness.analysis.comparison.compare", full)
+    monkeypatch.setattr("harness.api.compare", full)
     result = cli("table", "aspc-table1")
     assert result.code == 4
     assert result.err == "error: the disk is full: somewhere; free space and run again\n"
