@@ -34,7 +34,7 @@ class StateAdaptiveHyperparameters(Hyperparameters):
     coefficient_hidden_sizes: str = layer_sizes()
     coefficient_learning_rate: float = static(minimum=0)
     coefficient_clip_norm: float = per_member(above=0)
-    threshold_start: float = per_member(minimum=0)  # n_start
+    threshold_start: float = per_member(above=0)  # n_start
     threshold_end: float = per_member(minimum=0)  # n_end
     threshold_period: int = static(minimum=1)  # T_inc, updates between raises
     threshold_raises: int = static(minimum=1)  # T / T_inc, how many lead from n_start to n_end
@@ -117,7 +117,7 @@ class StateCoefficient(nn.Module):
     def learn(
         self, optimiser: Adam, coefficient: Tensor, slack: Tensor, batch: Batch, clock: Tensor
     ) -> dict[str, Tensor]:
-        """Test the threshold's rule and step φ; nothing if the coefficient is frozen.
+        """Test the threshold's rule and step φ, where the coefficient is not frozen.
 
         Args:
             optimiser: that of `optimiser()`.
@@ -127,13 +127,12 @@ class StateCoefficient(nn.Module):
             clock: updates done in the run, ``(M, 1)``.
 
         Returns:
-            Metrics, ``(M, 1)`` each.
+            A metric, ``(M, 1)``.
         """
         trusted_slack = slack * batch.extra["trust"]
-        if self._hyper.coefficient == "learnt":
-            self.raise_threshold(trusted_slack, clock)
-            optimiser.descend(batch_mean(trusted_slack * coefficient))
-        return self.metrics(coefficient, batch) | {"slack": batch_mean(trusted_slack)}
+        self.raise_threshold(trusted_slack, clock)
+        optimiser.descend(batch_mean(trusted_slack * coefficient))
+        return {"slack": batch_mean(trusted_slack)}
 
     @torch.no_grad()
     def raise_threshold(self, trusted_slack: Tensor, clock: Tensor) -> None:

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import operator
 import platform
 import statistics
 import time
@@ -76,6 +77,7 @@ def data(observation: int = OBSERVATION, action: int = ACTION) -> Transitions:
         next_observations=rng.normal(size=(ROWS, observation)).astype(np.float32),
         terminals=rng.random(ROWS) < 0.001,
         next_actions=rng.uniform(-1, 1, (ROWS, action)).astype(np.float32),
+        extra={"trust": (rng.random(ROWS) < 0.5).astype(np.float32)},
         identity={"id": "synthetic"},
         content_hash="synthetic",
     )
@@ -86,17 +88,19 @@ def eager(algorithm: str, transitions: Transitions, device: str) -> Callable[[],
     learner = build(task(algorithm, 1, transitions), device)[0]
     member = learner.members[0]
     plain = program(algorithm)(learner, member.hyperparameters, 0, member.reward_mean)
-    columns = [
-        torch.from_numpy(array.astype(np.float32)).to(device)
-        for array in (
-            transitions.observations,
-            transitions.actions,
-            transitions.rewards,
-            transitions.next_observations,
-            transitions.terminals,
-            transitions.next_actions,
-        )
-    ]
+
+    def on_device(array: np.ndarray[Any, Any]) -> Tensor:
+        return torch.from_numpy(array.astype(np.float32)).to(device)
+
+    everything = Batch(
+        on_device(transitions.observations),
+        on_device(transitions.actions),
+        on_device(transitions.rewards),
+        on_device(transitions.next_observations),
+        on_device(transitions.terminals),
+        on_device(transitions.next_actions),
+        {name: on_device(transitions.extra[name]) for name in learner.columns},
+    )
     step = 0
 
     def advance() -> None:
@@ -107,7 +111,7 @@ def eager(algorithm: str, transitions: Transitions, device: str) -> Callable[[],
             name: (torch.randn if each.distribution == "normal" else torch.rand)(*each.shape, device=device)
             for name, each in learner.noise.items()
         }
-        plain.update(step, Batch(*(column[rows] for column in columns)), noise)
+        plain.update(step, everything.map(operator.itemgetter(rows)), noise)
 
     return advance
 

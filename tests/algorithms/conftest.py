@@ -57,9 +57,19 @@ class Population:
             name: torch.stack([_noise(each, generator(key, name, step)) for key in keys]).to(dtype)
             for name, each in algorithm.noise.items()
         }
-        batch = Batch(*(torch.stack([d[name] for d in data]) for name in Batch._fields[:-1]))
+        batch = Batch(
+            *(torch.stack([d[name] for d in data]) for name in Batch._fields[:-1]),
+            {name: self._flags(name, step) for name in algorithm.columns},
+        )
         algorithm.clock.fill_(step - 1)
         return batch, noise
+
+    def _flags(self, column: str, step: int) -> Tensor:
+        """An extra column, 1 for about two rows of three and else 0."""
+        algorithm = self.algorithm
+        size = algorithm.hyper.batch_size
+        draws = [torch.rand(size, generator=generator(m.key, column, step)) for m in algorithm.members]
+        return (torch.stack(draws) > 1 / 3).to(algorithm.dtype)
 
     def train(self, steps: int) -> dict[str, Tensor]:
         metrics: dict[str, Tensor] = {}

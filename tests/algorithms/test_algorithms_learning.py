@@ -42,7 +42,9 @@ def data():
         rows.append(Batch(s, a, reward(s2), s2, torch.zeros(EPISODES), a2))
         s = s2
     columns = Batch(*map(torch.cat, zip(*(row.tensors for row in rows), strict=True)))
-    return columns, columns.reward.sum().item() / EPISODES
+    returns = columns.reward.view(LENGTH, EPISODES).sum(0)
+    trust = (returns > returns.median()).float().repeat(LENGTH)
+    return columns._replace(extra={"trust": trust}), returns.mean().item()
 
 
 def train(lab, algorithm_id, columns, seeds=("a", "b")):

@@ -42,7 +42,7 @@ def uniform(stream, step, *shape):
     return 2 * torch.stack(draws) - 1
 
 
-def batch(step, size):
+def batch(step, size, columns):
     observation = uniform("observation", step, size, SIZES.observation)
     return Batch(
         observation=observation,
@@ -51,6 +51,7 @@ def batch(step, size):
         next_observation=observation + uniform("next_observation", step, size, SIZES.observation) / 10,
         terminal=(uniform("terminal", step, size) > 0.7).double(),
         next_action=uniform("next_action", step, size, SIZES.action),
+        extra={name: (uniform(name, step, size) > -0.3).double() for name in columns},
     )
 
 
@@ -67,7 +68,7 @@ def figures(values, algorithm):
         size = learner.hyper.batch_size
         noise = {name: uniform(name, step, *each.shape) for name, each in learner.noise.items()}
         learner.clock.fill_(step - 1)
-        metrics |= learner.update(batch(step, size), noise, learner.phase(step))
+        metrics |= learner.update(batch(step, size, learner.columns), noise, learner.phase(step))
     parts = {}
     for name, tensor in state.items():
         parts.setdefault(name.split(".")[0].split("/")[0], []).append(tensor.double().flatten())

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
+from algorithms import algorithm_class
 from harness.datasets.base import Transitions
 from harness.planning.cells import run_record
 from harness.specs import Environment, Protocol, Specs
@@ -13,7 +15,9 @@ from harness.training.population import Task
 HOPPER = Environment(id="Hopper-v4", max_episode_steps=20)
 
 
-def transitions(seed: int, rows: int = 400, observation: int = 11, action: int = 3) -> Transitions:
+def transitions(
+    seed: int, rows: int = 400, observation: int = 11, action: int = 3, extra: Sequence[str] = ()
+) -> Transitions:
     rng = np.random.default_rng(seed)
     arrays = {
         "observations": rng.normal(2.0, 3.0, (rows, observation)).astype(np.float32),
@@ -23,8 +27,9 @@ def transitions(seed: int, rows: int = 400, observation: int = 11, action: int =
         "terminals": rng.random(rows) < 0.1,
         "next_actions": rng.uniform(-1, 1, (rows, action)).astype(np.float32),
     }
+    columns = {name: (rng.random(rows) < 0.7).astype(np.float32) for name in extra}
     content = hashlib.sha256(b"".join(a.tobytes() for a in arrays.values())).hexdigest()
-    return Transitions(**arrays, identity={"id": f"synthetic-{seed}"}, content_hash=content)
+    return Transitions(**arrays, extra=columns, identity={"id": f"synthetic-{seed}"}, content_hash=content)
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +60,7 @@ def task(
         run_record({"algorithm": algorithm, "hyperparameters": values, "dataset": {"id": "synthetic"}}, seed)
         for seed in seeds
     ]
-    shared = transitions(7)
+    shared = transitions(7, extra=algorithm_class(algorithm).columns)
     return Task(
         algorithm=algorithm,
         runs=runs,
