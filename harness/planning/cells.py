@@ -440,6 +440,8 @@ class _Context:
     def _unavailable(self, cell: Cell) -> str | None:
         if not self.specs.has_algorithm(cell.column.algorithm):
             return "no implementation"
+        if not cell.column.runs_on(cell.dataset.id):
+            return "left out"
         if cell.dataset.source(self.lineage) is None:
             return f"no {self.lineage} data"
         for other in cell.mixed.values():

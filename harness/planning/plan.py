@@ -248,11 +248,12 @@ def _imported(resolved: ResolvedTable, store: Store) -> dict[tuple[str, str], li
 
 
 def _cell(cell: Cell, states: Mapping[str, RunState], waits: int, imported: int) -> CellPlan:
-    counts = Counter(states[run.key].status if run.key in states else "missing" for run in cell.runs)
+    runs = cell.runs if cell.column.runs_on(cell.dataset.id) else ()
+    counts = Counter(states[run.key].status if run.key in states else "missing" for run in runs)
     return CellPlan(
         dataset=cell.dataset.id,
         column=cell.column.id,
-        wanted=len(cell.runs),
+        wanted=len(runs),
         done=counts["finished"],
         failed=counts["failed"],
         running=counts["running"],

@@ -741,6 +741,9 @@ class Column(Model):
         default=None, description="columns of the same table; this one shows their mean and is not trained"
     )
     printed_only: bool = Field(default=False, description="true: what the paper printed; nothing runs")
+    datasets: tuple[str, ...] | None = Field(
+        default=None, description="ids or globs of the rows that it is run on; None: all"
+    )
     protocol: Id | dict[str, Id] | None = Field(
         default=None, description="instead of the group's or table's, everywhere or by dataset id or glob"
     )
@@ -763,13 +766,18 @@ class Column(Model):
             raise ValueError("one of 'algorithm', 'mean_of' and 'printed_only: true' is missing here")
         if len(given) > 1:
             raise LocatedError((given[1],), f"a column that has {given[0]!r} has no {given[1]!r}", key=True)
-        for key in ("protocol", "hyperparameters", "data", "per_dataset", "start", "inputs"):
+        for key in ("datasets", "protocol", "hyperparameters", "data", "per_dataset", "start", "inputs"):
             if getattr(self, key) and self.algorithm is None:
                 message = f"a column with {given[0]!r} runs nothing, so it has no {key!r}"
                 raise LocatedError((key,), message, key=True)
         if "start" in self.inputs:
             raise LocatedError(("inputs", "start"), "an input cannot be named 'start'", key=True)
         return self
+
+    def runs_on(self, dataset: str) -> bool:
+        """Whether something is to be trained for it on a dataset."""
+        rows = ("*",) if self.datasets is None else self.datasets
+        return self.algorithm is not None and any(fnmatchcase(dataset, pattern) for pattern in rows)
 
 
 class AtMost(Model):
@@ -907,7 +915,7 @@ class Table(Model):
         found: dict[str, list[tuple[str, str]]] = {}
         for dataset in self.datasets:
             for column in self.columns:
-                if column.algorithm:
+                if column.runs_on(dataset):
                     found.setdefault(self.protocol_of(column, dataset), []).append((dataset, column.id))
         return found
 

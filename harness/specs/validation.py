@@ -186,6 +186,9 @@ def _column(specs: Specs, written: Written, scope: Scope, datasets: Sequence[str
     column, kind, spec, location = written
     document = specs.document(kind, spec)
     yield from _globs(document, (*location, "per_dataset"), column.per_dataset, datasets)
+    for index, pattern in enumerate(column.datasets or ()):
+        if not any(fnmatchcase(dataset, pattern) for dataset in datasets):
+            yield document.problem((*location, "datasets", index), f"{pattern!r} matches no dataset here")
     try:
         members(specs, written, scope.columns)
     except SpecError as error:
