@@ -38,15 +38,23 @@ def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[N
     """
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = (path.parent / f".{path.name}.lock").open("a")
+        lock = _lock_file(path.parent / f".{path.name}.lock")
     with lock:
         if not _take(lock, path, wait=False):
             waiting()
             _take(lock, path, wait=True)
         # what a killed holder of the lock left; other files' temporaries have no digit after the name
         for stale in path.parent.glob(f".{glob.escape(path.name)}.[0-9]*.tmp"):
-            stale.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # in a folder that people share, another one's
+                stale.unlink()
         yield
+
+
+def _lock_file(place: Path) -> TextIO:
+    try:
+        return place.open("a")
+    except PermissionError:  # in a folder that people share, another one's
+        return place.open()
 
 
 def _take(lock: TextIO, path: Path, *, wait: bool) -> bool:
@@ -144,7 +152,7 @@ def require_space(path: Path, needed: int) -> None:
 
 def _full(path: Path, needed: int | None) -> DataError:
     wanted = "" if needed is None else f", which needs {needed:,} more bytes"
-    free = shutil.disk_usage(path.parent).free
+    free = shutil.disk_usage(next(folder for folder in path.absolute().parents if folder.exists())).free
     return DataError(
         f"no space left to write {path}{wanted} ({free:,} are free); "
         f"make room, or name a folder on a larger disk {_FOLDERS}, "
@@ -166,7 +174,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """Read a JSON object; None if there is no such file or it holds something else."""
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, RecursionError, ValueError):
         return None
     return content if isinstance(content, dict) else None
 

@@ -27,6 +27,30 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch):
         pass
 
 
+def test_a_lock_in_a_folder_that_people_share_may_be_another_ones(tmp_path, monkeypatch):
+    (tmp_path / ".data.lock").touch()
+    (tmp_path / ".data.123-4.tmp").touch()
+    real = Path.open
+
+    def open_(self, mode="r", *arguments, **keywords):
+        if "a" in mode:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(self, mode, *arguments, **keywords)
+
+    def unlink(self, **keywords):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "open", open_)
+    monkeypatch.setattr(Path, "unlink", unlink)
+    with files.locked(tmp_path / "data"):
+        assert (tmp_path / ".data.123-4.tmp").exists()
+
+
+def test_no_room_for_a_folder_is_a_full_disk(tmp_path):
+    with pytest.raises(DataError, match="no space left"), files.explained(tmp_path / "a" / "b" / "data"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def test_a_full_disk_is_known_behind_what_libraries_make_of_it(tmp_path):
     for complaint in (
         OSError(errno.EDQUOT, "Disk quota exceeded"),

@@ -90,6 +90,8 @@ def download(
     """
     wanted = _Wanted(size, begins, progress or (lambda done, total: None), retry or Retry())
     reasons: list[str] = []
+    if destination.exists():  # perhaps in a folder that is only read
+        return destination
     with files.locked(destination):
         if destination.exists():
             return destination

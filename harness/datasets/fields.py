@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import DataError, HarnessError
+from harness.errors import DataError, HarnessError, system_error
 
 #: Of every dataset.
 REQUIRED = ("observations", "actions", "rewards", "terminals")
@@ -102,12 +102,17 @@ def damaged(place: Path, stored_as: str) -> Iterator[None]:
     """Turn whatever a library raises over the bytes of a file into a sentence.
 
     Raises:
-        DataError: Instead of any error but those that say it themselves.
+        DataError: Instead of any error but those that say it themselves; of what the system refuses, that.
     """
     try:
         yield
     except (HarnessError, MemoryError):
         raise
+    except OSError as error:
+        if error.errno is None:  # a library's own
+            raise DataError(f"{place} is damaged or no {stored_as} file: {error}") from error
+        refused = OSError(error.errno, os.strerror(error.errno), str(place))
+        raise DataError(system_error(refused)) from error
     except Exception as error:  # damaged bytes lead to errors of every kind
         raise DataError(f"{place} is damaged or no {stored_as} file: {error}") from error
 

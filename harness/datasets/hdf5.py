@@ -106,9 +106,27 @@ def opened(place: Path) -> Iterator[h5py.File]:
     """A file to read from, in this process.
 
     Raises:
-        DataError: It cannot be opened, or what is read within is damaged.
+        DataError: It cannot be opened, is being written, or what is read within is damaged.
     """
+    with fields.damaged(place, "HDF5"), _open(place) as file:
+        yield file
+
+
+def _open(place: Path) -> h5py.File:
     import h5py
 
-    with fields.damaged(place, "HDF5"), h5py.File(place, "r") as file:
-        yield file
+    try:
+        return h5py.File(place, "r")
+    except BlockingIOError as error:
+        raise DataError(
+            f"{place} is being written by another program; try again when that is done"
+        ) from error
+    except OSError as error:
+        if "unable to lock file" in str(error):  # a file system without locks: nobody can hold one there
+            return h5py.File(place, "r", locking=False)
+        if "bad superblock version" in str(error):
+            raise DataError(
+                f"{place} is damaged, or of a newer format than HDF5 {h5py.version.hdf5_version} reads: "
+                "install h5py anew"
+            ) from error
+        raise

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import files
-from harness.datasets import apart, fields, readers
+from harness.datasets import apart, fields, hdf5, readers
 from harness.datasets.base import Arrays
 from harness.datasets.readers import Progress, Rows, Say, silent
 from harness.environments import quiet
@@ -25,6 +27,8 @@ from harness.specs.models import Dataset, MinariSource
 
 _EPISODE_BYTES = 20_000
 """That HDF5 takes for an episode besides its rows; 14 to 18 thousand were measured."""
+_EPISODE = ("observations", "actions", "rewards", "terminations")
+"""What is read of an episode."""
 
 
 class Reader(readers.Reader[MinariSource]):
@@ -72,7 +76,7 @@ class Reader(readers.Reader[MinariSource]):
                 f"{dataset.id} (minari) is missing: looked at {path(source)}; "
                 f"run `harness data pull {dataset.id} --data minari`"
             )
-        return apart.call(read, path(source), source.id, libraries=("minari", "h5py"))
+        return apart.call(read, path(source), dataset.id, libraries=("minari", "h5py", "pyarrow.dataset"))
 
 
 def path(source: MinariSource) -> Path:
@@ -101,44 +105,152 @@ def _download(dataset: Dataset, source: MinariSource) -> None:
         ) from error
 
 
-def read(place: Path, name: str) -> Rows:
+def read(place: Path, dataset: str) -> Rows:
     """The rows of a dataset that Minari holds; see `Reader.rows`.
 
+    They are read without Minari, which would decode what is not needed, follow HDF5's links to other files,
+    and make the environment that the metadata name, with whatever code that runs.
+
     Args:
-        place: Its folder, for messages.
-        name: Its id in Minari.
+        place: Its folder.
+        dataset: Its id in the specs, for advice.
 
     Raises:
-        DataError: It is damaged, empty, or of a kind that this Minari does not read.
+        DataError: It is damaged, empty, of a version or format that is not read here, or its observations or
+            actions are no arrays of numbers.
+    """
+    anew = f"remove {place} and run `harness data pull {dataset} --data minari`"
+    metadata = _metadata(place, anew)
+    _require_arrays(place, metadata)
+    read_as, count = _FORMATS[metadata["data_format"]], metadata["total_episodes"]
+    with fields.damaged(place / "data", f"Minari {metadata['data_format']}"):
+        episodes = list(read_as(place / "data", count))
+        for number, episode in enumerate(episodes):
+            if (observed := len(episode["observations"])) != (acted := len(episode["rewards"])) + 1:
+                raise DataError(
+                    f"{place}: episode {number} has {acted} steps, but {observed} observations; {anew}"
+                )
+        steps = [len(episode["rewards"]) for episode in episodes]
+        if sum(steps) != metadata["total_steps"]:
+            said = f"{metadata['total_steps']:,}"
+            raise DataError(f"{place} has {sum(steps):,} steps, but its metadata say {said}; {anew}")
+        parts = {
+            "observations": [episode["observations"][:-1] for episode in episodes],
+            "next_observations": [episode["observations"][1:] for episode in episodes],
+            "actions": [episode["actions"] for episode in episodes],
+            "rewards": [episode["rewards"] for episode in episodes],
+            "terminals": [episode["terminations"] for episode in episodes],
+        }
+        columns = {name: np.concatenate(arrays) for name, arrays in parts.items()}
+        ends = np.isin(np.arange(sum(steps)), np.cumsum(steps) - 1)
+        columns["timeouts"] = ends & (columns["terminals"] == 0)
+        return fields.rows(place, {name: fields.known(array) for name, array in columns.items()})
+
+
+def _metadata(place: Path, anew: str) -> dict[str, Any]:
+    """What a dataset says of itself.
+
+    Raises:
+        DataError: It says nothing, is empty, or is of a version or format that is not read here.
     """
     import minari
 
-    try:
-        episodes = list(minari.load_dataset(name).iterate_episodes())
-    # what Minari raises for data of other formats and versions is not written down anywhere
-    except Exception as error:
-        raise DataError(f"{place} is damaged, or not for this version of Minari: {error}") from error
-    where = f"Minari's {name}"
-    if not episodes:
-        raise DataError(f"{where} holds no episodes")
-    observations = [_flat(episode.observations, where) for episode in episodes]
-    for observed, episode in zip(observations, episodes, strict=True):
-        if len(observed) != len(episode.rewards) + 1:
+    file = place / "data" / "metadata.json"
+    metadata = files.read_json(file)
+    if metadata is None:
+        if not file.exists():
             raise DataError(
-                f"{where}: episode {episode.id} has {len(episode.rewards)} steps, "
-                f"but {len(observed)} observations"
+                f"{place} has no {file.name}: a Minari before 0.5 wrote it, or it is not whole; {anew}"
             )
-    terminals = np.concatenate([episode.terminations for episode in episodes])
-    ends = np.cumsum([len(episode.rewards) for episode in episodes]) - 1
-    columns = {
-        "observations": np.concatenate([observed[:-1] for observed in observations]),
-        "next_observations": np.concatenate([observed[1:] for observed in observations]),
-        "actions": np.concatenate([np.asarray(episode.actions) for episode in episodes]),
-        "rewards": np.concatenate([episode.rewards for episode in episodes]),
-        "terminals": terminals,
-        "timeouts": np.isin(np.arange(len(terminals)), ends) & ~terminals,
-    }
-    return fields.rows(place, {key: fields.known(array) for key, array in columns.items()})
+        raise DataError(f"{file} is damaged: it is no JSON object; {anew}")
+    version, stored_as = metadata.get("minari_version"), metadata.get("data_format")
+    known = sorted(minari.supported_dataset_versions)
+    if version not in known:
+        raise DataError(
+            f"{place} is of version {version!r:.40} of Minari's format; Minari {minari.__version__}, which "
+            f"is installed, reads {', '.join(known)}: install another Minari, or {anew}"
+        )
+    if stored_as not in [*_FORMATS]:  # whatever stands there, of any type
+        raise DataError(
+            f"{place} is stored as {stored_as!r:.40}; {', '.join(_FORMATS)} are read here: install another "
+            f"version of this program, or {anew}"
+        )
+    for name in ("total_episodes", "total_steps"):
+        if type(count := metadata.get(name)) is not int or count < 0:
+            raise DataError(f"{file} is damaged: its {name} are {count!r:.40}; {anew}")
+    if not metadata["total_steps"]:
+        raise DataError(f"{place} holds no episodes; {anew}")
+    return metadata
+
+
+def _require_arrays(place: Path, metadata: Mapping[str, Any]) -> None:
+    """See to it that observations and actions are arrays, so far as the metadata describe their spaces.
+
+    Raises:
+        DataError: They are not, or the description is none.
+    """
+    for what in ("observation", "action"):
+        try:
+            space = json.loads(metadata.get(f"{what}_space", '{"type": "Box"}'))
+            kind = space["type"]
+            if kind == "Dict" and what == "observation":
+                space = space["subspaces"].get(what, {"type": f"Dict without {what!r}"})
+                kind = space["type"]
+            image = kind == "Box" and space.get("dtype") == "uint8" and len(space.get("shape", ())) > 1
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+            raise DataError(f"{place}: its metadata do not say what its {what}s are") from error
+        if kind != "Box" or image:
+            raise DataError(
+                f"{place}: its {what}s are {'images' if image else f'of the space {kind!s:.40}'}; only "
+                "arrays of numbers (Box) are trained on; choose another dataset"
+            )
+
+
+def _hdf5(data: Path, episodes: int) -> Iterator[dict[str, NDArray[Any]]]:
+    with hdf5.columns(data / "main_data.hdf5") as columns:
+        for number in range(episodes):
+            episode = f"episode_{number}"
+            there = {name: columns.get(f"{episode}/{name}") for name in _EPISODE}
+            goal = columns.get(f"{episode}/observations/observation")
+            there["observations"] = there["observations"] or goal
+            if missing := [name for name, column in there.items() if column is None]:
+                raise DataError(
+                    f"{data}: {episode} lacks its {', '.join(missing)}, or has links in their place"
+                )
+            yield {name: column.read() for name, column in there.items() if column is not None}
+
+
+def _arrow(data: Path, episodes: int, stored_as: str = "arrow") -> Iterator[dict[str, NDArray[Any]]]:
+    from pyarrow import dataset
+
+    for number in range(episodes):
+        rows = dataset.dataset(data / str(number), format=stored_as, ignore_prefixes=[".", "_", "metadata"])
+        found = rows.to_table(columns=list(_EPISODE)).combine_chunks()
+        episode = {name: _numbers(found.column(name)) for name in _EPISODE}
+        # all columns are as long as the observations, of which there is one more
+        yield {name: array if name == "observations" else array[:-1] for name, array in episode.items()}
+
+
+def _numbers(column: Any) -> NDArray[Any]:
+    """A column of numbers, of lists of equally many, or of structures with an 'observation'."""
+    import pyarrow as pa
+
+    array = column.combine_chunks()
+    if pa.types.is_struct(array.type):
+        array = array.field("observation")
+    lists = pa.types.is_fixed_size_list(array.type)
+    flat = array.flatten() if lists else array
+    if array.null_count or flat.null_count:
+        raise ValueError(f"values of type {column.type} are missing")
+    numbers = np.asarray(flat.to_numpy(zero_copy_only=False))
+    return numbers.reshape(len(array), -1) if lists else numbers
+
+
+_FORMATS: dict[str, Callable[[Path, int], Iterator[dict[str, NDArray[Any]]]]] = {
+    "hdf5": _hdf5,
+    "arrow": _arrow,
+    "parquet": functools.partial(_arrow, stored_as="parquet"),
+}
 
 
 def export(dataset: Dataset, rows: Arrays, content_hash: str, name: str) -> Path:
@@ -296,11 +408,3 @@ def _episodes(rows: Arrays) -> Iterator[Any]:
             )
             number += 1
         start = end + 1
-
-
-def _flat(observations: Any, where: str) -> NDArray[Any]:
-    if isinstance(observations, dict):
-        observations = observations.get("observation")
-    if not isinstance(observations, np.ndarray):
-        raise DataError(f"{where} has observations that are neither arrays nor hold an 'observation'")
-    return observations

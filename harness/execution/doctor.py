@@ -51,7 +51,7 @@ def examine(specs: Specs, database: str, home: Path | None = None) -> list[Findi
         Finding("ok", "python", platform.python_version()),
         *_packages(),
         _device(),
-        *_home(home or datasets.default_home()),
+        *_home(home),
         _database(database),
         _specs(specs),
     ]
@@ -88,20 +88,31 @@ def _device() -> Finding:
     )
 
 
-def _home(home: Path) -> Iterator[Finding]:
-    existing = next(folder for folder in (home, *home.absolute().parents) if folder.exists())
+def _home(home: Path | None) -> Iterator[Finding]:
+    subject, other = "data folder", "set HARNESS_DATA to another folder"
+    try:
+        home = home or datasets.default_home()
+    except HarnessError as error:
+        yield Finding("FAIL", subject, str(error))
+        return
+    try:
+        existing = next(folder for folder in (home, *home.absolute().parents) if folder.exists())
+        if home.exists():
+            next(home.iterdir(), None)
+    except OSError as error:
+        yield Finding("FAIL", subject, f"{home} cannot be read: {error.strerror}", other)
+        return
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        yield Finding(
-            "FAIL",
-            "data folder",
-            f"{home} cannot be written: {error.strerror}",
-            "set HARNESS_DATA to another",
-        )
+        cannot = f"{home} cannot be written: {error.strerror}"
+        if existing == home:  # shared folders often are like that
+            yield Finding("warn", subject, cannot, f"enough for the data that are there; for more, {other}")
+        else:
+            yield Finding("FAIL", subject, cannot, other)
         return
-    yield Finding("ok", "data folder", f"{home}{'' if home.exists() else ' (will be made)'}")
+    yield Finding("ok", subject, f"{home}{'' if home.exists() else ' (will be made)'}")
     free = shutil.disk_usage(existing).free
     text = f"{free / 1e9:.1f} GB free"
     if free < _LITTLE_SPACE:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import random
 import sqlite3
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +25,7 @@ from harness.results.models import SCHEMA_VERSION, Base
 from harness.results.records import canonical
 
 #: Seconds that SQLite waits for another process's transaction.
-BUSY_SECONDS = 30.0
+BUSY_SECONDS = 60.0
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 _HEADER = b"SQLite format 3\0"
@@ -120,14 +123,17 @@ def engine(location: Location, *, writing: bool, foreign_keys: bool = True) -> E
             connection.execute("PRAGMA foreign_keys=ON")
         if writing:
             connection.execute("PRAGMA synchronous=FULL")
-            _log_ahead(connection)
+            # the switch needs the file for itself
+            _execute_when_free(connection, "PRAGMA journal_mode=WAL")
         return connection
 
     made = create_engine("sqlite://", creator=connect, poolclass=QueuePool, json_serializer=canonical)
 
     @event.listens_for(made, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - see above
+        _execute_when_free(driver, "BEGIN IMMEDIATE" if writing else "BEGIN")
 
     return made
 
@@ -154,17 +160,29 @@ def connect_sqlite(path: Path, *, writing: bool) -> sqlite3.Connection:
     )
 
 
-def _log_ahead(connection: sqlite3.Connection) -> None:
-    # The switch needs the file for itself and SQLite does not always wait for that, so wait here.
+def _execute_when_free(connection: sqlite3.Connection, statement: str) -> None:
+    """Execute what may have to wait for other processes' transactions.
+
+    SQLite itself looks ever more rarely, ten times a second in the end, so that of many writers the one that
+    has just committed is mostly the next again and some never are. Looking at random moments is fair.
+
+    Raises:
+        sqlite3.OperationalError: after `BUSY_SECONDS`.
+    """
     deadline = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL").fetchone()
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
+    connection.execute("PRAGMA busy_timeout=0")
+    try:
+        while True:
+            try:
+                connection.execute(statement).fetchall()
+                return
+            except sqlite3.OperationalError as error:
+                busy = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+                if not busy or time.monotonic() > deadline:
+                    raise
+            time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - no secret
+    finally:
+        connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000:.0f}")
 
 
 class ConnectionLostError(DataError):
@@ -172,8 +190,11 @@ class ConnectionLostError(DataError):
 
 
 @contextlib.contextmanager
-def explained(name: object) -> Iterator[None]:
+def explained(place: Location | Path) -> Iterator[None]:
     """Turn the database's refusals that a user can mend into one clear sentence.
+
+    Args:
+        place: the database.
 
     Raises:
         HarnessError: another process held the database for too long.
@@ -187,16 +208,18 @@ def explained(name: object) -> Iterator[None]:
         cause = (error.orig or error) if isinstance(error, DBAPIError) else error
         message = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
         if isinstance(cause, sqlite3.Error):
-            raise _explain(name, message, getattr(cause, "sqlite_errorcode", None)) from error
+            path = place if isinstance(place, Path) else place.path
+            assert path is not None  # noqa: S101 - SQLite is a file
+            raise _explain(path, message, getattr(cause, "sqlite_errorcode", None)) from error
         if isinstance(error, OperationalError | InterfaceError):
-            raise ConnectionLostError(f"the database {name} does not answer: {message}") from error
-        raise DataError(f"the database {name} refuses: {message}") from error
+            raise ConnectionLostError(f"the database {place} does not answer: {message}") from error
+        raise DataError(f"the database {place} refuses: {message}") from error
 
 
-def _explain(name: object, message: str, code: int | None) -> HarnessError:
+def _explain(name: Path, message: str, code: int | None) -> HarnessError:
     busy = HarnessError(
         f"{name} was locked by another process for more than {BUSY_SECONDS:g} s; try again when that process "
-        "is done (where there is none, its file system lacks locks: keep the database on another)"
+        "is done"
     )
     no_locks = DataError(
         f"{name} cannot be locked: its file system lacks locks; keep the database on another"
@@ -222,11 +245,23 @@ def _explain(name: object, message: str, code: int | None) -> HarnessError:
             f"{name} cannot be opened; check that it and its folder may be read"
         ),
     }
-    if code is not None:
-        for candidate in (code, code & 0xFF):  # an extended code ends in its primary one
-            if candidate in known:
-                return known[candidate]
-    return DataError(f"{name} is not as this program writes databases ({message}); run harness db check")
+    other = DataError(f"{name} is not as this program writes databases ({message}); run harness db check")
+    found = other if code is None else known.get(code) or known.get(code & 0xFF, other)  # or of its kind
+    # SQLite says that it is busy where the system says that there are no locks, too
+    return no_locks if found is busy and _lacks_locks(name.parent) else found
+
+
+def _lacks_locks(folder: Path) -> bool:
+    """Whether a folder's file system is known to lack the locks that SQLite needs."""
+    import fcntl  # not on Windows
+
+    try:
+        # not the database: to close it would give up the locks that this process holds
+        with tempfile.TemporaryFile(dir=folder) as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+    return False
 
 
 def ensure(location: Location, *, create: bool, command: str = "harness reproduce TABLE") -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sqlite3
 from pathlib import Path
@@ -26,6 +28,70 @@ def test_no_home_folder_is_a_sentence_where_data_are_needed_and_nothing_elsewher
     assert (found.code, "HARNESS_DATA" in found.err) == (4, True)
     monkeypatch.setenv("HARNESS_DATA", str(Path.cwd()))
     assert cli("data", "ls").code == 0
+
+
+@pytest.fixture
+def only_read(monkeypatch):
+    """Nothing can be written below the given folder, whoever tries."""
+
+    def forbid(folder):
+        real = os.open
+
+        def open_(path, flags, *arguments, **keywords):
+            if flags & (os.O_WRONLY | os.O_RDWR) and Path(os.fsdecode(path)).is_relative_to(folder):
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+            return real(path, flags, *arguments, **keywords)
+
+        real_io = io.open
+
+        def open_io(file, mode="r", *arguments, **keywords):
+            if not isinstance(file, int) and set(mode) & set("wax+") and Path(file).is_relative_to(folder):
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(file))
+            return real_io(file, mode, *arguments, **keywords)
+
+        monkeypatch.setattr(os, "open", open_)
+        monkeypatch.setattr(io, "open", open_io)
+
+    return forbid
+
+
+def test_a_data_folder_that_is_only_read_is_used(cli, elsewhere, only_read):
+    name, folder = "maze2d-umaze-v1", elsewhere / "data"
+    built = cli("data", "build", name, "--transitions", "300", "--no-minari")
+    card = next(folder.rglob("*.md"))
+    card.write_text("of an older version")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    only_read(folder)
+    doctor = cli("doctor")
+    assert doctor.code == 0
+    assert f"warn  data folder         {folder} cannot be written: Read-only file system" in doctor.out
+    again = cli("data", "build", name, "--transitions", "300", "--no-minari")
+    assert (again.code, again.out) == (0, built.out)
+    assert cli("data", "show", name, "--transitions", "300").code == 0
+    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    refused = cli("data", "build", name, "--transitions", "301", "--no-minari")
+    assert refused.code == 4
+    assert "Read-only file system" in refused.err
+    assert "Traceback" not in refused.err
+
+
+@pytest.mark.parametrize("home", [None, "/proc/nothing", "file", "unreadable"])
+def test_a_data_folder_that_cannot_be_had_fails(cli, elsewhere, monkeypatch, home):
+    (elsewhere / "file").touch()
+    if home is None:
+        monkeypatch.delenv("HARNESS_DATA")
+        monkeypatch.delenv("HOME")
+        monkeypatch.setattr("pwd.getpwuid", lambda number: (_ for _ in ()).throw(KeyError(number)))
+    else:
+        monkeypatch.setenv("HARNESS_DATA", str(elsewhere / home))
+    if home == "unreadable":
+        (elsewhere / home).mkdir()
+        refused = PermissionError(errno.EACCES, "Permission denied")
+        monkeypatch.setattr(Path, "iterdir", lambda self: (_ for _ in ()).throw(refused))
+    found = cli("doctor")
+    assert found.code == 4
+    assert "FAIL  data folder" in found.out
+    assert "HARNESS_DATA" in found.out
 
 
 def test_what_belongs_to_a_linked_database_lies_beside_the_file(elsewhere, record_of):
@@ -88,7 +154,7 @@ def test_seeds_may_have_ten_digits(cli):
 def test_refusals_of_sqlite_are_told_apart_by_their_codes(code, said):
     from harness.results.schema import _explain
 
-    assert said in str(_explain("r.db", "some words", code))
+    assert said in str(_explain(Path("r.db"), "some words", code))
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
 import signal
 import time
@@ -119,6 +121,44 @@ def test_a_file_of_first_use_is_read_apart_and_afterwards_here(
     assert len(calls) == 1
     assert datasets.load(spec, "d4rl", tmp_path / "data").content_hash == first.content_hash
     assert len(calls) == 1
+
+
+def test_a_file_that_is_being_written_is_said_to_be(hdf5_file):
+    with hdf5_file.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(DataError, match="is being written by another program; try again"):
+            hdf5.read_rows(hdf5_file)
+    hdf5.read_rows(hdf5_file)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO])
+def test_a_file_system_without_locks_is_read_all_the_same(hdf5_file, monkeypatch, number):
+    real = h5py.File
+
+    def lacking(place, mode, locking=None):
+        if locking is None:
+            text = f"[Errno {number}] Unable to open file (unable to lock file, errno = {number}, ...)"
+            raise OSError(number, text)
+        return real(place, mode, locking=locking)
+
+    monkeypatch.setattr(h5py, "File", lacking)
+    assert len(hdf5.read_rows(hdf5_file, trusted=True)["rewards"]) == 6000
+
+
+def test_a_newer_hdf5_is_not_called_damaged(hdf5_file):
+    content = bytearray(hdf5_file.read_bytes())
+    content[8] = 99  # the version of the superblock
+    hdf5_file.write_bytes(content)
+    with pytest.raises(DataError, match=r"of a newer format than HDF5 [\d.]+ reads: install h5py anew"):
+        hdf5.read_rows(hdf5_file)
+
+
+def test_what_the_system_refuses_is_not_called_damaged(tmp_path, monkeypatch):
+    with pytest.raises(DataError, match=r"^the system refuses: No such file or directory: .*nothing.h5$"):
+        hdf5.read_rows(tmp_path / "nothing.h5", trusted=True)
+    monkeypatch.setattr(h5py, "File", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EMFILE, "x")))
+    with pytest.raises(DataError, match=r"Too many open files: .*; allow more of them"):
+        hdf5.read_rows(tmp_path / "nothing.h5", trusted=True)
 
 
 def test_damaged_files_are_read_or_refused_and_crash_nothing(tmp_path):

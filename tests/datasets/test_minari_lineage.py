@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 
 import gymnasium
+import h5py
 import minari
 import numpy as np
 import pytest
 
 from harness import datasets
+from harness.datasets import minari as lineage
 from harness.errors import DataError
 from harness.specs.models import MinariSource
 
@@ -32,7 +35,7 @@ def make_episode(number: int, steps: int, *, terminated: bool, goal: bool = Fals
     )
 
 
-def create(episodes: list[object], *, goal: bool = False) -> None:
+def create(episodes: list[object], *, goal: bool = False, stored_as: str = "hdf5") -> None:
     box = gymnasium.spaces.Box(-np.inf, np.inf, (4,), np.float64)
     space: gymnasium.Space = box
     if goal:
@@ -45,6 +48,7 @@ def create(episodes: list[object], *, goal: bool = False) -> None:
             episodes,
             observation_space=space,
             action_space=gymnasium.spaces.Box(-1, 1, (2,), np.float32),
+            data_format=stored_as,
         )
 
 
@@ -53,13 +57,14 @@ def spec(make_dataset):
     return make_dataset(sizes=(4, 2), minari=MinariSource(id=NAME))
 
 
+@pytest.mark.parametrize("stored_as", ["hdf5", "arrow", "parquet"])
 @pytest.mark.parametrize("goal", [False, True])
-def test_every_step_becomes_a_transition(spec, goal):
+def test_every_step_becomes_a_transition(spec, goal, stored_as):
     episodes = [
         make_episode(0, 5, terminated=True, goal=goal),
         make_episode(1, 7, terminated=False, goal=goal),
     ]
-    create(episodes, goal=goal)
+    create(episodes, goal=goal, stored_as=stored_as)
     assert datasets.available(spec, "minari")
     got = datasets.load(spec, "minari")
     assert got.identity == datasets.identity(spec, "minari")
@@ -105,6 +110,100 @@ def test_a_damaged_dataset(spec):
         file.write_bytes(b"nothing")
     with pytest.raises(DataError, match="damaged"):
         datasets.load(spec, "minari")
+
+
+@pytest.fixture
+def place(spec):
+    """The folder of a whole dataset of two episodes."""
+    create([make_episode(0, 5, terminated=True), make_episode(1, 3, terminated=False)])
+    return datasets.path(spec, "minari")
+
+
+def edit(place, **fields):
+    """Change metadata; ... takes a field away."""
+    file = place / "data" / "metadata.json"
+    metadata = {**json.loads(file.read_text()), **fields}
+    file.write_text(json.dumps({name: value for name, value in metadata.items() if value is not ...}))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("minari_version", "0.9.0", "of version '0.9.0' of Minari's format; .* install another Minari, or"),
+        ("minari_version", ..., "of version None of Minari's format"),
+        ("minari_version", {}, "of version {} of Minari's format"),
+        ("data_format", "zarr", "is stored as 'zarr'; hdf5, arrow, parquet are read here"),
+        ("data_format", ..., "is stored as None"),
+        ("data_format", [], r"is stored as \[\]"),
+        ("total_episodes", "2", "its total_episodes are '2'"),
+        ("total_episodes", ..., "its total_episodes are None"),
+        ("total_episodes", 3, "episode_2 lacks its observations, actions, rewards, terminations"),
+        ("total_episodes", 1, "has 5 steps, but its metadata say 8"),
+        ("total_episodes", 10**12, "lacks its"),
+        ("total_steps", 0, "holds no episodes"),
+        ("total_steps", True, "its total_steps are True"),
+        ("action_space", '{"type": "Discrete", "n": 3}', "actions are of the space Discrete; only arrays"),
+        ("action_space", '{"type": "Dict", "subspaces": {}}', "actions are of the space Dict"),
+        ("observation_space", '{"type": "Tuple", "subspaces": []}', "observations are of the space Tuple"),
+        ("observation_space", '{"type": "Dict", "subspaces": {}}', "space Dict without 'observation'"),
+        ("observation_space", '{"type": "Box", "dtype": "uint8", "shape": [64, 64, 3]}', "are images"),
+        ("observation_space", "[" * 10**5, "do not say what its observations are"),
+        ("observation_space", None, "do not say what its observations are"),
+        ("observation_space", "3", "do not say what its observations are"),
+    ],
+)
+def test_what_is_not_read_is_a_sentence(place, field, value, said):
+    edit(place, **{field: value})
+    with pytest.raises(DataError, match=f"(?s)^{place}.*{said}"):
+        lineage.read(place, "hopper-medium-v2")
+
+
+@pytest.mark.parametrize("fields", [{"env_spec": '{"id": "os:system"}'}, {"observation_space": ...}])
+def test_what_is_not_needed_may_be_of_any_kind(place, fields):
+    edit(place, **fields)
+    assert len(lineage.read(place, "hopper-medium-v2")["rewards"]) == 8
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "has no metadata.json: a Minari before 0.5 wrote it"), ("[" * 10**5, "it is no JSON object")],
+)
+def test_metadata_that_are_none(place, content, said):
+    file = place / "data" / "metadata.json"
+    file.unlink()
+    if content:
+        file.write_text(content)
+    with pytest.raises(DataError, match=f"{said}.*run `harness data pull hopper-medium-v2 --data minari`"):
+        lineage.read(place, "hopper-medium-v2")
+
+
+def test_links_out_of_the_file_and_values_that_nobody_wrote_are_no_data(place):
+    with h5py.File(place / "data" / "main_data.hdf5", "a") as file:
+        rewards = file["episode_0/rewards"][()]
+        del file["episode_0/rewards"]
+        file["episode_0/rewards"] = h5py.ExternalLink("/elsewhere.hdf5", "/rewards")
+    with pytest.raises(DataError, match="episode_0 lacks its rewards, or has links in their place"):
+        lineage.read(place, "x")
+    with h5py.File(place / "data" / "main_data.hdf5", "a") as file:
+        del file["episode_0/rewards"]
+        file.create_dataset("episode_0/rewards", rewards.shape, "f8", external=[("/etc/passwd", 0, 40)])
+    with pytest.raises(DataError, match="lie in other files, which are not read"):
+        lineage.read(place, "x")
+    with h5py.File(place / "data" / "main_data.hdf5", "a") as file:
+        del file["episode_0/rewards"]
+        file.create_dataset("episode_0/rewards", rewards.shape, "f8", chunks=rewards.shape)
+    with pytest.raises(DataError, match="not all of them were written"):
+        lineage.read(place, "x")
+
+
+@pytest.mark.parametrize("stored_as", ["arrow", "parquet"])
+@pytest.mark.parametrize("harm", [b"nothing", None])
+def test_damage_in_other_formats(spec, stored_as, harm):
+    create([make_episode(0, 5, terminated=True)], stored_as=stored_as)
+    [file] = (datasets.path(spec, "minari") / "data" / "0").glob(f"*.{stored_as}")
+    file.unlink() if harm is None else file.write_bytes(harm)
+    with pytest.raises(DataError, match="damaged"):
+        lineage.read(datasets.path(spec, "minari"), "x")
 
 
 def test_no_network(spec, monkeypatch):
