@@ -241,6 +241,11 @@ class ConservativeCritics(Algorithm):
         """The policy's mode before tanh, through it: tanh μ(s)."""
         return torch.tanh(self.actor(observation).mean)
 
+    def explore(self, observation: Tensor, noise: Tensor) -> Tensor:
+        """ã ~ π(s): ``(M, B, S)`` and standard normal ``(M, B, A)`` to ``(M, B, A)``."""
+        action: Tensor = self.actor(observation).sample(noise)[0]
+        return action
+
 
 @register("cql")
 class CQL(ConservativeCritics):

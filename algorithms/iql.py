@@ -22,6 +22,9 @@ from algorithms.base import (
 from algorithms.networks import Critics, DeterministicActor, GaussianActor, Layers, ValueFunction
 from algorithms.optimisers import Adam, cosine_decay, soft_update, target_of
 
+EXPLORATION = 0.03
+"""Standard deviation of the noise that gathers data around a deterministic policy."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class IQLSharedHyperparameters(Hyperparameters):
@@ -33,7 +36,7 @@ class IQLSharedHyperparameters(Hyperparameters):
     soft_update: float = static(minimum=0, maximum=1)  # τ
     policy: str = static(choices=("gaussian", "deterministic"))
     actor_learning_rate: float = static(minimum=0)
-    actor_decay_steps: int = static(minimum=1)  # updates until the actor's rate is 0
+    actor_decay_steps: int = static(minimum=1)  # updates until the actor's rate is 0, and begins to rise
     critic_learning_rate: float = static(minimum=0)
     value_learning_rate: float = static(minimum=0)
     actor_hidden_sizes: str = layer_sizes()
@@ -58,6 +61,9 @@ class IQL(Algorithm):
         PyTorch's layers do, not orthogonal; ln σ is clamped at -20, not -5. Observations are normalised, and
         rewards on two datasets only, not on all of Gym-MuJoCo. The deterministic policy is CORL's addition.
         CORL evaluates 10 episodes, on Maze2d and AntMaze 100; here the table's protocol decides.
+
+    An online run that begins with an offline one's state goes on along the cosine of the actor's rate:
+    from 0 it rises, as in CORL.
     """
 
     Hyperparameters: ClassVar[type[IQLSharedHyperparameters]] = IQLHyperparameters
@@ -133,3 +139,9 @@ class IQL(Algorithm):
         """μ(s), which its tanh keeps in [-1, 1]."""
         action: Tensor = self.actor(observation)
         return action
+
+    def explore(self, observation: Tensor, noise: Tensor) -> Tensor:
+        """A sample of the policy, clipped to [-1, 1]; the deterministic one's noise is CORL's N(0, 0.03²)."""
+        if isinstance(self.actor, GaussianActor):
+            return self.actor.sample(observation, noise).clamp(-1, 1)
+        return (self.act(observation) + EXPLORATION * noise).clamp(-1, 1)

@@ -272,6 +272,11 @@ class GaussianActor(DeterministicActor):
         deviation = (action - mean) * torch.exp(-log_std)
         return -(deviation**2 / 2 + log_std + math.log(2 * math.pi) / 2).sum(-1)
 
+    def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
+        """μ(s) + σ ε: ``(M, B, S)`` and standard normal ε, ``(M, B, A)``, to ``(M, B, A)``."""
+        sample: Tensor = self(observation) + self.log_std.clamp(-20, 2).exp() * noise
+        return sample
+
 
 class CVAE(nn.Module):
     """A variational autoencoder of actions given observations (Fujimoto et al., 2019).

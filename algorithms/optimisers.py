@@ -23,8 +23,8 @@ def exponential_decay(final: float, steps: int) -> Schedule:
 
 
 def cosine_decay(steps: int) -> Schedule:
-    """A factor from 1 to 0 along half a cosine over `steps`, and 0 after."""
-    return lambda count: (1 + torch.cos(math.pi * (count / steps).clamp(max=1))) / 2
+    """A factor along a cosine, from 1 to 0 over `steps` and then up again, as PyTorch's CosineAnnealingLR."""
+    return lambda count: (1 + torch.cos(math.pi * count / steps)) / 2
 
 
 class Adam(torch.optim.Adam):

@@ -40,8 +40,8 @@ class Program(base.Program):
         self.optimiser = base.adam(policy)
 
     def actor_rate(self, step: int) -> float:
-        """Half a cosine, at step 1, 2, …; CUDA's Adam takes it in float32."""
-        done = min((step - 1) / self.h["actor_decay_steps"], 1.0)
+        """A cosine, at step 1, 2, …; CUDA's Adam takes it in float32."""
+        done = (step - 1) / self.h["actor_decay_steps"]
         rate = self.h["actor_learning_rate"] * 0.5 * (1 + math.cos(math.pi * done))
         return torch.tensor(rate, dtype=torch.float32).item()
 

@@ -379,3 +379,11 @@ def test_sampled_actions_are_split_like_the_minibatch(lab):
     after = algorithm.conservatism(critic, batch.observation, batch.action, other)
     torch.testing.assert_close((before - after)[:, 3], torch.ones(2).double())
     assert torch.equal(before[:, 4:], after[:, 4:])
+
+
+def test_it_explores_by_a_sample_of_its_policy(lab):
+    algorithm, batch, *_ = prepared(lab)
+    noise = torch.full_like(batch.action, 0.7)
+    policy = algorithm.actor(batch.observation)
+    expected = torch.tanh(policy.mean + 0.7 * policy.log_std.exp())
+    torch.testing.assert_close(algorithm.explore(batch.observation, noise), expected)
