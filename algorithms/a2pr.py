@@ -73,7 +73,7 @@ class A2PR(TD3):
         action, mean, log_std = self.vae(batch.observation, batch.action, noise)
         weight = self.hyper.vae_weight * (advantage > self.hyper.advantage_threshold)
         reconstruction = batch_mean(weight.unsqueeze(-1) * (action - batch.action) ** 2)
-        divergence = -0.5 * batch_mean(1 + 2 * log_std - mean**2 - (2 * log_std).exp())
+        divergence = batch_mean(self.vae.divergence(mean, log_std))
         loss: Tensor = reconstruction + self.hyper.kl_weight * divergence
         return loss
 

@@ -305,6 +305,29 @@ class CVAE(nn.Module):
         mean, log_std = self.encode(observation, action)
         return self.decode(observation, mean + log_std.exp() * noise), mean, log_std
 
+    @staticmethod
+    def divergence(mean: Tensor, log_std: Tensor) -> Tensor:
+        """KL(z ‖ N(0, 1)), the mean over z's dimensions: twice ``(M, B, 2A)`` to ``(M, B)``."""
+        return -0.5 * (1 + 2 * log_std - mean**2 - (2 * log_std).exp()).mean(-1)
+
+    def loss(self, observation: Tensor, action: Tensor, noise: Tensor, kl_weight: Tensor) -> Tensor:
+        """How unlikely actions are: -ELBO(a|s), but for a factor and a constant.
+
+        (decode(s, z) - a)² + `kl_weight` KL(z ‖ N(0, 1)), each a mean over its dimensions.
+
+        Args:
+            observation: ``(M, B, S)``.
+            action: ``(M, B, A)``.
+            noise: what samples z, ``(M, B, 2A)``.
+            kl_weight: ``(M, 1)``.
+
+        Returns:
+            ``(M, B)``.
+        """
+        decoded, mean, log_std = self(observation, action, noise)
+        loss: Tensor = ((decoded - action) ** 2).mean(-1) + kl_weight * self.divergence(mean, log_std)
+        return loss
+
 
 class TanhGaussian(NamedTuple):
     """The distribution of tanh(x), x ~ N(mean, exp(log_std)²), whose dimensions are independent."""

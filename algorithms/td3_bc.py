@@ -81,13 +81,16 @@ class TD3(Algorithm):
         """Every step trains the critics; every `policy_frequency`-th also the policy and the targets."""
         return "critic and actor" if step % self.hyper.policy_frequency == 0 else "critic"
 
+    def smoothed(self, action: Tensor, noise: Tensor) -> Tensor:
+        """clip(a + ε, -1, 1), ε ~ clip(N(0, σ²), -c, c), of a target policy's action: ``(M, B, A)``."""
+        clip = self.hyper.noise_clip.unsqueeze(-1)
+        smoothing = torch.clamp(noise * self.hyper.policy_noise.unsqueeze(-1), -clip, clip)
+        return (action + smoothing).clamp(-1, 1)
+
     @torch.no_grad()
     def target_action(self, batch: Batch, noise: Tensor) -> Tensor:
         """The action a' = clip(π̄(s') + ε, -1, 1), ε ~ clip(N(0, σ²), -c, c): ``(M, B, A)``."""
-        clip = self.hyper.noise_clip.unsqueeze(-1)
-        smoothing = torch.clamp(noise * self.hyper.policy_noise.unsqueeze(-1), -clip, clip)
-        action: Tensor = (self.target_actor(batch.next_observation) + smoothing).clamp(-1, 1)
-        return action
+        return self.smoothed(self.target_actor(batch.next_observation), noise)
 
     @torch.no_grad()
     def backup(self, batch: Batch, critic: Critics, next_action: Tensor) -> Tensor:

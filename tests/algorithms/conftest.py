@@ -105,9 +105,14 @@ class Lab:
 
     def defaults(self, algorithm_id: str, **changes: object) -> dict[str, Any]:
         shipped = {name: h.value for name, h in self.specs.algorithm(algorithm_id).hyperparameters.items()}
+        neutral = algorithm_class(algorithm_id).Hyperparameters.neutral()
+        narrow = dict.fromkeys(self.widths(algorithm_id), "16-16")
+        return neutral | shipped | narrow | {"batch_size": BATCH} | changes
+
+    def widths(self, algorithm_id: str) -> list[str]:
+        """Names of the hyperparameters that are widths of layers."""
         declared = algorithm_class(algorithm_id).Hyperparameters
-        sizes = [f.name for f in fields(declared) if "pattern" in f.metadata]
-        return declared.neutral() | shipped | dict.fromkeys(sizes, "16-16") | {"batch_size": BATCH} | changes
+        return [f.name for f in fields(declared) if "pattern" in f.metadata]
 
     def shipped(self, algorithm_id: str, dataset: str) -> dict[str, Any]:
         """The shipped hyperparameters on a dataset, of a column that sets none of its own."""

@@ -115,11 +115,11 @@ def test_members_cut_out_go_on_alone(lab, algorithm_id):
 
 
 @every_algorithm
-@pytest.mark.parametrize("other", [{"keys": "abc"}, {"actor_hidden_sizes": "16-8"}])
-def test_a_state_of_another_shape_is_refused_before_anything_changes(lab, algorithm_id, other):
+@pytest.mark.parametrize(("keys", "widths"), [("abc", "16-16"), ("ab", "16-8")])
+def test_a_state_of_another_shape_is_refused_before_anything_changes(lab, algorithm_id, keys, widths):
     population = lab.population(algorithm_id, "ab")
     before = population.state()
-    foreign = lab.population(algorithm_id, **({"keys": "ab"} | other)).state()
+    foreign = lab.population(algorithm_id, keys, **dict.fromkeys(lab.widths(algorithm_id), widths)).state()
     with pytest.raises(ValueError, match="does not fit this algorithm at"):
         population.algorithm.load_training_state(foreign)
     assert_same(before, population.state(), 0)
@@ -186,10 +186,10 @@ def test_an_update_never_waits_for_the_device(lab, algorithm_id):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_everything_has_the_asked_precision_and_the_same_first_weights(lab, algorithm_id, dtype):
     population = lab.population(algorithm_id, dtype=dtype)
-    reference = lab.population(algorithm_id, dtype=torch.float32).algorithm
-    for name, tensor in population.algorithm.actor.named_parameters():
+    reference = lab.population(algorithm_id, dtype=torch.float32).algorithm.policy_state()
+    for name, tensor in population.algorithm.policy_state().items():
         assert tensor.dtype == dtype
-        torch.testing.assert_close(tensor.float(), reference.actor.get_parameter(name), rtol=0, atol=0)
+        torch.testing.assert_close(tensor.float(), reference[name], rtol=0, atol=0)
     for name, tensor in population.train(20).items():
         assert tensor.dtype == dtype, name
     assert population.algorithm.act(population.inputs(1)[0].observation).dtype == dtype
