@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from algorithms.base import Batch, batch_mean, layer_sizes, normal, per_member, register, static
-from algorithms.networks import CVAE, Layers
+from algorithms.networks import CVAE, Layers, within
 from algorithms.td3_bc import TD3, TD3CoreHyperparameters, mean_magnitude
 
 
@@ -63,13 +64,11 @@ class SPOT(TD3):
     def actor_layers(self) -> Layers:
         """ReLU layers with dropout."""
         h = self.hyper
-        return Layers(
-            h.actor_hidden_sizes, dropout=h.actor_dropout, output_bound=h.actor_output_bound or None
-        )
+        return Layers(h.actor_hidden_sizes, dropout=h.actor_dropout, **_last(h.actor_output_bound))
 
     def critic_layers(self) -> Layers:
         """ReLU layers."""
-        return Layers(self.hyper.critic_hidden_sizes, output_bound=self.hyper.critic_output_bound or None)
+        return Layers(self.hyper.critic_hidden_sizes, **_last(self.hyper.critic_output_bound))
 
     def dropout(self, name: str, noise: Mapping[str, Tensor]) -> Sequence[Tensor]:
         """The random numbers of a policy's dropout; none where nothing drops out."""
@@ -117,3 +116,8 @@ class SPOT(TD3):
             self.update_targets()
             metrics |= found
         return metrics
+
+
+def _last(bound: float) -> dict[str, Any]:
+    """How `Layers` begins an output within a bound; 0: as PyTorch does."""
+    return {"output_weights": within(bound), "output_bias": within(bound)} if bound else {}

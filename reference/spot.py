@@ -20,15 +20,16 @@ class Program(td3_bc.Program):
         super().start(algorithm, member)
         self.vae = cvae.Autoencoder(algorithm.vae, member).requires_grad_(False)
 
-    def dropped(self, policy: nn.Sequential, s: Tensor, name: str, noise: Mapping[str, Tensor]) -> Tensor:
-        """The policy's action where units drop out after each linear layer but the last."""
-        rate, hidden, x = self.h["actor_dropout"], 0, s
+    def dropped(self, policy: nn.Sequential, x: Tensor, name: str, noise: Mapping[str, Tensor]) -> Tensor:
+        """The policy's action at states x where units drop out after each linear layer but the last."""
+        rate, hidden = self.h["actor_dropout"], 0
         for layer in policy:
             x = layer(x)
             if isinstance(layer, nn.Linear) and f"{name}.{hidden}" in noise:
                 x = x * (noise[f"{name}.{hidden}"] >= rate) / (1 - rate)
                 hidden += 1
-        return x
+        action: Tensor = x
+        return action
 
     def next_action(self, batch: Batch, noise: Mapping[str, Tensor]) -> Tensor:
         """The target policy's, smoothed."""
