@@ -28,15 +28,15 @@ class Program(td3_bc.Program):
             if isinstance(layer, nn.Linear) and f"{name}.{hidden}" in noise:
                 x = x * (noise[f"{name}.{hidden}"] >= rate) / (1 - rate)
                 hidden += 1
-        action: Tensor = x
-        return action
+        return x
 
     def next_action(self, batch: Batch, noise: Mapping[str, Tensor]) -> Tensor:
         """The target policy's, smoothed."""
         h = self.h
         smoothing = (noise["target_action"] * h["policy_noise"]).clamp(-h["noise_clip"], h["noise_clip"])
         action = self.dropped(self.target_actor, batch.next_observation, "target_actor", noise)
-        return (action + smoothing).clamp(-1, 1)
+        smoothed: Tensor = (action + smoothing).clamp(-1, 1)
+        return smoothed
 
     def update(self, step: int, batch: Batch, noise: Mapping[str, Tensor]) -> None:
         """Critics, and every second step policy and targets."""
