@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.analysis.audit import Finding, audit
@@ -326,6 +326,12 @@ class _Rows:
         cells = map(self._cell, [row] * len(items), self.table.columns, items, results, leads)
         return ComparedRow(row.id, row.label, row.kind, tuple(cells))
 
+    def _interval_settings(self, row: Row) -> IntervalSettings | None:
+        """As asked for; a sum, whose printed intervals are Student's, has Student's."""
+        if row.kind != "sum":
+            return self.intervals
+        return replace(self.intervals or IntervalSettings(), method="t")
+
     def _cell(
         self,
         row: Row,
@@ -335,7 +341,7 @@ class _Rows:
         leads: bool,
     ) -> ComparedCell:
         before = mean_of(item.before)
-        deviation = std_of if row.kind == "dataset" else _no_deviation
+        deviation = _no_deviation if row.kind in ("average", "total") else std_of
         times = item.times if isinstance(item, Combined) else 1
         return ComparedCell(
             row=row.id,
@@ -347,7 +353,7 @@ class _Rows:
             wanted=item.wanted,
             scores=item.scores,
             before=None if before is None else Before(before, deviation(item.before, self.ddof)),
-            interval=interval([score.score for score in item.scores], self.intervals),
+            interval=interval([score.score for score in item.scores], self._interval_settings(row)),
             published=item.published,
             unavailable=item.unavailable,
             verdict=result.times(times),
@@ -359,7 +365,7 @@ class _Rows:
 
 
 def _no_deviation(scores: Sequence[SeedScore], ddof: int) -> None:
-    """Of averages and sums none is shown, as papers have it: they have intervals."""
+    """Of averages none is shown, as papers have it: they have intervals."""
 
 
 def _is_shown(table: models.Table, rows: Sequence[str], columns: Sequence[str]) -> bool:

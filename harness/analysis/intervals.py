@@ -20,6 +20,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.analysis import student
+
 EXACT_UP_TO = 7
 
 
@@ -137,9 +139,7 @@ def interval(scores: Sequence[float], settings: IntervalSettings | None = None) 
         return None
     tail = (1 - settings.level) / 2
     if settings.method == "t":
-        from scipy.special import stdtrit
-
-        half = float(stdtrit(n - 1, 1 - tail)) * float(values.std(ddof=1)) / math.sqrt(n)
+        half = student.quantile(1 - tail, n - 1) * float(values.std(ddof=1)) / math.sqrt(n)
         mean = float(values.mean())
         return Interval(mean - half, mean + half, "Student t", n, None, None, settings.level)
     if n <= EXACT_UP_TO:

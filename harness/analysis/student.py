@@ -17,6 +17,19 @@ def cdf(t: float, df: float) -> float:
     return 0.5 * _beta(df / 2, 0.5, df / (df + square), square / (df + square))
 
 
+def quantile(p: float, df: float) -> float:
+    """The t that a t variable with ``df`` degrees of freedom is at most with probability ``p``, >= 0.5."""
+    low, high = 0.0, 1.0
+    while cdf(high, df) < p:
+        low, high = high, 2 * high
+    while high - low > _PRECISION * high:
+        middle = (low + high) / 2
+        if middle in (low, high):
+            break
+        low, high = (middle, high) if cdf(middle, df) < p else (low, middle)
+    return high
+
+
 def _beta(a: float, b: float, x: float, rest: float) -> float:
     """The regularised incomplete beta function I_x(a, b), with ``rest`` = 1 - x to full precision."""
     if x <= 0 or rest <= 0:

@@ -35,8 +35,8 @@ def audit(
 ) -> None:
     """Find what cannot be right in printed numbers.
 
-    Averages, repetitions, standard deviations and changes are checked from the printed numbers alone, within
-    what rounding allows. Findings are data: the exit code is 0 whatever is found.
+    Averages, intervals, repetitions, standard deviations and changes are checked from the printed numbers
+    alone, within what rounding allows. Findings are data: the exit code is 0 whatever is found.
     """
     if (table is None) != every:
         raise typer.BadParameter("name one table, or give --all")

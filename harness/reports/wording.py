@@ -200,7 +200,11 @@ def _also(comparison: Comparison) -> str:
     """What else stands in the cells."""
     parts = []
     if any(cell.kind == "sum" for cell in comparison.summaries):
-        parts.append("sums with an interval, over seeds, of the sums seed by seed")
+        level = next((item.level for cell in comparison.summaries if (item := cell.interval)), 0.95)
+        parts.append(
+            "sums are those of each seed, with mean, standard deviation and Student's interval of the mean "
+            f"({level:.0%}) over seeds"
+        )
     if any(cell.before for cell in comparison.cells):
         parts.append(f"before {_TO} after: at interaction 0 and as the protocol counts")
     labels = {column.id: column.label for column in comparison.columns}

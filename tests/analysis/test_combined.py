@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 
 import pytest
@@ -175,8 +176,9 @@ def test_a_sum_is_taken_seed_by_seed_and_judged_as_a_mean(comparison):
     found = cells(comparison)["locomotion:sum", "td3_bc"]
     sums = [100.2 + seed for seed in range(3)]
     assert [item.score for item in found.scores] == pytest.approx(sums)
-    assert (found.mean, found.std) == (pytest.approx(statistics.fmean(sums)), None)
-    assert (found.interval.low, found.interval.high) == pytest.approx((min(sums), max(sums)))
+    assert (found.mean, found.std) == pytest.approx((statistics.fmean(sums), 1.0))
+    half = 4.302653 * 1.0 / math.sqrt(3)  # Student's t of three seeds, for the mean over seeds
+    assert (found.interval.low, found.interval.high) == pytest.approx((101.2 - half, 101.2 + half))
     assert found.difference == pytest.approx(101.2 - 103)
     assert found.verdict.margin == 4.0  # two points for each of the two numbers
     average = cells(comparison)["locomotion", "td3_bc"]
@@ -203,11 +205,11 @@ def test_what_online_runs_were_before(comparison):
 def test_every_format_shows_all_that(comparison):
     markdown = render(comparison, "markdown", with_published=True)
     assert r"40.5 ± 0.5 → 90.6 ± 0.5** OK\* \[40.0 ± 1.5 → 90.0 ± 2.0\]" in markdown
-    assert r"101.2 (100.2 to 102.2) OK\* \[103.0 (95.0 to 111.0)\]" in markdown
+    assert r"101.2 ± 1.0 (98.7 to 103.7) OK\* \[103.0 (95.0 to 111.0)\]" in markdown
     assert r"| hopper-medium-v2 | \[50.0\] |" in markdown
     latex = render(comparison, "latex")
     assert r"40.5 ± 0.5 $\to$ \textbf{90.6} & $\pm$\,\textbf{0.5}" in latex.replace(r"\ensuremath{\pm}", "±")
-    assert r"101.2 & (100.2 to 102.2)" in latex
+    assert r"101.2 & $\pm$\,1.0 (98.7 to 103.7)" in latex
     assert "40.5 ± 0.5 → 90.6 ± 0.5 (3)" in render_diff(comparison, "markdown")
     document = json.loads(render(comparison, "json"))
     [group, _] = document["groups"]

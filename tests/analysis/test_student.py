@@ -26,3 +26,8 @@ def test_at_the_ends():
 def test_is_a_symmetric_distribution(t, df):
     assert 0 <= student.cdf(t, df) <= 1
     assert student.cdf(t, df) + student.cdf(-t, df) == pytest.approx(1)
+
+
+@given(st.floats(0.5, 0.9999), st.floats(0.5, 1e4))
+def test_the_quantile_is_scipys(p, df):
+    assert student.quantile(p, df) == pytest.approx(scipy.stats.t.ppf(p, df), rel=1e-7, abs=1e-9)
