@@ -509,21 +509,21 @@ def train(
         view: the table; its seeds choose what to train, and the table shows all that it wants.
         reporter: tells a person how it goes.
         executor: what trains.
-        device: see `harness.execution.local.settings`, as ``how``.
+        device: see `harness.execution.setup.Setup.on`, as ``how``.
         home: folder of the data; None for the default.
-        **how: further settings.
+        **how: what else it takes.
 
     Raises:
         HarnessError: data are missing, the device is not there, or the database cannot be written.
     """
     from harness.execution import executors
     from harness.execution.interrupt import Interrupt
-    from harness.execution.local import settings
+    from harness.execution.setup import Setup
     from harness.planning.status import status
 
     run = executors.named(executor)
     checkpoints = Location.parse(view.database).folder("checkpoints", home)
-    chosen = settings(device, checkpoints, home=home, **how)
+    setup = Setup.on(device, checkpoints, home=home, **how)
     with Store.open(view.database, create=True) as store:
         store.tell = reporter.message
         with (
@@ -532,7 +532,7 @@ def train(
                 lambda: reporter.message("stopping: writing a checkpoint… (again: stop at once)")
             ) as stop,
         ):
-            outcome = run(view.resolved, view.specs, store, chosen, reporter, stop)
+            outcome = run(view.resolved, view.specs, store, setup, reporter, stop)
         if outcome.interrupted:
             return Reproduction(None, None, None)
         whole = View.of(

@@ -42,7 +42,7 @@ def trained():
                     "mujoco": "3.17",
                     **(fingerprint or {}),
                 }
-                store.record_environment(keys, environment, "made up")
+                store.record_fingerprint(keys, environment, "made up")
                 store.record_dataset(cell.runs[0].configuration["dataset"], content, 10)
                 for run in runs:
                     score = 50 + random.Random(run.key).gauss(0, 1) + (shift or {}).get(name, 0.0)

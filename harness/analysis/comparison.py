@@ -217,7 +217,7 @@ def compare(
     rows = _Rows(table, found.cells, published, intervals, resolved.preset.label if resolved.preset else None)
     datasets, summaries = rows.datasets(), rows.summaries()
     scores = [score for item in found.cells.values() for score in item.scores]
-    behind = {found.states[score.key].environment_id for score in scores}
+    behind = {found.states[score.key].fingerprint_id for score in scores}
     used = [found.fingerprints[i] for i in behind if i is not None]
     known = {commit for fingerprint in used for commit in commits(fingerprint)}
     return Comparison(

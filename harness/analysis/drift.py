@@ -365,7 +365,7 @@ def _provenance(
 ) -> dict[str, tuple[str, ...]]:
     """Field -> its values behind a cell's scores, sorted."""
     content = hashes.get(digest(measured.cell.runs[0].configuration["dataset"]))
-    behind = {measurements.states[score.key].environment_id for score in measured.scores}
+    behind = {measurements.states[score.key].fingerprint_id for score in measured.scores}
     known = [measurements.fingerprints[number] for number in behind if number is not None]
     values: dict[str, set[str]] = {"data": {content}} if content else {}
     for fingerprint in known:

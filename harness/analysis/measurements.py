@@ -200,9 +200,9 @@ def measure(
         by_sources = [runs[cell.dataset.id, cell.column.id].values() for cell in cells]
         keys = {run.key for by_source in by_sources for some in by_source for run in some}
         evaluations |= store.evaluations(keys & finished, since=first_shown(protocol))
-    identifiers = {state.environment_id for state in states.values() if state.environment_id is not None}
+    identifiers = {state.fingerprint_id for state in states.values() if state.fingerprint_id is not None}
     fingerprints = store.fingerprints(sorted(identifiers))
-    reading = [run.key for cell in resolved.cells if cell.sources for run in cell.runs if run.key in states]
+    reading = [run.key for cell in resolved.cells if cell.metrics for run in cell.runs if run.key in states]
     read = store.metrics(reading, steps=[BEGINNING]) if reading else {}
     return Measurements(
         {
@@ -293,7 +293,7 @@ def _source_notes(
 
 def _value_notes(cell: Cell, read: Mapping[str, Sequence[Metric]]) -> Iterator[str]:
     """Values that runs read from others."""
-    for name, source in cell.sources.items():
+    for name, metric_read in cell.metrics.items():
         seeds: defaultdict[float, list[int]] = defaultdict(list)
         for run in cell.runs:
             for metric in read.get(run.key, ()):
@@ -301,12 +301,12 @@ def _value_notes(cell: Cell, read: Mapping[str, Sequence[Metric]]) -> Iterator[s
                     seeds[metric.value].append(run.seed)
         for value, some in sorted(seeds.items()):
             whose = f" (seed{'' if len(some) == 1 else 's'} {', '.join(map(str, some))})"
-            yield f"{name} {value:.6g}{whose if len(seeds) > 1 else ''}, from {source.cell.column.id}"
+            yield f"{name} {value:.6g}{whose if len(seeds) > 1 else ''}, from {metric_read.cell.column.id}"
 
 
 def _environments(scores: Sequence[SeedScore], states: Mapping[str, RunState]) -> list[int | None]:
     """Row ids of the environments behind scores, each once, ascending."""
-    found = {states[score.key].environment_id for score in scores}
+    found = {states[score.key].fingerprint_id for score in scores}
     return sorted(found, key=lambda i: -1 if i is None else i)
 
 

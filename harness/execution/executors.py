@@ -8,8 +8,9 @@ from typing import Protocol
 
 from harness.errors import HarnessError, UnknownNameError, raised_at
 from harness.execution import local
-from harness.execution.local import Outcome, Settings
 from harness.execution.progress import Reporter
+from harness.execution.session import Outcome
+from harness.execution.setup import Setup
 from harness.planning.cells import ResolvedTable
 from harness.results.store import Store
 from harness.specs import Specs
@@ -30,7 +31,7 @@ class Executor(Protocol):
         resolved: ResolvedTable,
         specs: Specs,
         store: Store,
-        settings: Settings,
+        setup: Setup,
         reporter: Reporter,
         stop: Callable[[], bool],
     ) -> Outcome:

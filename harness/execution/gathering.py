@@ -15,9 +15,10 @@ from harness.errors import DataError, StoppedError, reason
 from harness.execution import artefacts
 from harness.execution.interrupt import Interrupt
 from harness.execution.loading import Loader
-from harness.execution.local import Settings, settings, train_runs
+from harness.execution.local import train_runs
 from harness.execution.measure import seconds_per_step
 from harness.execution.progress import Reporter
+from harness.execution.setup import Setup
 from harness.planning.cells import Cell, ResolvedTable, run_record
 from harness.planning.plan import Kind
 from harness.planning.populations import PlannedRun, populations
@@ -62,7 +63,7 @@ def replay(
         StoppedError: interrupted; what was done is kept.
     """
     specs = Specs()
-    if (own := settings_hash(specs)) != source.hyperparameters_sha256:
+    if (own := hyperparameters_hash(specs)) != source.hyperparameters_sha256:
         raise DataError(
             f"{dataset.id} was specified for SAC with hyperparameters of SHA-256 "
             f"{source.hyperparameters_sha256}, but specs/algorithms/sac.yaml has {own}"
@@ -144,7 +145,7 @@ def planned(dataset: Dataset, seed: int, protocol: Protocol, specs: Specs) -> Pl
     return PlannedRun(record, Cell(place, column, protocol, (record,), None, ()))
 
 
-def settings_hash(specs: Specs) -> str:
+def hyperparameters_hash(specs: Specs) -> str:
     """SHA-256 (hex) of SAC's hyperparameters, by name."""
     sac = specs.algorithm("sac")
     return digest(sac.in_key({name: h.value for name, h in sac.hyperparameters.items()}))
@@ -260,18 +261,18 @@ def _train(
             dataset = run.cell.dataset
             assert dataset.environment is not None  # noqa: S101 - `planned` asks for one
             environments.check(dataset.environment, dataset.observation_size, dataset.action_size)
-        how = settings(
+        here = Setup.on(
             device,
             store.location.folder("checkpoints"),
             precision="fp32",
             checkpoint_seconds=_CHECKPOINT_SECONDS,
             until=until,
         )
-        _announce(wanted, store, how, reporter, until)
-        load = Loader(how.home, store, reporter)
+        _announce(wanted, store, here, reporter, until)
+        load = Loader(here.home, store, reporter)
         names = ", ".join(_environment(run) for run in wanted)
         with Interrupt(lambda: reporter.message("stopping: the work is saved (again: stop at once)")) as stop:
-            outcome = train_runs(wanted, _table(wanted, specs), specs, store, how, reporter, load, stop)
+            outcome = train_runs(wanted, _table(wanted, specs), specs, store, here, reporter, load, stop)
         if outcome.failed:
             failed = {key: state.error for key, state in store.runs().items() if state.status == "failed"}
             one = next(run for run in wanted if run.record.key in failed)
@@ -295,7 +296,7 @@ def _gathered(store: Store, run: PlannedRun, until: int | None) -> bool:
 
 
 def _announce(
-    runs: Sequence[PlannedRun], store: Store, how: Settings, reporter: Reporter, until: int | None
+    runs: Sequence[PlannedRun], store: Store, here: Setup, reporter: Reporter, until: int | None
 ) -> None:
     """Say how long it will take, and refuse if the disk is too small.
 
@@ -306,14 +307,15 @@ def _announce(
     length = until or runs[0].cell.protocol.length
     rows = sum(length * bytes_of_row(_sizes(run.cell.dataset)) for run in runs)
     # every checkpoint holds all transitions, and replaces the one before only once it is written
-    files.require_space(how.checkpoints, 2 * rows)
+    files.require_space(here.checkpoints, 2 * rows)
     left = {run.record.key: length for run in runs}
     for key, state in states.items():
         left[key] -= state.checkpoint_step or 0
-    kind: Kind = "gpu" if how.device == "cuda" else "cpu"
+    kind: Kind = "gpu" if here.options.device == "cuda" else "cpu"
     seconds = sum(
-        seconds_per_step(population, kind, how.arithmetic) * max(left[key] for key in population.keys)
-        for population in populations(runs, how.capacity or len(runs))
+        seconds_per_step(population, kind, here.options.arithmetic)
+        * max(left[key] for key in population.keys)
+        for population in populations(runs, here.capacity or len(runs))
     )
     reporter.message(
         f"SAC has up to {max(left.values()):,} of {length:,} interactions to go, about "
@@ -358,5 +360,5 @@ def _origin(store: Store, key: str, warmup: int, transitions: int) -> dict[str, 
 
 def fingerprint(store: Store, key: str) -> dict[str, str]:
     """What a run was trained under."""
-    row = store.runs([key])[key].environment_id
+    row = store.runs([key])[key].fingerprint_id
     return store.fingerprints([row]).get(row, {}) if row is not None else {}

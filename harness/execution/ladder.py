@@ -14,7 +14,7 @@ import yaml
 from harness import files
 from harness.datasets import generated, policies, rollouts
 from harness.errors import DataError
-from harness.execution.gathering import Scored, archived, fingerprint, opened, scored, settings_hash
+from harness.execution.gathering import Scored, archived, fingerprint, hyperparameters_hash, opened, scored
 from harness.results.store import Store
 from harness.specs import Dataset, Environment, GeneratedSource, PolicyFile, Specs
 from harness.training.archive import policies_of
@@ -203,7 +203,7 @@ def _write_policy(
         seed=about.seed,
         steps=rung.scored.updates,
         hyperparameters=hyperparameters,
-        hyperparameters_sha256=settings_hash(Specs()),
+        hyperparameters_sha256=hyperparameters_hash(Specs()),
         source_sha256=about.fingerprint.get("algorithm_source", ""),
         trained_with=dict(about.fingerprint),
         training_returns=tuple(rung.scored.returns),

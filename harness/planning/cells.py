@@ -30,11 +30,11 @@ from harness.specs import (
 from harness.specs.columns import (
     Scope,
     Written,
+    column_read,
     columns_of,
     hyperparameters,
     members,
     own_hyperparameters,
-    source,
     states_read,
     transforms,
 )
@@ -49,16 +49,16 @@ _COUNTED: dict[ScoreRule, str] = {
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where the value of a hyperparameter comes from: the mean of a metric over a cell's runs."""
+class ReadMetric:
+    """What the value of a hyperparameter is read from: the mean of a metric over a cell's runs."""
 
     metric: str
     cell: Cell
 
 
 @dataclass(frozen=True)
-class StateSource:
-    """Where a run's beginning or an input comes from: the state that the same seed's run of a cell ends with.
+class ReadState:
+    """What a run begins with or takes as an input: the state that the same seed's run of a cell ends with.
 
     Attributes:
         cell: has a run for each seed of the reader, in the same order.
@@ -80,7 +80,7 @@ class Cell:
             imported scores find their place.
         unavailable: why the cell cannot be trained ('no implementation', ...), or None.
         incomparable: why its numbers are not comparable with the printed ones; empty if they are.
-        sources: hyperparameter -> where its value comes from, of those that depend on another column. Their
+        metrics: hyperparameter -> what its value is read from, of those that depend on another column. Their
             cells have a run for every seed of the protocol, whichever seeds were chosen.
         mixed: the datasets that the transforms of its data mix in, by id.
         states: 'start', where training begins, or an input's name -> the run of the same seed that it is the
@@ -94,9 +94,9 @@ class Cell:
     runs: tuple[RunRecord, ...]
     unavailable: str | None
     incomparable: tuple[str, ...]
-    sources: Mapping[str, Source] = field(default_factory=dict)
+    metrics: Mapping[str, ReadMetric] = field(default_factory=dict)
     mixed: Mapping[str, Dataset] = field(default_factory=dict)
-    states: Mapping[str, StateSource] = field(default_factory=dict)
+    states: Mapping[str, ReadState] = field(default_factory=dict)
     table: str = ""
 
     def imported(self, source: str) -> tuple[RunRecord, ...]:
@@ -133,7 +133,7 @@ class Cell:
     @property
     def below(self) -> tuple[Cell, ...]:
         """The cells that its runs read values and states from."""
-        read: list[Source | StateSource] = [*self.sources.values(), *self.states.values()]
+        read: list[ReadMetric | ReadState] = [*self.metrics.values(), *self.states.values()]
         return tuple(each.cell for each in read)
 
     def name_for(self, reader: Cell) -> str:
@@ -181,9 +181,9 @@ class ResolvedTable:
         return {protocol: tuple(cells) for protocol, cells in found.items()}
 
     @property
-    def with_sources(self) -> tuple[Cell, ...]:
+    def with_below(self) -> tuple[Cell, ...]:
         """The cells, each after those that it reads from, whether the table shows these or not."""
-        return tuple(_with_sources(self.cells))
+        return tuple(_with_below(self.cells))
 
     @property
     def extra_seeds(self) -> tuple[int, ...]:
@@ -200,9 +200,9 @@ def _where(environment: Environment) -> str:
     return f"environment {environment.id}"
 
 
-def _with_sources(cells: Iterable[Cell]) -> Iterator[Cell]:
+def _with_below(cells: Iterable[Cell]) -> Iterator[Cell]:
     for cell in cells:
-        yield from _with_sources(cell.below)
+        yield from _with_below(cell.below)
         yield cell
 
 
@@ -362,20 +362,20 @@ class _Context:
         column, environment = written.column, dataset.environment
         entries = hyperparameters(self.specs, written, dataset.id)
         trail = (*trail, (self.scope.table, column.id))
-        sources = {}
+        metrics = {}
         for name, entry in entries.items():
             if isinstance(entry.value, Dependency):
-                _, below = source(self.specs, self.scope, entry, trail)
-                sources[name] = Source(entry.value.metric, self.cell(dataset, below, (), trail))
+                _, below = column_read(self.specs, self.scope, entry, trail)
+                metrics[name] = ReadMetric(entry.value.metric, self.cell(dataset, below, (), trail))
         states = {}
         for name, entry in states_read(written).items():
             assert isinstance(entry.value, StateDependency)  # noqa: S101 - nothing else is read so
-            scope, below = source(self.specs, self.scope, entry, trail)
-            states[name] = StateSource(
+            scope, below = column_read(self.specs, self.scope, entry, trail)
+            states[name] = ReadState(
                 self._of(scope).cell(dataset, below, seeds or protocol.seeds, trail), entry.value.state
             )
         values = {
-            name: _dependency(sources[name]) if name in sources else entry.value
+            name: _dependency(metrics[name]) if name in metrics else entry.value
             for name, entry in entries.items()
         }
         specs, algorithm = self.specs, column.algorithm
@@ -423,7 +423,7 @@ class _Context:
             run_records(configuration, seeds or protocol.seeds, described),
             None,
             self.incomparable(protocol, dataset),
-            sources,
+            metrics,
             mixed,
             states,
             self.scope.table,
@@ -458,14 +458,14 @@ class _Context:
         return None
 
 
-def _read_states(states: Mapping[str, StateSource]) -> dict[str, Any]:
+def _read_states(states: Mapping[str, ReadState]) -> dict[str, Any]:
     """What stands in a configuration for states that are read; a run's is that of the same seed."""
     read = {
         name: {
-            "configuration": source.cell.runs[0].configuration_key,
-            "state": source.state if source.state == "all" else sorted(set(source.state)),
+            "configuration": each.cell.runs[0].configuration_key,
+            "state": each.state if each.state == "all" else sorted(set(each.state)),
         }
-        for name, source in states.items()
+        for name, each in states.items()
     }
     inputs = {name: each for name, each in read.items() if name != "start"}
     return {
@@ -474,11 +474,11 @@ def _read_states(states: Mapping[str, StateSource]) -> dict[str, Any]:
     }
 
 
-def _dependency(source: Source) -> dict[str, Any]:
+def _dependency(read: ReadMetric) -> dict[str, Any]:
     """What stands in a configuration for a value that is not measured yet."""
-    runs = source.cell.runs
+    runs = read.cell.runs
     return {
-        "mean_of": source.metric,
+        "mean_of": read.metric,
         "configuration": runs[0].configuration_key,
         "seeds": sorted(run.seed for run in runs),
     }

@@ -58,7 +58,7 @@ def _checked(resolved: ResolvedTable, specs: Specs) -> dict[str, frozenset[str]]
     check(resolved, specs)
     preset = resolved.preset.id if resolved.preset else None
     whole = resolve(specs, resolved.table.id, Choice(preset=preset))  # whatever part of it was chosen
-    used = {str(cell.column.algorithm) for cell in (*whole.with_sources, *resolved.with_sources)}
+    used = {str(cell.column.algorithm) for cell in (*whole.with_below, *resolved.with_below)}
     return {
         name: algorithm_class(name).Hyperparameters.static_names()
         for name in used

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from harness.planning.cells import Cell, ResolvedTable, Source
+from harness.planning.cells import Cell, ReadMetric, ResolvedTable
 from harness.results.records import BEGINNING, RunRecord, value_metric
 from harness.results.store import RunState, Store
 
@@ -51,7 +51,7 @@ class Waiting:
 
 def all_keys(resolved: ResolvedTable) -> list[str]:
     """Keys of the runs of all cells and of those that they read from."""
-    return list(dict.fromkeys(run.key for cell in resolved.with_sources for run in cell.runs))
+    return list(dict.fromkeys(run.key for cell in resolved.with_below for run in cell.runs))
 
 
 def needed(
@@ -95,9 +95,9 @@ def _needed(
         if run.key in found and not (lost and run.key not in again):
             return
         if _is_open(state) or lost:
-            for source in cell.sources.values():
-                for below in source.cell.runs:
-                    add(below, source.cell, state_is_read=False)
+            for metric in cell.metrics.values():
+                for below in metric.cell.runs:
+                    add(below, metric.cell, state_is_read=False)
             for read in cell.states.values():
                 [below] = [each for each in read.cell.runs if each.seed == run.seed]
                 add(below, read.cell, state_is_read=True)
@@ -176,21 +176,21 @@ def _reasons(
     new = [run for run in runs if run.key not in states or states[run.key].status == "queued"]
     if new:
         yield from _reasons_of_values(cell, tuple(run.key for run in new), states, store, kept)
-    for name, source in cell.states.items():
+    for name, read in cell.states.items():
         how = "it starts from" if name == "start" else f"it reads {name} from"
         readers = {run.seed: run.key for run in runs}
         below: dict[str, list[RunRecord]] = {}
-        for run in source.cell.runs:
+        for run in read.cell.runs:
             if run.seed in readers and not kept(run.key):
                 below.setdefault(_condition(states.get(run.key), state_is_read=True), []).append(run)
         for condition, some in below.items():
             seeds, failed = [run.seed for run in some], condition.startswith("failed")
             keys = tuple(readers[seed] for seed in seeds)
-            text = f"{how} {source.cell.name_for(cell)}, {_listed(seeds)} {condition}"
+            text = f"{how} {read.cell.name_for(cell)}, {_listed(seeds)} {condition}"
             yield _Reason(text, failed, failed, keys)
             if not failed:
                 keys_of = {run.key: readers[run.seed] for run in some}
-                for reason in _reasons(source.cell, some, states, store, kept):
+                for reason in _reasons(read.cell, some, states, store, kept):
                     if reason.failed:
                         yield reason._replace(keys=tuple(keys_of[key] for key in reason.keys))
 
@@ -199,26 +199,26 @@ def _reasons_of_values(
     cell: Cell, keys: tuple[str, ...], states: Mapping[str, RunState], store: Store | None, kept: Kept
 ) -> Iterator[_Reason]:
     """What runs that have not begun wait for to read values."""
-    for name, source in cell.sources.items():
+    for name, read in cell.metrics.items():
         below: dict[str, list[RunRecord]] = {}
-        for run in source.cell.runs:
+        for run in read.cell.runs:
             below.setdefault(_condition(states.get(run.key)), []).append(run)
-        reads = f"it reads {name} from {source.cell.column.id}"
+        reads = f"it reads {name} from {read.cell.column.id}"
         for condition, some in below.items():
             seeds = [run.seed for run in some]
             if condition != "finished":
                 fails = condition == "failed"
                 yield _Reason(f"{reads}, {_listed(seeds)} {condition}", fails, fails, keys)
-            elif store is not None and (lacking := sorted(set(seeds) - _reported(store, source).keys())):
+            elif store is not None and (lacking := sorted(set(seeds) - _reported(store, read).keys())):
                 yield _Reason(
-                    f"{reads}, which reported no finite {source.metric} at step {_last_step(source):,} "
+                    f"{reads}, which reported no finite {read.metric} at step {_last_step(read):,} "
                     f"({_listed(lacking)})",
                     failed=True,
                     retriable=False,
                     keys=keys,
                 )
         if unfinished := below.get("not finished"):
-            for reason in _reasons(source.cell, unfinished, states, store, kept):
+            for reason in _reasons(read.cell, unfinished, states, store, kept):
                 if reason.failed:
                     yield reason._replace(keys=keys)
 
@@ -250,10 +250,7 @@ def _is_open(state: RunState | None) -> bool:
 def readable(cell: Cell, run: RunRecord, kept: Kept) -> bool:
     """Whether all states that a run of the cell reads are there."""
     return all(
-        kept(below.key)
-        for source in cell.states.values()
-        for below in source.cell.runs
-        if below.seed == run.seed
+        kept(below.key) for read in cell.states.values() for below in read.cell.runs if below.seed == run.seed
     )
 
 
@@ -277,9 +274,9 @@ def read_values(store: Store, runs: Mapping[str, Cell]) -> dict[str, dict[str, f
     found: dict[str, dict[str, float]] = {}
     for key, cell in runs.items():
         values = {}
-        for name, source in cell.sources.items():
+        for name, read in cell.metrics.items():
             value = recorded[key].get(value_metric(name))
-            values[name] = means(source) if value is None else value
+            values[name] = means(read) if value is None else value
         known = {name: value for name, value in values.items() if value is not None}
         if len(known) == len(values):
             found[key] = known
@@ -293,30 +290,30 @@ class _Means:
         self._store = store
         self._known: dict[tuple[str, str], float | None] = {}
 
-    def __call__(self, source: Source) -> float | None:
+    def __call__(self, read: ReadMetric) -> float | None:
         """The mean, over seeds, of the metric at the last step; None if a run is not finished or lacks it."""
-        place = (source.cell.runs[0].configuration_key, source.metric)
+        place = (read.cell.runs[0].configuration_key, read.metric)
         if place not in self._known:
-            self._known[place] = self._mean(source)
+            self._known[place] = self._mean(read)
         return self._known[place]
 
-    def _mean(self, source: Source) -> float | None:
-        keys = [run.key for run in source.cell.runs]
+    def _mean(self, read: ReadMetric) -> float | None:
+        keys = [run.key for run in read.cell.runs]
         states = self._store.runs(keys)
         if len(states) < len(keys) or any(state.status != "finished" for state in states.values()):
             return None
-        values = _reported(self._store, source)
+        values = _reported(self._store, read)
         return math.fsum(values.values()) / len(values) if len(values) == len(keys) else None
 
 
-def _last_step(source: Source) -> int:
-    return source.cell.protocol.length
+def _last_step(read: ReadMetric) -> int:
+    return read.cell.protocol.length
 
 
-def _reported(store: Store, source: Source) -> dict[int, float]:
+def _reported(store: Store, read: ReadMetric) -> dict[int, float]:
     """Seed -> the metric at the last step, of the runs that reported a finite one."""
-    seeds = {run.key: run.seed for run in source.cell.runs}
-    metrics = store.metrics(seeds, name=source.metric, steps=[_last_step(source)])
+    seeds = {run.key: run.seed for run in read.cell.runs}
+    metrics = store.metrics(seeds, name=read.metric, steps=[_last_step(read)])
     return {
         seeds[key]: metric.value
         for key, found in metrics.items()

@@ -273,9 +273,9 @@ def _also(
 ) -> tuple[AlsoTrained, ...]:
     """The runs that are not asked for or are trained again, by column, and who reads from them."""
     readers: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)
-    for cell in resolved.with_sources:
-        below = {name: source.cell for name, source in cell.sources.items()}
-        below |= {name: source.cell for name, source in cell.states.items()}
+    for cell in resolved.with_below:
+        below = {name: read.cell for name, read in cell.metrics.items()}
+        below |= {name: read.cell for name, read in cell.states.items()}
         for name, each in below.items():
             reads = "starts" if name == "start" else f"reads {name}"
             readers[each.table, each.column.id][f"{cell.column.id} {reads}"] = None
@@ -372,12 +372,12 @@ def _rates(store: Store) -> dict[_Device, _Rates]:
         for state in store.runs().values()
         if state.status == "finished" and state.device_seconds and state.step
     ]
-    fingerprints = store.fingerprints({s.environment_id for s in finished if s.environment_id is not None})
+    fingerprints = store.fingerprints({s.fingerprint_id for s in finished if s.fingerprint_id is not None})
     totals: defaultdict[_Device, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
     steps: defaultdict[_Device, Counter[str]] = defaultdict(Counter)
     numbers: Counter[_Device] = Counter()
     for state in finished:
-        environment = fingerprints.get(state.environment_id or 0, {})
+        environment = fingerprints.get(state.fingerprint_id or 0, {})
         name = environment.get("device", "")
         device = _Device(environment.get("cpu", ""), "cpu") if name == "cpu" else _Device(name, "gpu")
         if not device.name or CHANGED in f"{name}{device.name}":  # of one device alone, and known which

@@ -25,7 +25,7 @@ class PlannedRun:
     @property
     def stand_in(self) -> RunRecord:
         """The run with any number in the place of values that are not known yet: it computes as much."""
-        return replace(self.record, resolved=dict.fromkeys(self.cell.sources, 1.0))
+        return replace(self.record, resolved=dict.fromkeys(self.cell.metrics, 1.0))
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,8 @@ def shape(run: PlannedRun, static: Static = _static_names) -> str:
             "rank": run.cell.rank,
             # states of one size, after as many steps
             "states": {
-                name: [shape(PlannedRun(source.cell.runs[0], source.cell), static), source.state]
-                for name, source in run.cell.states.items()
+                name: [shape(PlannedRun(read.cell.runs[0], read.cell), static), read.state]
+                for name, read in run.cell.states.items()
             },
         }
     )

@@ -45,24 +45,24 @@ def configurations_read(specs: Specs, resolved: ResolvedTable) -> set[str]:
     """Keys of the configurations whose runs' states are read by a column of any table, in the same preset."""
     preset = resolved.preset
     choice = Choice(preset=preset.id if preset else None, lineage=resolved.other_lineage)
-    found = _read_by(resolved.with_sources)
+    found = _read_by(resolved.with_below)
     for name in specs.ids("tables"):
         with contextlib.suppress(HarnessError):  # a table that is wrong, or that the preset is not for
             columns = (*specs.table(name).columns, *(preset.extra_columns if preset else ()))
             if any(column.start or column.inputs for column in columns):
                 steps = resolved.steps if name == resolved.table.id else None
-                found |= _read_by(resolve(specs, name, replace(choice, steps=steps)).with_sources)
+                found |= _read_by(resolve(specs, name, replace(choice, steps=steps)).with_below)
     return found
 
 
 def _read_by(cells: Iterable[Cell]) -> set[str]:
-    return {source.cell.runs[0].configuration_key for cell in cells for source in cell.states.values()}
+    return {read.cell.runs[0].configuration_key for cell in cells for read in cell.states.values()}
 
 
 def untrained(cell: Cell) -> Algorithm:
     """What a run of the cell trains, alone and before its first step; for what it reads, stand-ins."""
     run = cell.runs[0]
-    member = Member(run.key, replace(run, resolved=dict.fromkeys(cell.sources, 1.0)).hyperparameters)
+    member = Member(run.key, replace(run, resolved=dict.fromkeys(cell.metrics, 1.0)).hyperparameters)
     sizes = Sizes(cell.dataset.observation_size, cell.dataset.action_size)
     learner = algorithm_class(run.configuration["algorithm"])
     return learner([replace(member, inputs=stand_ins(cell))], sizes)
@@ -71,7 +71,7 @@ def untrained(cell: Cell) -> Algorithm:
 def stand_ins(cell: Cell) -> dict[str, dict[str, Tensor]]:
     """Input -> a state like the one that a run of the cell reads: tensors ``(1, ...)``."""
     return {
-        name: parts(untrained(source.cell).training_state(), source.state)
-        for name, source in cell.states.items()
+        name: parts(untrained(read.cell).training_state(), read.state)
+        for name, read in cell.states.items()
         if name != "start"
     }

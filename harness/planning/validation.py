@@ -32,10 +32,10 @@ from harness.specs.columns import (
     Entry,
     Scope,
     Written,
+    column_read,
     columns_of,
     extra_columns_of,
     hyperparameters,
-    source,
     states_read,
     transforms,
 )
@@ -187,7 +187,7 @@ def validate_algorithms(
 
 def _states(specs: Specs, resolved: ResolvedTable) -> Iterator[str]:
     """Problems of the states that columns read: parts that there are not, and another architecture."""
-    for cell in resolved.with_sources:
+    for cell in resolved.with_below:
         if not cell.states or cell.unavailable:
             continue
         entries = states_read(columns_of(specs.table(cell.table), resolved.preset)[cell.column.id])
@@ -349,7 +349,7 @@ def _dependency(
             f"can depend on another column",
         )
     try:
-        _, below = source(specs, scope, entry, ())
+        _, below = column_read(specs, scope, entry, ())
         reader = below.column.algorithm
         if not specs.has_algorithm(reader) or isinstance(_loaded(reader), str):
             return

@@ -206,7 +206,7 @@ def _means(whole: ResolvedTable, measurements: Measurements) -> dict[str, Means]
 def _trained_at(measurements: Measurements) -> str:
     """The commits that the scores were trained at."""
     behind = {
-        measurements.states[score.key].environment_id
+        measurements.states[score.key].fingerprint_id
         for item in measurements.cells.values()
         for score in item.scores
     }

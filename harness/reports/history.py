@@ -91,7 +91,7 @@ def histories(
     evaluations = store.evaluations(states)
     steps = sorted({item.step for curve in evaluations.values() for item in curve})
     metrics = store.metrics(states, steps=thinned(steps, metric_points) if metric_points else None)
-    fingerprints = store.fingerprints({i for state in states.values() if (i := state.environment_id)})
+    fingerprints = store.fingerprints({i for state in states.values() if (i := state.fingerprint_id)})
     counted = {score.key: score.score for cell in comparison.cells for score in cell.scores}
 
     def history(key: str, reference: models.ReferenceScores) -> RunHistory:
@@ -105,7 +105,7 @@ def histories(
             curve=tuple((item.step, normalise(item.mean_return, reference)) for item in evaluations[key]),
             metrics=_by_name(metrics[key]),
             wall_seconds=state.wall_seconds,
-            environment=fingerprints.get(state.environment_id or 0, {}),
+            environment=fingerprints.get(state.fingerprint_id or 0, {}),
             failure=_failure(state.failed_step, state.error) if state.status == "failed" else "",
         )
 

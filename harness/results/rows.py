@@ -189,7 +189,7 @@ def insert_artefacts(
     insert_many(connection, insert(ArtefactRow), rows)
 
 
-def insert_environment(connection: Connection, fingerprint: Mapping[str, str]) -> int:
+def insert_fingerprint(connection: Connection, fingerprint: Mapping[str, str]) -> int:
     """The row id of a fingerprint, inserted if it is new."""
     key = digest(fingerprint)
     insert_new(connection, FingerprintRow, [{"hash": key, "fingerprint": dict(fingerprint)}])

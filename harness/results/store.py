@@ -51,8 +51,8 @@ from harness.results.rows import (
     by_key,
     chunks,
     insert_artefacts,
-    insert_environment,
     insert_evaluations,
+    insert_fingerprint,
     insert_many,
     insert_new,
     insert_runs,
@@ -88,7 +88,7 @@ class RunState:
         checkpoint_step: step of that checkpoint.
         error: traceback, if it failed; of a finished run, if training it again for its state failed.
         failed_step: step at which it failed, if known.
-        environment_id: row of the fingerprint that it trained under, see `Store.fingerprints`.
+        fingerprint_id: row of the fingerprint that it trained under, see `Store.fingerprints`.
         wall_seconds: wall time of the training.
         device_seconds: its share of the device's time.
         created: when it was registered.
@@ -114,7 +114,7 @@ class RunState:
     checkpoint_step: int | None
     error: str | None
     failed_step: int | None
-    environment_id: int | None
+    fingerprint_id: int | None
     wall_seconds: float | None
     device_seconds: float | None
     created: datetime
@@ -125,6 +125,11 @@ class RunState:
     def held(self) -> bool:
         """Whether a process trains it, or did until it died; also a finished run, again, for its state."""
         return self.status == RUNNING or (self.status == FINISHED and self.owner is not None)
+
+    @property
+    def over(self) -> bool:
+        """Whether it has finished or failed, and nobody trains it again."""
+        return self.status in (FINISHED, FAILED) and not self.held
 
 
 # What a run that was never begun does not have
@@ -587,7 +592,7 @@ class Store:
     # -- what training reports ----------------------------------------------------------------------------
 
     @_persistent
-    def record_environment(
+    def record_fingerprint(
         self, keys: Iterable[str], fingerprint: Mapping[str, str], population: str
     ) -> None:
         """Record what runs train under, before they do; of finished ones, what they trained under stays.
@@ -601,11 +606,11 @@ class Store:
             LeaseLostError: some are not this process's any more; nothing is written.
         """
         with self._holding(keys) as (connection, held):
-            environment = insert_environment(connection, fingerprint)
+            row = insert_fingerprint(connection, fingerprint)
             for chunk in chunks(held):
                 connection.execute(self._held(chunk).values(population=population))
                 running = self._held(chunk).where(RunRow.status == RUNNING)
-                connection.execute(running.values(environment_id=environment))
+                connection.execute(running.values(environment_id=row))
 
     @_persistent
     def record_checkpoint(self, keys: Iterable[str], name: str, step: int) -> None:
@@ -700,12 +705,11 @@ class Store:
         Args:
             keys: run keys; None for all runs.
         """
-        columns = [
-            column for column in RunRow.__table__.columns if column.name not in ("id", "configuration_id")
-        ]
+        other = ("id", "configuration_id", "environment_id")
         statement = (
             select(
-                *columns,
+                *(column for column in RunRow.__table__.columns if column.name not in other),
+                RunRow.environment_id.label("fingerprint_id"),
                 ConfigurationRow.key.label("configuration_key"),
                 ConfigurationRow.algorithm,
                 ConfigurationRow.dataset,

@@ -38,8 +38,8 @@ from harness.results.rows import (
     Evaluation,
     by_key,
     chunks,
-    insert_environment,
     insert_evaluations,
+    insert_fingerprint,
     insert_many,
     insert_new,
     insert_runs,
@@ -322,11 +322,11 @@ def _copy_run(
             write.execute(delete(MetricRow).where(MetricRow.run_id == ids[run.key]))
         if mine is None or anew or _further(run, mine):
             environment = None
-            if run.environment_id is not None:
-                environment = insert_environment(
+            if run.fingerprint_id is not None:
+                environment = insert_fingerprint(
                     write,
                     read.execute(
-                        select(FingerprintRow.fingerprint).where(FingerprintRow.id == run.environment_id)
+                        select(FingerprintRow.fingerprint).where(FingerprintRow.id == run.fingerprint_id)
                     ).scalar_one(),
                 )
             write.execute(
@@ -482,7 +482,7 @@ def _write_csv(store: Store, file: TextIO) -> int:
                 *evaluation,
                 run.status,
                 run.origin,
-                run.environment_id,
+                run.fingerprint_id,
                 run.configuration_key,
                 run.key,
             )
@@ -525,7 +525,7 @@ def _write_json(store: Store, file: TextIO) -> int:
             "status": run.status,
             "error": run.error,
             "configuration_key": run.configuration_key,
-            "environment": run.environment_id,
+            "environment": run.fingerprint_id,
             "population": run.population,
             "wall_seconds": run.wall_seconds,
             "device_seconds": run.device_seconds,
@@ -605,7 +605,7 @@ def import_scores(store: Store, rows: Sequence[ImportRow], path: Path) -> Import
     with store.writing() as connection:
         moment = now(connection)
         for fingerprint, records in _by_fingerprint(by_run, {"file": path.name, "sha256": content}).items():
-            environment = insert_environment(connection, dict(fingerprint))
+            environment = insert_fingerprint(connection, dict(fingerprint))
             insert_runs(
                 connection,
                 records,

@@ -236,7 +236,7 @@ def unknown_hyperparameter(algorithm: str, name: str, known: Mapping[str, object
     return str(UnknownNameError(f"hyperparameter of {algorithm}", name, known))
 
 
-def source(
+def column_read(
     specs: Specs, scope: Scope, entry: Entry, trail: Sequence[tuple[str, str]]
 ) -> tuple[Scope, Written]:
     """The column that a value or a state depends on, and the scope of its own dependencies.

@@ -11,13 +11,13 @@ from harness.specs.catalogue import KINDS, Kind, Specs
 from harness.specs.columns import (
     Scope,
     Written,
+    column_read,
     columns_of,
     extra_columns_of,
     layered,
     members,
     other_sizes,
     own_hyperparameters,
-    source,
     states_read,
     transforms,
     unknown_hyperparameter,
@@ -246,7 +246,7 @@ def _dependencies(specs: Specs, written: Written, scope: Scope, datasets: Sequen
         for entry in (*own_hyperparameters(one, dataset).values(), *states_read(one).values()):
             if isinstance(entry.value, Dependency | StateDependency):
                 try:
-                    around, below = source(specs, within, entry, trail)
+                    around, below = column_read(specs, within, entry, trail)
                 except SpecError as error:
                     yield str(error)
                 else:

@@ -109,7 +109,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Ending:
     """How training ended.
 
     Attributes:
@@ -299,12 +299,12 @@ class Trainer:
                     self._evaluation(self._keys.index(pending.key), pending.step, pending.policy)
                 )
 
-    def train(self, stop: Callable[[], bool] = lambda: False) -> Outcome:
+    def train(self, stop: Callable[[], bool] = lambda: False) -> Ending:
         """Train to the end, or until `stop` says so; then a checkpoint is there to go on from."""
         with contextlib.closing(self._feed):
             return self._train(stop)
 
-    def _train(self, stop: Callable[[], bool]) -> Outcome:
+    def _train(self, stop: Callable[[], bool]) -> Ending:
         self._started = self._saved = time.monotonic()
         protocol = self._task.protocol
         length = min(protocol.length, self._options.until or protocol.length)
@@ -331,7 +331,7 @@ class Trainer:
                 return self._interrupt()
         if length < protocol.length and any(self._alive.values()):
             return self._interrupt()
-        return Outcome(tuple(key for key, alive in self._alive.items() if alive), False, self._seconds())
+        return Ending(tuple(key for key, alive in self._alive.items() if alive), False, self._seconds())
 
     def policies(self) -> dict[str, dict[str, torch.Tensor]]:
         """Run key -> the policy as it is now; copies on the CPU, tensors ``(1, ...)``."""
@@ -361,10 +361,10 @@ class Trainer:
     def _seconds(self) -> float:
         return self._before + time.monotonic() - self._started
 
-    def _interrupt(self) -> Outcome:
+    def _interrupt(self) -> Ending:
         self._checkpoint()
         self._pool.discard()
-        return Outcome((), True, self._seconds())
+        return Ending((), True, self._seconds())
 
     def _metrics(self) -> dict[str, dict[str, float]]:
         """Run key -> metric -> value; the one place where training waits for the device."""

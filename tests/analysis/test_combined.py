@@ -105,7 +105,7 @@ def world(specs, tmp_path_factory):
         for cell in resolved.cells:
             keys = [run.key for run in cell.runs]
             store.claim(keys)
-            store.record_environment(keys, {"torch": "2"}, "alone")
+            store.record_fingerprint(keys, {"torch": "2"}, "alone")
             store.record_evaluations(
                 [
                     EvaluationRecord(

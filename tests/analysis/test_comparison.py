@@ -70,13 +70,13 @@ class World:
     def key(self, row, seed, column="a"):
         return f"{row}-{column}-{seed}"
 
-    def finish(self, row, seed, value, status="finished", origin="trained", environment_id=1, column="a"):
+    def finish(self, row, seed, value, status="finished", origin="trained", fingerprint_id=1, column="a"):
         trained = self.key(row, seed, column)
         key = imported_key(trained) if origin == "imported" else trained
         self.states.pop(trained, None)
-        self.known.setdefault(environment_id, {"torch": "2.13", "git_commit": "c" * 40})
+        self.known.setdefault(fingerprint_id, {"torch": "2.13", "git_commit": "c" * 40})
         self.states[key] = SimpleNamespace(
-            key=key, seed=seed, status=status, origin=origin, environment_id=environment_id
+            key=key, seed=seed, status=status, origin=origin, fingerprint_id=fingerprint_id
         )
         self.returns[key] = [
             SimpleNamespace(step=50, mean_return=1e6),
@@ -204,7 +204,7 @@ def test_imported_only_where_nothing_was_trained(world):
 
 def test_differing_environments_are_named(world):
     world.known[2] = {"torch": "2.6", "git_commit": "c" * 40, "cuda": "13"}
-    world.finish("d1", 3, 700.0, environment_id=2)
+    world.finish("d1", 3, 700.0, fingerprint_id=2)
     assert world.cell().notes == ("environments differ: torch 2.13/2.6, cuda none/13",)
     assert world.cell("d2").notes == ()
 
@@ -228,7 +228,7 @@ def test_a_published_number_that_is_not_the_authors_own_is_marked(world, source,
 def test_only_hashes_are_shortened_where_environments_differ(world):
     world.known[1] = {"cpu": "Intel(R) Xeon(R) 8259CL", "git_commit": "a" * 40}
     world.known[2] = {"cpu": "Intel(R) Xeon(R) 8275CL", "git_commit": "b" * 40}
-    world.finish("d1", 3, 700.0, environment_id=2)
+    world.finish("d1", 3, 700.0, fingerprint_id=2)
     assert world.cell().notes == (
         "environments differ: cpu Intel(R) Xeon(R) 8259CL/Intel(R) Xeon(R) 8275CL, "
         f"git_commit {'a' * 12}/{'b' * 12}",
@@ -403,7 +403,7 @@ def test_against_the_real_store(world, tmp_path):
     with Store.open(tmp_path / "results.db", create=True) as store:
         store.register(runs)
         store.claim(keys)
-        store.record_environment(keys, environment, "alone")
+        store.record_fingerprint(keys, environment, "alone")
         store.record_evaluations(
             [EvaluationRecord(key, 100, [600.0 + i, 800.0 + i], [5, 5]) for i, key in enumerate(keys)]
         )
@@ -438,7 +438,7 @@ def test_a_paper_sized_table_is_fast():
             printed[row, column.id] = PublishedCell(row, column.id, 70.0, 3.0, 4, 1, "own", "")
             runs = tuple(RunRecord(f"{row}-{column.id}-{seed}", "", {}, seed) for seed in range(4))
             for run in runs:
-                states[run.key] = SimpleNamespace(status="finished", origin="trained", environment_id=1)
+                states[run.key] = SimpleNamespace(status="finished", origin="trained", fingerprint_id=1)
                 returns[run.key] = [SimpleNamespace(step=100, mean_return=rng.normal(700, 30))]
             cells.append(Cell(dataset(row), column, PROTOCOL, runs, None, ()))
     store = SimpleNamespace(

@@ -16,7 +16,7 @@ from algorithms import registry
 from algorithms.base import REGISTERED
 from harness import plugs
 from harness.execution import executors
-from harness.execution.local import Outcome
+from harness.execution.session import Outcome
 
 ROOT = Path(__file__).parents[2]
 

@@ -30,11 +30,11 @@ def made_up(elsewhere):
                 keys = [run.key for run in cell.runs]
                 store.register(cell.runs)
                 assert store.claim(keys) == keys
-                store.record_environment(keys, environment, "made up")
+                store.record_fingerprint(keys, environment, "made up")
                 for key in keys:
                     raw = cell.dataset.reference.raw(random.Random(key).gauss(50, 1))
                     store.record_evaluations([EvaluationRecord(key, 2000, [raw] * 3, [10] * 3)])
-                    for name in cell.sources:
+                    for name in cell.metrics:
                         store.record_metrics(BEGINNING, {key: {value_metric(name): 3.25}})
                 store.finish(keys, 60.0, 30.0)
 
@@ -114,8 +114,9 @@ def test_seeds_that_read_different_values_are_told_apart(cli, made_up):
 def test_runs_that_are_needed_and_not_asked_for_are_called_so(cli, elsewhere, monkeypatch):
     """Readers whose source another process trains: neither is finished, and one was not asked for."""
     from harness.execution import local
+    from harness.execution.session import Outcome
 
-    monkeypatch.setattr(local, "train_missing", lambda *_: local.Outcome(0, 0, 0, False))
+    monkeypatch.setattr(local, "train_missing", lambda *_: Outcome(0, 0, 0, False))
     result = cli("reproduce", "aspc-table2", *CHOICE, "--algorithms", "converged", "--seeds", "0")
     assert "that this needs are not finished" in result.err
 

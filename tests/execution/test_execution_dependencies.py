@@ -14,8 +14,9 @@ import pytest
 from rich.console import Console
 
 from harness.analysis.comparison import compare
-from harness.execution import local
+from harness.execution import local, population
 from harness.execution.progress import Reporter
+from harness.execution.setup import Setup
 from harness.planning.cells import resolve
 from harness.planning.choice import Choice
 from harness.results.records import BEGINNING, value_metric
@@ -85,10 +86,10 @@ def train(specs, tmp_path, data):
 
     def run(store, stop=lambda: False, **choices):
         said = io.StringIO()
-        settings = local.settings("cpu", tmp_path / "checkpoints", home=data, checkpoint_seconds=0)
+        setup = Setup.on("cpu", tmp_path / "checkpoints", home=data, checkpoint_seconds=0)
         resolved = resolve(specs, "own", Choice(preset="tiny", **choices))
         with Reporter(Console(file=said, width=500), quiet=True) as reporter:
-            outcome = local.train_missing(resolved, specs, store, settings, reporter, stop)
+            outcome = local.train_missing(resolved, specs, store, setup, reporter, stop)
         return outcome, said.getvalue()
 
     return run
@@ -103,13 +104,13 @@ def store(tmp_path):
 @pytest.fixture
 def trained(monkeypatch):
     """Run key -> hyperparameters that it was given, in the order of training; the last time counts."""
-    trainer, found = local.Trainer, {}
+    trainer, found = population.Trainer, {}
 
     def spy(task, *rest):
         found.update({run.key: run.hyperparameters for run in task.runs})
         return trainer(task, *rest)
 
-    monkeypatch.setattr(local, "Trainer", spy)
+    monkeypatch.setattr(population, "Trainer", spy)
     return found
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from harness.errors import HarnessError
-from harness.execution import local
 from harness.execution.devices import arithmetic, recover
 from harness.execution.measure import timer
+from harness.execution.setup import Setup
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_tf32_is_what_cuda_computes_with_unless_told_otherwise(device, precision
 
 def test_tf32_on_a_cpu_is_refused(tmp_path, monkeypatch):
     with pytest.raises(HarnessError, match=r"TF32 .* leave --precision out"):
-        local.settings("cpu", tmp_path, precision="tf32")
+        Setup.on("cpu", tmp_path, precision="tf32")
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(HarnessError, match="TF32"):
         timer("tf32")
@@ -36,10 +36,10 @@ def test_tf32_on_a_cpu_is_refused(tmp_path, monkeypatch):
 def test_compiling_is_recorded_and_needs_a_compiler(tmp_path, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(HarnessError, match=r"finds none \(no-such-compiler\)"):
-        local.settings("cpu", tmp_path, compiled=True)
+        Setup.on("cpu", tmp_path, compiled=True)
     monkeypatch.delenv("CXX")
     monkeypatch.setattr("shutil.which", lambda name: name if name == "clang++" else None)
-    assert str(local.settings("cpu", tmp_path, compiled=True).arithmetic) == "float32+compile"
+    assert str(Setup.on("cpu", tmp_path, compiled=True).options.arithmetic) == "float32+compile"
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(HarnessError, match="triton"):
         arithmetic("cuda", compiled=True)

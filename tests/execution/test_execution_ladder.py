@@ -17,9 +17,10 @@ from rich.console import Console
 from harness import datasets, environments, files
 from harness.datasets import cards, policies, rollouts
 from harness.errors import DataError, HarnessError, StoppedError
-from harness.execution import calibration, gathering, local
+from harness.execution import calibration, gathering
 from harness.execution.calibration import calibrate, welch
 from harness.execution.data import obtain, prepare
+from harness.execution.population import LeasedPopulation
 from harness.execution.progress import Reporter
 from harness.results.store import Store
 from harness.specs import Dataset, Environment, GeneratedSource, ReferenceScores, Specs
@@ -52,7 +53,7 @@ def small(monkeypatch):
 
     monkeypatch.setattr(Specs, "algorithm", smaller)
     monkeypatch.setattr(Specs, "protocol", shorter)
-    return gathering.settings_hash(Specs())
+    return gathering.hyperparameters_hash(Specs())
 
 
 def dataset(sha256, transitions, identifier="hopper-medium-replay-v2", environment=HOPPER, seed=0):
@@ -91,7 +92,7 @@ def rows_of(place):
 
 def interrupt(monkeypatch, at):
     """Ctrl-C when training reaches a step; once."""
-    progressed, left = local._Execution.progressed, [at]
+    progressed, left = LeasedPopulation.progressed, [at]
 
     def after(self, step):
         progressed(self, step)
@@ -99,7 +100,7 @@ def interrupt(monkeypatch, at):
             left.clear()
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(local._Execution, "progressed", after)
+    monkeypatch.setattr(LeasedPopulation, "progressed", after)
 
 
 @pytest.mark.slow

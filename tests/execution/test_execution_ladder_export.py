@@ -51,7 +51,7 @@ def trained_in(folder, seed=0, returns=RETURNS, *, finish=True):
     with Store.open(folder / "runs.db", create=True) as store:
         store.register([run.record])
         store.claim([key])
-        store.record_environment([key], {"algorithm_source": "5" * 64, "device": "cpu"}, "p")
+        store.record_fingerprint([key], {"algorithm_source": "5" * 64, "device": "cpu"}, "p")
         store.record_evaluations(
             [EvaluationRecord(key, step, each, [1, 1]) for step, each in zip(steps, returns, strict=True)]
         )

@@ -14,8 +14,10 @@ from rich.console import Console
 import algorithms
 from harness import datasets
 from harness.errors import DataError
-from harness.execution import local
+from harness.execution import claims, local, population
+from harness.execution.population import LeasedPopulation
 from harness.execution.progress import Reporter
+from harness.execution.setup import Setup
 from harness.planning.cells import resolve
 from harness.planning.choice import Choice
 from harness.results.records import EvaluationRecord
@@ -60,9 +62,9 @@ def train(resolved, tmp_path):
 
     def run(store, stop=lambda: False, **how):
         said = io.StringIO()
-        settings = local.settings("cpu", tmp_path / "checkpoints", home=tmp_path / "data", **how)
+        setup = Setup.on("cpu", tmp_path / "checkpoints", home=tmp_path / "data", **how)
         with Reporter(Console(file=said, width=500), quiet=True) as reporter:
-            outcome = local.train_missing(resolved, specs_in(tmp_path), store, settings, reporter, stop)
+            outcome = local.train_missing(resolved, specs_in(tmp_path), store, setup, reporter, stop)
         return outcome, said.getvalue()
 
     return run
@@ -88,14 +90,14 @@ def test_everything_is_trained_once(train, store, tmp_path):
 
 
 def test_progress_shows_the_mean_over_seeds_whose_evaluations_end_apart(train, store, resolved, monkeypatch):
-    whole, shown = local._Execution.evaluated, []
+    whole, shown = LeasedPopulation.evaluated, []
 
     def one_by_one(self, records):
         for record in records:
             whole(self, [record])
 
-    monkeypatch.setattr(local._Execution, "evaluated", one_by_one)
-    monkeypatch.setattr(local.Bar, "scores", lambda self, latest: shown.append((self._label, latest)))
+    monkeypatch.setattr(LeasedPopulation, "evaluated", one_by_one)
+    monkeypatch.setattr(population.Bar, "scores", lambda self, latest: shown.append((self._label, latest)))
     train(store)
     newest = dict(shown)
     assert len(newest) == 2
@@ -203,7 +205,7 @@ def test_a_gpu_that_does_not_compute_any_more_ends_everything_and_fails_nothing(
 
     with monkeypatch.context() as broken:
         broken.setattr(BC, "update", update)
-        broken.setattr(local, "recover", lambda device: asked.append(device))
+        broken.setattr(population, "recover", lambda device: asked.append(device))
         with pytest.raises(
             DataError, match=r"runs: the GPU .*: RuntimeError: CUDA error: .* encountered; .*on from"
         ):
@@ -234,7 +236,7 @@ def test_an_error_that_the_device_survives_fails_its_population_alone(train, sto
 def test_arithmetic_is_recorded_beside_the_scores(train, store, monkeypatch):
     monkeypatch.setattr("torch.compile", lambda work, **_: work)
     train(store, compiled=True)
-    found = store.fingerprints({state.environment_id for state in store.runs().values()})
+    found = store.fingerprints({state.fingerprint_id for state in store.runs().values()})
     assert {each["precision"] for each in found.values()} == {"float32+compile"}
 
 
@@ -314,8 +316,8 @@ def test_begun_runs_do_not_go_on_after_a_formula_has_changed(train, store, sourc
 def test_other_code_does_not_go_on_with_begun_runs(train, store, monkeypatch):
     asked = iter([False] * 151)
     assert train(store, stop=lambda: next(asked, True))[0].interrupted
-    now = local.provenance
-    monkeypatch.setattr(local, "provenance", lambda *a: now(*a) | {"algorithm_source": "another"})
+    now = population.provenance
+    monkeypatch.setattr(population, "provenance", lambda *a: now(*a) | {"algorithm_source": "another"})
     with pytest.raises(DataError, match=r"begun by other code of bc .*retry TABLE --restart"):
         train(store)
     assert set(statuses(store)) == {"interrupted", "queued"}
@@ -324,13 +326,13 @@ def test_other_code_does_not_go_on_with_begun_runs(train, store, monkeypatch):
 @pytest.fixture
 def resumed(monkeypatch):
     """Run key -> whether its training began from a checkpoint."""
-    trainer, found = local.Trainer, {}
+    trainer, found = population.Trainer, {}
 
     def spy(task, recorder, pool, path, options, checkpoint):
         found.update({run.key: checkpoint is not None for run in task.runs})
         return trainer(task, recorder, pool, path, options, checkpoint)
 
-    monkeypatch.setattr(local, "Trainer", spy)
+    monkeypatch.setattr(population, "Trainer", spy)
     return found
 
 
@@ -381,12 +383,12 @@ def test_nothing_goes_on_from_an_attempt_that_was_given_up(train, store, resumed
 def test_a_run_resumed_elsewhere_says_both(train, store, monkeypatch):
     asked = iter([False] * 151)
     train(store, stop=lambda: next(asked, True))
-    now = local.provenance
-    monkeypatch.setattr(local, "provenance", lambda *a: now(*a) | {"torch": "9.9"})
+    now = population.provenance
+    monkeypatch.setattr(population, "provenance", lambda *a: now(*a) | {"torch": "9.9"})
     assert train(store)[0].finished == 4
     states = store.runs().values()
-    found = store.fingerprints({state.environment_id for state in states})
-    versions = sorted(found[state.environment_id]["torch"] for state in states)
+    found = store.fingerprints({state.fingerprint_id for state in states})
+    versions = sorted(found[state.fingerprint_id]["torch"] for state in states)
     assert versions[:2] != versions[2:]
     assert versions[2:] == ["9.9", "9.9"]
     assert all(version.endswith(" → 9.9") for version in versions[:2])
@@ -419,13 +421,13 @@ def during_training(monkeypatch):
     """Does something when the training of a population begins, given its run keys."""
 
     def hook(action):
-        whole = local.Trainer.train
+        whole = population.Trainer.train
 
         def train(self, stop):
             action([run.key for run in self._task.runs])
             return whole(self, stop)
 
-        monkeypatch.setattr(local.Trainer, "train", train)
+        monkeypatch.setattr(population.Trainer, "train", train)
 
     return hook
 
@@ -433,7 +435,7 @@ def during_training(monkeypatch):
 def test_all_claimed_runs_are_kept_alive_whatever_is_wrong_once(
     train, store, in_parts, during_training, monkeypatch
 ):
-    monkeypatch.setattr(local, "LEASE_SECONDS", 0.2)
+    monkeypatch.setattr(claims, "LEASE_SECONDS", 0.2)
     beats, failures, beaten = [], ["Too many open files"], threading.Event()
     beat, read, main = store.heartbeat, store.runs, threading.current_thread()
 
@@ -479,7 +481,7 @@ def test_a_run_lost_while_it_trains_ends_its_part_and_not_the_command(
     train, store, during_training, monkeypatch, tmp_path
 ):
     """The checkpoint, which is the other process's by then, is not written."""
-    monkeypatch.setattr(local, "LEASE_SECONDS", 0.04)
+    monkeypatch.setattr(claims, "LEASE_SECONDS", 0.04)
     taken, saved = [], []
     monkeypatch.setattr(checkpoints, "save", lambda content, path: saved.append(content.keys))
     with Store.open(tmp_path / "r.db", owner="elsewhere:1:x.1", lease_seconds=0) as other:

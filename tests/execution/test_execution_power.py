@@ -13,6 +13,7 @@ from sqlalchemy import delete, select
 from harness.errors import DataError
 from harness.execution import local
 from harness.execution.progress import Reporter
+from harness.execution.setup import Setup
 from harness.planning.cells import resolve
 from harness.planning.choice import Choice
 from harness.results import transfer
@@ -47,7 +48,7 @@ def world(tmp_path_factory):
     (folder / "specs" / "presets" / "cut.yaml").write_text(PRESET)
     specs = Specs([folder / "specs"])
     resolved = resolve(specs, "aspc-table1", Choice(preset="cut"))
-    settings = local.settings("cpu", folder / "checkpoints", home=folder / "data", checkpoint_seconds=0)
+    setup = Setup.on("cpu", folder / "checkpoints", home=folder / "data", checkpoint_seconds=0)
 
     processes = itertools.count(1)
 
@@ -62,7 +63,7 @@ def world(tmp_path_factory):
                 Store.open(folder / name, create=True, owner=owner, lease_seconds=0) as store,
                 Reporter(console, quiet=True) as reporter,
             ):
-                outcome = local.train_missing(resolved, specs, store, settings, reporter, stop)
+                outcome = local.train_missing(resolved, specs, store, setup, reporter, stop)
             return outcome, console.export_text()
 
         yield folder, train

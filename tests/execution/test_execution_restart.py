@@ -28,7 +28,7 @@ def keys(store):
     keys = [run.key for run in cell.runs]
     store.register(cell.runs)
     store.claim(keys)
-    store.record_environment(keys, {"torch": "1"}, "together")
+    store.record_fingerprint(keys, {"torch": "1"}, "together")
     store.record_checkpoint(keys, "together.pt", 100)
     store.release(keys)
     return keys
@@ -61,7 +61,7 @@ def test_restart_deletes_the_checkpoint_of_the_runs_and_no_other(store, keys, fo
 
 def test_a_checkpoint_that_the_database_does_not_know_yet_goes_too(store, keys, folder):
     store.claim(keys)
-    store.record_environment(keys, {"torch": "1"}, "newer")
+    store.record_fingerprint(keys, {"torch": "1"}, "newer")
     store.release(keys)
     (folder / "newer.pt").touch()
     restart(store, keys)

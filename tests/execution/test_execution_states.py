@@ -17,9 +17,10 @@ from rich.console import Console
 
 import algorithms
 from harness.errors import DataError, SpecError
-from harness.execution import artefacts, local
+from harness.execution import artefacts, local, population
 from harness.execution.progress import Reporter
 from harness.execution.restart import restart
+from harness.execution.setup import Setup
 from harness.planning.cells import resolve
 from harness.planning.choice import Choice
 from harness.planning.plan import plan
@@ -120,10 +121,10 @@ def train(specs, tmp_path, data):
 
     def run(store, table, stop=lambda: False, **choices):
         said = io.StringIO()
-        settings = local.settings("cpu", tmp_path / "checkpoints", home=data, checkpoint_seconds=0, workers=1)
+        setup = Setup.on("cpu", tmp_path / "checkpoints", home=data, checkpoint_seconds=0, workers=1)
         with Reporter(Console(file=said, width=500), quiet=True) as reporter:
             table = resolved(specs, table, **choices)
-            outcome = local.train_missing(table, specs, store, settings, reporter, stop)
+            outcome = local.train_missing(table, specs, store, setup, reporter, stop)
         return outcome, said.getvalue()
 
     return run
@@ -166,14 +167,14 @@ def test_a_table_trains_what_it_starts_from_and_both_share_it(train, store, spec
 
 
 def test_a_run_begins_with_the_state_of_its_own_seed(train, store, specs, monkeypatch):
-    trainer, begun = local.Trainer, {}
+    trainer, begun = population.Trainer, {}
 
     def spy(task, *rest):
         made = trainer(task, *rest)
         begun.update({run.key: state for run, state in zip(task.runs, made.states().values(), strict=True)})
         return made
 
-    monkeypatch.setattr(local, "Trainer", spy)
+    monkeypatch.setattr(population, "Trainer", spy)
     train(store, "online")
     for seed, source in runs(specs, "offline", "base").items():
         whole = state_of(store, source)
@@ -316,7 +317,7 @@ def test_one_that_fails_when_it_is_trained_again_keeps_its_scores(train, store, 
         raise RuntimeError("diverged this time")
 
     with monkeypatch.context() as patch:
-        patch.setattr(local, "Trainer", broken)
+        patch.setattr(population, "Trainer", broken)
         outcome, said = train(store, "online", algorithms=("on",))
     assert (outcome.finished, outcome.failed) == (0, 2)
     assert "it starts from base of offline, seeds 0, 1 failed when it was trained again for its state" in said
@@ -423,10 +424,10 @@ def test_the_heartbeat_keeps_a_finished_run_that_is_trained_again(train, store, 
     thread.start()
     thread.join()
     assert all(state.alive and state.status == "finished" for state in store.runs(source).values())
-    store.record_environment(source, {"torch": "another"}, "again")
+    store.record_fingerprint(source, {"torch": "another"}, "again")
     kept = store.runs(source)[source[0]]
     assert kept.population == "again"
-    assert store.fingerprints([kept.environment_id])[kept.environment_id] != {"torch": "another"}
+    assert store.fingerprints([kept.fingerprint_id])[kept.fingerprint_id] != {"torch": "another"}
     store.finish(source, 1e9, 1e9)
     assert store.runs(source)[source[0]].wall_seconds < 1e9
 

@@ -127,7 +127,7 @@ def test_the_key_hangs_on_the_source_and_not_on_what_was_chosen(own):
 
 def test_a_preset_that_leaves_the_source_out_resolves_it_alike(own):
     [found, _] = resolve(own(), "own", Choice(preset="less")).cells
-    source = found.sources["alpha"].cell
+    source = found.metrics["alpha"].cell
     assert (source.column.id, source.runs[0].configuration["protocol"]["steps"]) == ("source", 60)
 
 

@@ -40,7 +40,7 @@ def shipped(tmp_path, monkeypatch):
 
 def runs():
     resolved = resolve(Specs(), "aspc-table1", Choice(preset="lite"))
-    return [run for cell in resolved.with_sources for run in cell.runs]
+    return [run for cell in resolved.with_below for run in cell.runs]
 
 
 def test_a_neutral_value_is_not_in_the_key_and_another_one_is(shipped):

@@ -41,7 +41,7 @@ def finish(store, runs, seconds, environment=None):
     store.register(runs)
     assert store.claim(keys) == keys
     if environment:
-        store.record_environment(keys, environment, "made up")
+        store.record_fingerprint(keys, environment, "made up")
     store.record_evaluations([EvaluationRecord(key, 1_000_000, [1.0], [1]) for key in keys])
     store.finish(keys, seconds * len(keys), seconds)
 

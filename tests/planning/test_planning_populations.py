@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from algorithms import Member, Sizes, algorithm_class, algorithm_ids
-from harness.planning.cells import Cell, Source, run_record
+from harness.planning.cells import Cell, ReadMetric, run_record
 from harness.planning.populations import PlannedRun, populations
 from harness.specs import Column, Specs
 
@@ -38,9 +38,9 @@ def cells(draw):
     dataset = SPECS.dataset(draw(st.sampled_from(DATASETS)))
     protocol = PROTOCOL.model_copy(update={"steps": draw(st.sampled_from((100, 200)))})
     seeds = draw(st.integers(1, 3))
-    sources = {}
+    metrics = {}
     if algorithm == "td3_bc" and draw(st.booleans()):
-        sources = {"alpha": Source("alpha", Cell(dataset, column("aspc"), protocol, (), None, ()))}
+        metrics = {"alpha": ReadMetric("alpha", Cell(dataset, column("aspc"), protocol, (), None, ()))}
         values["alpha"] = {"mean_of": "alpha", "configuration": "0" * 64, "seeds": [0]}
     configuration = {
         "algorithm": algorithm,
@@ -49,7 +49,7 @@ def cells(draw):
         "protocol": protocol.configuration,
     }
     runs = tuple(run_record(configuration, seed) for seed in range(seeds))
-    return Cell(dataset, column(algorithm), protocol, runs, None, (), sources)
+    return Cell(dataset, column(algorithm), protocol, runs, None, (), metrics)
 
 
 def column(algorithm):
@@ -73,7 +73,7 @@ def test_every_run_is_in_one_population_that_its_algorithm_takes(found, capacity
             Sizes(run.cell.dataset.observation_size, run.cell.dataset.action_size) for run in population.runs
         }
         members = [
-            Member(run.record.key, run.record.hyperparameters | dict.fromkeys(run.cell.sources, float(index)))
+            Member(run.record.key, run.record.hyperparameters | dict.fromkeys(run.cell.metrics, float(index)))
             for index, run in enumerate(population.runs)
         ]
         algorithm_class(population.algorithm)(members, sizes)

@@ -88,7 +88,7 @@ def example(*, incomparable=(), label=None, text=""):
     )
     scores = {key(*cell, seed): score for cell, each in SCORES.items() for seed, score in enumerate(each)}
     states = {
-        run: SimpleNamespace(status=status, origin="trained", environment_id=1)
+        run: SimpleNamespace(status=status, origin="trained", fingerprint_id=1)
         for run, status in {**dict.fromkeys(scores, "finished"), key(*FAILED): "failed"}.items()
     }
     store = SimpleNamespace(

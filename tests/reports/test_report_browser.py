@@ -48,7 +48,7 @@ def whole(tmp_path_factory):
         keys = [run.key for cell in resolved.cells for run in cell.runs]
         store.register(run for cell in resolved.cells for run in cell.runs)
         store.claim(keys)
-        store.record_environment(keys, {"device": "cpu", NASTY: NASTY}, "p")
+        store.record_fingerprint(keys, {"device": "cpu", NASTY: NASTY}, "p")
         for cell in resolved.cells:
             printed, reference = published[cell.dataset.id, cell.column.id], cell.dataset.reference
             for run in cell.runs:

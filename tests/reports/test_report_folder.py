@@ -41,7 +41,7 @@ def store(resolved, tmp_path_factory):
         (runs,) = [cell.runs for cell in resolved.cells if cell.column.id == "aspc"]
         opened.register(runs)
         first, second, third = opened.claim([run.key for run in runs[:3]])
-        opened.record_environment([first, second], {"device": "cpu", "git_commit": "c" * 40}, "p")
+        opened.record_fingerprint([first, second], {"device": "cpu", "git_commit": "c" * 40}, "p")
         opened.record_evaluations(
             [
                 EvaluationRecord(key, step, [value], [9])

@@ -55,10 +55,10 @@ def test_every_run_was_measured_here_and_says_how(store):
     assert {run.status for run in runs.values()} == {"finished"}
     assert {run.origin for run in runs.values()} == {"trained"}
     evaluations = store.evaluations(runs)
-    environments = store.fingerprints(run.environment_id for run in runs.values())
+    environments = store.fingerprints(run.fingerprint_id for run in runs.values())
     for key, run in runs.items():
         assert evaluations[key][-1].step == run.step
-        how = environments[run.environment_id]
+        how = environments[run.fingerprint_id]
         assert re.fullmatch(r"[0-9a-f]{40}", how["git_commit"])
         assert how["git_dirty"] == "false"
         assert all(how[name] != "none" for name in ("torch", "numpy", "gymnasium", "mujoco", "cpu", "device"))

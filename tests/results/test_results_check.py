@@ -42,7 +42,7 @@ def forged(tmp_path, record, train):
         path = tmp_path / "forged.db"
         with Store.open(path, create=True) as store:
             train(store, record(), {5: [1.0, 2.0]}, finish=False)
-            store.record_environment([record().key], {"torch": "2"}, "population")
+            store.record_fingerprint([record().key], {"torch": "2"}, "population")
             store.record_metrics(5, {record().key: {"loss": 1.0}})
             store.finish([record().key], 1.0, 1.0)
             assert store.check() == []

@@ -96,7 +96,7 @@ def test_a_silent_owner_loses_its_lease(database, store, record, monkeypatch):
             lambda: silent.record_evaluations(late),
             lambda: silent.record_metrics(5, {key: {"q": 1.0} for key in keys}),
             lambda: silent.record_checkpoint(keys, "population", 5),
-            lambda: silent.record_environment(keys, {"device": "cpu"}, "population"),
+            lambda: silent.record_fingerprint(keys, {"device": "cpu"}, "population"),
             lambda: silent.finish(keys, 1.0, 1.0),
             lambda: silent.fail(keys[1], 5, "Traceback"),
             lambda: silent.heartbeat(keys),

@@ -8,7 +8,7 @@ def test_restart_makes_unfinished_runs_as_new(store, record, train):
     train(store, done, {5: [1.0], 10: [2.0]})
     train(store, failed, {5: [3.0]}, finish=False)
     store.record_metrics(5, {failed.key: {"q": 1.0}})
-    store.record_environment([failed.key], {"torch": "1"}, "population")
+    store.record_fingerprint([failed.key], {"torch": "1"}, "population")
     store.record_checkpoint([failed.key], "population.pt", 5)
     store.fail(failed.key, 6, "nan")
     train(store, interrupted, {5: [4.0]}, finish=False)
@@ -23,7 +23,7 @@ def test_restart_makes_unfinished_runs_as_new(store, record, train):
     for key in keys[1:4]:
         state = store.runs([key])[key]
         assert state.status == "queued"
-        left = (state.step, state.checkpoint, state.checkpoint_step, state.population, state.environment_id)
+        left = (state.step, state.checkpoint, state.checkpoint_step, state.population, state.fingerprint_id)
         assert left == (None,) * 5
         assert (state.error, state.failed_step, state.owner, state.started) == (None,) * 4
         assert store.evaluations([key]) == {key: []}

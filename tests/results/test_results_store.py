@@ -18,7 +18,7 @@ def test_life_of_a_run(store, record):
     assert store.register([record()]) == 0
     assert store.runs([key, "unknown"])[key].status == "queued"
     assert store.claim([key, key, "unknown"]) == [key]
-    store.record_environment([key], {"device": "cpu"}, "population of 1")
+    store.record_fingerprint([key], {"device": "cpu"}, "population of 1")
     store.record_evaluations([EvaluationRecord(key, 5, [1.0, 2.0], [10, 20])])
     store.record_checkpoint([key], "abc", 5)
     store.release([key])
@@ -27,7 +27,7 @@ def test_life_of_a_run(store, record):
     assert (state.status, state.step, state.checkpoint, state.checkpoint_step) == ("interrupted", 5, "abc", 5)
     assert (state.algorithm, state.dataset, state.lineage) == ("td3_bc", "hopper-medium-v2", "d4rl")
     assert (state.configuration_key, state.seed, state.origin) == (record().configuration_key, 0, "trained")
-    assert store.fingerprints([state.environment_id, 99]) == {state.environment_id: {"device": "cpu"}}
+    assert store.fingerprints([state.fingerprint_id, 99]) == {state.fingerprint_id: {"device": "cpu"}}
 
     assert store.claim([key]) == [key]
     store.record_evaluations([EvaluationRecord(key, 10, [3.0, 4.0], [10, 20])])

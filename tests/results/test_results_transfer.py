@@ -49,7 +49,7 @@ def test_merge_copies_everything(store, other, record, train):
     key = record().key
     other.register([record()])
     other.claim([key])
-    other.record_environment([key], {"device": "H100"}, "four seeds")
+    other.record_fingerprint([key], {"device": "H100"}, "four seeds")
     other.record_dataset(record().configuration["dataset"], "a" * 64, 10)
     other.record_evaluations([EvaluationRecord(key, 5, [0.1, 0.2], [3, 4])])
     other.record_metrics(5, {key: {"alpha": math.nan, "q": 1.0}})
@@ -62,8 +62,8 @@ def test_merge_copies_everything(store, other, record, train):
     assert set(store.runs()) == {key, record(1).key}
     for mine, theirs in zip(content(store), content(other), strict=True):
         assert [row for row in mine if row[0] == key] == theirs
-    assert store.fingerprints([store.runs()[key].environment_id]) == {
-        store.runs()[key].environment_id: {"device": "H100"}
+    assert store.fingerprints([store.runs()[key].fingerprint_id]) == {
+        store.runs()[key].fingerprint_id: {"device": "H100"}
     }
     assert store.check() == []
 
@@ -108,7 +108,7 @@ def begun(record):
         key = record().key
         store.register([record()])
         store.claim([key])
-        store.record_environment([key], {"value": str(value)}, "p")
+        store.record_fingerprint([key], {"value": str(value)}, "p")
         store.record_metrics(BEGINNING, {key: {value_metric("alpha"): value}})
         for step in scores:
             store.record_evaluations([EvaluationRecord(key, step, [1.0], [1])])
@@ -382,7 +382,7 @@ def test_imported_scores_stand_beside_trained_ones(store, record, train, tmp_pat
         (5, 1520.0, None, 0),
         (10, 1820.0, None, 0),
     ]
-    fingerprint = store.fingerprints([state.environment_id])[state.environment_id]
+    fingerprint = store.fingerprints([state.fingerprint_id])[state.fingerprint_id]
     assert (fingerprint["origin"], fingerprint["file"]) == ("imported", "scores.csv")
     assert len(fingerprint["sha256"]) == 64
     assert store.runs([record().key])[record().key].origin == "trained"

@@ -320,10 +320,10 @@ def test_table_2_reads_alpha_from_our_own_runs(specs):
         cell.column.id: cell
         for cell in resolve(specs, "aspc-table2", Choice(datasets=("pen-human-v1",))).cells
     }
-    assert cells["converged"].sources.keys() == {"alpha"}
-    assert cells["linear"].sources.keys() == {"final_alpha"}
+    assert cells["converged"].metrics.keys() == {"alpha"}
+    assert cells["linear"].metrics.keys() == {"final_alpha"}
     for column in ("converged", "linear"):
-        [source] = cells[column].sources.values()
+        [source] = cells[column].metrics.values()
         assert source.cell.runs == cells["aspc"].runs
         assert cells[column].runs[0].configuration["hyperparameters"]["critic"] == "robust"
 

@@ -1,0 +1,47 @@
+"""What all populations that one command trains share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Set
+from dataclasses import dataclass, field
+
+from harness.execution.loading import Loader
+from harness.execution.progress import Reporter
+from harness.execution.setup import Setup
+from harness.results.store import Store
+from harness.training.workers import EvaluationPool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the runs that were to be trained, as counts."""
+
+    finished: int
+    failed: int
+    elsewhere: int
+    interrupted: bool
+
+
+@dataclass(frozen=True)
+class Session:
+    """What all populations of one command share.
+
+    Attributes:
+        read: keys of the configurations whose runs leave their whole training state.
+        counts: what became of the runs so far, by the names of `Outcome`.
+    """
+
+    store: Store
+    setup: Setup
+    pool: EvaluationPool
+    reporter: Reporter
+    stop: Callable[[], bool]
+    load: Loader
+    read: Set[str]
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def outcome(self, *, interrupted: bool) -> Outcome:
+        """What has become of the runs."""
+        counts = self.counts
+        return Outcome(counts["finished"], counts["failed"], counts["elsewhere"], interrupted)
