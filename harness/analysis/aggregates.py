@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.analysis.intervals import Interval, bca_levels
+from harness.analysis.intervals import Interval, bca_levels, check_level
 from harness.errors import IncompleteError
 
 Metric = Literal["mean", "median", "iqm", "og"]
@@ -46,12 +46,18 @@ class BootstrapSettings:
         level: nominal coverage.
         repetitions: number of resamples.
         seed: of the resampling.
+
+    Raises:
+        HarnessError: the level is no probability.
     """
 
     method: Literal["percentile", "bca"] = "percentile"
     level: float = 0.95
     repetitions: int = 50_000
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_level(self.level)
 
 
 @dataclass(frozen=True)
@@ -246,6 +252,54 @@ def aggregate(
         return Aggregate(metric, value, _interval(low, high, method, n, settings))
 
     return tuple(one(metric) for metric in metrics)
+
+
+def leaders(
+    scores: Mapping[str, ArrayLike],
+    metrics: Sequence[Metric] = tuple(METRICS),
+    settings: BootstrapSettings | None = None,
+    *,
+    threshold: float = THRESHOLD,
+) -> dict[Metric, frozenset[str]]:
+    """The algorithms that are best in each metric, and those that are not told from the best.
+
+    These are the ones whose difference from the best has a percentile interval that holds 0; each is compared
+    at ``settings.level``, whatever their number.
+
+    Args:
+        scores: for each algorithm a matrix (seeds, datasets), all with the same datasets in the same order.
+        metrics: which.
+        settings: of the intervals, whose method is the percentile one.
+        threshold: of the optimality gap, in points.
+
+    Raises:
+        ValueError: as `aggregate`.
+    """
+    settings = settings or BootstrapSettings()
+    matrices = {name: _checked(each) for name, each in scores.items()}
+    columns = np.arange(next(iter(matrices.values())).shape[1])
+    seeds = [len(matrix) for matrix in matrices.values()]
+    resampled: dict[Metric, dict[str, list[Floats]]] = {
+        one: {name: [] for name in matrices} for one in metrics
+    }
+    for chunk in draw(seeds, len(columns), settings):
+        for (name, matrix), chosen in zip(matrices.items(), chunk, strict=True):
+            for one, drawn in statistics(matrix[chosen, columns], metrics, threshold).items():
+                resampled[one][name].append(drawn)
+    found = {}
+    for one in metrics:
+        sign = -1.0 if one == "og" else 1.0  # of which less is better
+        values = {
+            name: sign * float(statistics(matrix, [one], threshold)[one]) for name, matrix in matrices.items()
+        }
+        spread = {name: sign * np.concatenate(chunks) for name, chunks in resampled[one].items()}
+        best = max(values, key=values.__getitem__)
+        found[one] = frozenset(
+            name
+            for name in matrices
+            if name == best or _ends(spread[best] - spread[name], settings.level)[0] <= 0
+        )
+    return found
 
 
 def _checked(scores: ArrayLike) -> Floats:

@@ -52,8 +52,8 @@ class ComparedCell:
         unavailable: why nothing can be run, for example ``no implementation``; None if it can.
         verdict: the verdict and its tests.
         notes: what a reader must know of this cell.
-        leading: whether it is the best of its row or not shown to be worse than the best, as
-            `harness.analysis.leading` has it; every report sets these in bold.
+        leading: whether it is the best of its row or shown to be as good, as `harness.analysis.leading` has
+            it; every report sets these in bold.
         imported: whether the number, or part of an average, was imported from a file, not trained here; every
             report marks these.
         protocol: how its runs train and are scored, after any preset and option; None where none
@@ -313,16 +313,20 @@ class _Rows:
         rounding = self.table.published.rounding if self.table.published else "unknown"
         cases = [item.case(rounding) for row in rows for item in items[row.id]]
         results = iter(verdicts(cases, tests, self.label))
-        return {row.id: self._row(row, items[row.id], results) for row in rows}
+        return {row.id: self._row(row, items[row.id], results, tests) for row in rows}
 
     def _row(
-        self, row: Row, items: Sequence[Measured | Combined], results: Iterator[VerdictResult]
+        self,
+        row: Row,
+        items: Sequence[Measured | Combined],
+        results: Iterator[VerdictResult],
+        tests: models.Verdict,
     ) -> ComparedRow:
         trained = [
             item.complete_estimate if column.algorithm else None
             for column, item in zip(self.table.columns, items, strict=True)
         ]
-        leads = leading(trained, self.table.verdict.alpha)
+        leads = leading(trained, tests)
         cells = map(self._cell, [row] * len(items), self.table.columns, items, results, leads)
         return ComparedRow(row.id, row.label, row.kind, tuple(cells))
 

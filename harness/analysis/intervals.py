@@ -21,18 +21,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis import student
+from harness.errors import HarnessError
 
 EXACT_UP_TO = 7
 
 
+def check_level(level: float) -> None:
+    """Make sure that a nominal coverage is one.
+
+    Raises:
+        HarnessError: it is not between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise HarnessError(f"a level is between 0 and 1, as 0.95 for 95 %, not {level:g}")
+
+
 @dataclass(frozen=True)
 class IntervalSettings:
-    """Which interval is asked for; ``repetitions`` and ``seed`` matter only where it is sampled."""
+    """Which interval is asked for; ``repetitions`` and ``seed`` matter only where it is sampled.
+
+    Raises:
+        HarnessError: the level is no probability.
+    """
 
     method: Literal["percentile", "bca", "t"] = "percentile"
     level: float = 0.95
     repetitions: int = 50_000
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_level(self.level)
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,7 @@ class Overall:
         selection: what it rests on.
         threshold: of the optimality gap, in points.
         aggregates: by column.
+        leaders: by metric, the best column and those whose difference from it has an interval that holds 0.
         improvements: every ordered pair of columns; empty unless asked for.
         profiles: by column, of runs and of means; empty unless asked for.
     """
@@ -71,6 +72,7 @@ class Overall:
     selection: Selection
     threshold: float
     aggregates: Mapping[str, tuple[Aggregate, ...]]
+    leaders: Mapping[Metric, frozenset[str]]
     improvements: tuple[Improvement, ...]
     profiles: Mapping[str, tuple[Profile, Profile]]
 
@@ -171,6 +173,7 @@ def overall(
         aggregates={
             column: aggregates.aggregate(scores, metrics, settings) for column, scores in found.scores.items()
         },
+        leaders=aggregates.leaders(found.scores, metrics, percentile),
         improvements=aggregates.improvements(found.scores, replace(percentile, repetitions=pairs))
         if pairs is not None
         else (),

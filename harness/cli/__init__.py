@@ -20,6 +20,7 @@ import harness
 from harness import streams
 from harness.cli import (
     audit,
+    cite,
     data,
     db,
     doctor,
@@ -74,6 +75,7 @@ for module in (
     stats,
     metrics,
     report,
+    cite,
     data,
     db,
     doctor,

@@ -54,6 +54,9 @@ CellIntervals = Annotated[
     Literal["percentile", "bca", "t"],
     typer.Option("--ci", help="Intervals of the cells: percentile or BCa bootstrap, or Student's t."),
 ]
+Level = Annotated[
+    float, typer.Option("--level", metavar="P", help="Coverage of the intervals; default: 0.95.")
+]
 Device = Annotated[
     Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where to train; auto: on CUDA if there.")
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,13 +12,14 @@ from harness.cli.app import App
 from harness.cli.options import (
     Database,
     Json,
+    Level,
     TableId,
     choosing,
     examples,
     parts,
     view,
 )
-from harness.cli.output import json_out, note, rich_out, write
+from harness.cli.output import note, rich_out, write
 from harness.planning.choice import Choice
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ def add_to(app: App) -> None:
             "harness stats aspc-table1",
             "harness stats aspc-table1 --datasets 'hopper-*' --metrics iqm,og --ci bca",
             "harness stats aspc-table1 --pairs --profile -f markdown -o statistics.md",
+            "harness stats aspc-table1 -f latex -o statistics.tex",
             "harness stats aspc-table1 --preset smoke --json",
             "harness stats aspc-table1 --export scores.npz",
         ),
@@ -69,13 +72,17 @@ def stats(
             help="Resamples; default: 50000, for pairs 2000.",
         ),
     ] = None,
+    level: Level = 0.95,
     seed: Annotated[int, typer.Option("--stat-seed", metavar="N", min=0, help="Of the resampling.")] = 0,
     form: Annotated[
-        Literal["console", "markdown"], typer.Option("--format", "-f", help="What to print.")
+        Literal["console", "markdown", "latex", "csv", "json"],
+        typer.Option("--format", "-f", help="What to print; LaTeX has the aggregates alone."),
     ] = "console",
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write Markdown here instead of to stdout."),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Write here instead of to stdout, Markdown by default."
+        ),
     ] = None,
     export: Annotated[
         Path | None,
@@ -89,22 +96,31 @@ def stats(
     With intervals from the stratified bootstrap, on the cells that have all their seeds.
     """
     from harness.reports import overall as report
+    from harness.reports import paper
 
     chosen = _metrics(metrics)
     shown = view(ctx, table, choice, db).table()
     comparison = shown.comparison
     found = shown.statistics(
-        chosen, pairs=pairs, profiles=profile, method=ci, repetitions=repetitions, seed=seed
+        chosen, pairs=pairs, profiles=profile, method=ci, level=level, repetitions=repetitions, seed=seed
     )
     if export is not None:
         report.export(comparison, found, export)
         note(f"written to {export}")
-    if as_json:
-        json_out(report.document(comparison, found))
+    if as_json or form == "json":
+        text = json.dumps(report.document(comparison, found), indent=2, ensure_ascii=False) + "\n"
+    elif form == "latex":
+        text = paper.statistics(comparison, found, paper.Float())
+    elif form == "csv":
+        from harness.reports import frames
+
+        text = frames.statistics(comparison, found).to_csv(index=False)
     elif form == "markdown" or output is not None:
-        write(output, report.markdown(comparison, found))
+        text = report.markdown(comparison, found)
     else:
         rich_out(report.console(comparison, found))
+        return
+    write(output, text)
 
 
 def _metrics(texts: list[str] | None) -> tuple[Metric, ...]:

@@ -11,6 +11,7 @@ from harness.cli.app import App
 from harness.cli.options import (
     CellIntervals,
     Database,
+    Level,
     TableId,
     choosing,
     examples,
@@ -35,6 +36,7 @@ def add_to(app: App) -> None:
         epilog=examples(
             "harness table aspc-table1",
             "harness table aspc-table1 -f latex --standalone -o table.tex",
+            "harness table aspc-table1 -f latex --style paper --show ci --level 0.9 --wide",
             "harness table aspc-table1 -f latex --siunitx --with-published",
             "harness table aspc-table1 --preset smoke -f csv",
         ),
@@ -57,16 +59,48 @@ def table(
         typer.Option("--format", "-f", help="What to print."),
     ] = "markdown",
     output: Output = None,
+    style: Annotated[
+        Literal["paper", "audit"] | None,
+        typer.Option(
+            "--style",
+            help="LaTeX: paper has our numbers alone, audit also verdicts, the printed numbers and notes; "
+            "default: audit where something is published, unless an option is for the other.",
+        ),
+    ] = None,
+    show: Annotated[
+        Literal["std", "ci", "se", "none"] | None,
+        typer.Option(
+            "--show",
+            help="Paper: beside a mean its standard deviation (default), interval or standard error.",
+        ),
+    ] = None,
+    bold: Annotated[
+        Literal["ties", "best", "none"] | None,
+        typer.Option(
+            "--bold",
+            help="Paper: the best of each row and what is shown to be as good (default), or it.",
+        ),
+    ] = None,
+    caption: Annotated[
+        str | None, typer.Option("--caption", metavar="LATEX", help="Paper: the caption.")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option("--label", metavar="LABEL", help="Paper: for \\ref; default: tab:TABLE.")
+    ] = None,
+    wide: Annotated[bool, typer.Option("--wide", help="Paper: over both columns of a page.")] = False,
+    transpose: Annotated[
+        bool, typer.Option("--transpose", help="Paper: algorithms down, datasets across.")
+    ] = False,
     standalone: Annotated[
         bool, typer.Option("--standalone", help="LaTeX: a whole document instead of a table environment.")
     ] = False,
     siunitx: Annotated[
-        bool, typer.Option("--siunitx", help="LaTeX: numbers in the S columns of siunitx.")
+        bool, typer.Option("--siunitx", help="Audit: numbers in the S columns of siunitx.")
     ] = False,
     with_published: Annotated[
         bool,
         typer.Option(
-            "--with-published", help="Markdown, LaTeX: the paper's number beside each of ours, too."
+            "--with-published", help="Markdown, audit: the paper's number beside each of ours, too."
         ),
     ] = False,
     digits: Annotated[
@@ -76,6 +110,7 @@ def table(
         ),
     ] = None,
     ci: CellIntervals = "percentile",
+    level: Level = 0.95,
     db: Database = None,
 ) -> None:
     """Print a table as the paper lays it out.
@@ -84,16 +119,23 @@ def table(
     """
     from harness.reports import render
 
-    comparison = _compare(ctx, table, choice, db, ci)
+    comparison = _compare(ctx, table, choice, db, ci, level)
     write(
         output,
         render(
             comparison,
             form,
+            style=style,
             standalone=standalone,
+            digits=digits,
+            show=show,
+            bold=bold,
+            caption=caption,
+            label=label,
+            wide=wide,
+            transpose=transpose,
             siunitx=siunitx,
             with_published=with_published,
-            digits=digits,
         ),
     )
 
@@ -104,17 +146,19 @@ def diff(
     table: TableId,
     choice: Choice,
     form: Annotated[
-        Literal["console", "markdown", "csv", "json"], typer.Option("--format", "-f", help="What to print.")
+        Literal["console", "markdown", "latex", "csv", "json"],
+        typer.Option("--format", "-f", help="What to print."),
     ] = "console",
     output: Output = None,
     ci: CellIntervals = "percentile",
+    level: Level = 0.95,
     db: Database = None,
 ) -> None:
     """Print each cell beside the paper's number.
 
     A line each: our number, the paper's, the difference, the verdict and the adjusted p-value.
     """
-    comparison = _compare(ctx, table, choice, db, ci)
+    comparison = _compare(ctx, table, choice, db, ci, level)
     if form == "console" and output is None:
         from harness.reports import console
 
@@ -126,10 +170,15 @@ def diff(
 
 
 def _compare(
-    ctx: typer.Context, table: str, choice: Choice, db: str | None, ci: Literal["percentile", "bca", "t"]
+    ctx: typer.Context,
+    table: str,
+    choice: Choice,
+    db: str | None,
+    ci: Literal["percentile", "bca", "t"],
+    level: float,
 ) -> Comparison:
     from harness.analysis.intervals import IntervalSettings
 
-    found = view(ctx, table, choice, db).table(IntervalSettings(method=ci))
+    found = view(ctx, table, choice, db).table(IntervalSettings(ci, level))
     say_if_nothing_is_measured(found.view, found.comparison)
     return found.comparison

@@ -2,27 +2,46 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import HarnessError, UnknownNameError
 
 if TYPE_CHECKING:
     from harness.analysis.comparison import Comparison
+    from harness.reports.paper import Bold, Show
 
 FORMATS = ("markdown", "latex", "html", "csv", "json")
-DIFF_FORMATS = ("markdown", "csv", "json")
-_LATEX = ("latex",)
-_LAID_OUT = ("markdown", "latex")  # the other formats hold everything, unrounded or to be opened
+DIFF_FORMATS = ("markdown", "latex", "csv", "json")
+_STYLES = ("paper", "audit")
+_PLACING = ("caption", "label", "wide", "standalone")
+_OF_PAPER = ("show", "bold", "caption", "label", "wide", "transpose")
+# option -> the formats, and styles of LaTeX, that it has a meaning for; the others hold everything, unrounded
+_MEANT = {
+    "style": _STYLES,
+    "standalone": _STYLES,
+    "siunitx": ("audit",),
+    "with_published": ("markdown", "audit"),
+    "digits": ("markdown", *_STYLES),
+    **dict.fromkeys(_OF_PAPER, ("paper",)),
+}
+_NAMES = {"paper": "LaTeX of style paper", "audit": "LaTeX of style audit"}
 
 
 def render(
     comparison: Comparison,
     format: Literal["markdown", "latex", "html", "csv", "json"] | str,  # noqa: A002 (the option's name)
     *,
+    style: Literal["paper", "audit"] | None = None,
     standalone: bool = False,
+    digits: int | None = None,
+    show: Show | None = None,
+    bold: Bold | None = None,
+    caption: str | None = None,
+    label: str | None = None,
+    wide: bool = False,
+    transpose: bool = False,
     siunitx: bool = False,
     with_published: bool = False,
-    digits: int | None = None,
 ) -> str:
     r"""The table in the paper's own layout: a row per dataset, a column per algorithm.
 
@@ -31,51 +50,70 @@ def render(
     Args:
         comparison: the table.
         format: one of `FORMATS`.
+        style: LaTeX only: ``paper`` has our numbers alone, for somebody's own paper; ``audit`` has verdicts,
+            published numbers and notes. None: the one that the other options are for, else ``audit`` where
+            something is published.
         standalone: LaTeX only: a whole document instead of a ``table`` environment, which needs
             packages that its first line names.
-        siunitx: LaTeX only: numbers in siunitx's S columns.
-        with_published: Markdown and LaTeX only: the paper's number beside each of ours, not only where we
-            have none.
         digits: Markdown and LaTeX only: decimals of all scores; None: 1.
+        show: paper only: what stands beside a mean: ``std`` (the default), ``ci``, ``se`` or ``none``.
+        bold: paper only: ``ties`` (the default): the best of each row and what is shown to be as good;
+            ``best`` alone; or ``none``.
+        caption: paper only: LaTeX; None: what the table is.
+        label: paper only: for ``\ref``; None: ``tab:`` and the table's id.
+        wide: paper only: a ``table*``, over both columns of a page.
+        transpose: paper only: algorithms down, datasets across.
+        siunitx: audit only: numbers in siunitx's S columns.
+        with_published: Markdown and audit only: the paper's number beside each of ours, not only where we
+            have none.
 
     Raises:
         UnknownNameError: there is no such format.
-        HarnessError: an option has no meaning for the format.
+        HarnessError: an option has no meaning for the format, or LaTeX would not get over caption or label.
     """
-    from harness.reports import data, latex, page, tables
-
-    for option, given, formats in (
-        ("standalone", standalone, _LATEX),
-        ("siunitx", siunitx, _LATEX),
-        ("with-published", with_published, _LAID_OUT),
-        ("digits", digits is not None, _LAID_OUT),
-    ):
-        if given and format in FORMATS and format not in formats:
-            raise HarnessError(f"--{option} has no meaning for {format}; it is for {' and '.join(formats)}")
-    digits = 1 if digits is None else digits
-    match format:
-        case "markdown":
-            return tables.markdown_table(comparison, with_published=with_published, digits=digits)
-        case "latex":
-            return latex.latex_table(
-                comparison,
-                standalone=standalone,
-                siunitx=siunitx,
-                with_published=with_published,
-                digits=digits,
+    given: dict[str, Any] = {
+        name: value for name, value in locals().items() if name in _MEANT and value not in (None, False)
+    }
+    if format not in FORMATS:
+        raise UnknownNameError("format", format, FORMATS)
+    if format == "latex":
+        paper_like = any(name in given for name in _OF_PAPER) or comparison.table.published is None
+        style = style or ("paper" if paper_like else "audit")
+    output = style if style and format == "latex" else format
+    for name in given:
+        if output not in _MEANT[name]:
+            raise HarnessError(
+                f"--{name.replace('_', '-')} has no meaning for {_NAMES.get(output, output)}; it is for "
+                f"{' and '.join(_NAMES.get(each, each) for each in _MEANT[name])}"
             )
+    return _drawn(comparison, output, given)
+
+
+def _drawn(comparison: Comparison, output: str, given: dict[str, Any]) -> str:
+    """A table in an output that all the options have a meaning for."""
+    from harness.reports import data, latex, page, paper, tables
+
+    given.pop("style", None)
+    match output:
+        case "markdown":
+            return tables.markdown_table(comparison, **given)
+        case "audit":
+            return latex.latex_table(comparison, **given)
+        case "paper":
+            place = {
+                name: given.pop(name) for name in ("caption", "label", "wide", "standalone") if name in given
+            }
+            return paper.table(comparison, paper.Float(**place), **given)
         case "html":
             return page.html_table(comparison)
         case "csv":
             return data.csv_text(comparison)
-        case "json":
-            return data.json_text(comparison)
-    raise UnknownNameError("format", format, FORMATS)
+    return data.json_text(comparison)
 
 
 def render_diff(
     comparison: Comparison,
-    format: Literal["markdown", "csv", "json"] | str = "markdown",  # noqa: A002 (the option's name)
+    format: Literal["markdown", "latex", "csv", "json"] | str = "markdown",  # noqa: A002 (the option's name)
 ) -> str:
     """The long list: a line per cell with our number, the paper's, the difference and the verdict.
 
@@ -88,8 +126,13 @@ def render_diff(
     Raises:
         UnknownNameError: there is no such format.
     """
-    from harness.reports import tables
+    from harness.reports import paper, tables
 
     if format not in DIFF_FORMATS:
         raise UnknownNameError("format", format, DIFF_FORMATS)
-    return tables.markdown_diff(comparison) if format == "markdown" else render(comparison, format)
+    match format:
+        case "markdown":
+            return tables.markdown_diff(comparison)
+        case "latex":
+            return paper.diff(comparison, paper.Float(wide=True))
+    return render(comparison, format)

@@ -101,12 +101,16 @@ def _labels(comparison: Comparison) -> dict[str, str]:
 
 
 def aggregates(comparison: Comparison, found: Overall) -> pd.DataFrame:
-    """Aggregates over datasets with their intervals: a line per column and metric."""
+    """Aggregates over datasets with their intervals: a line per column and metric.
+
+    ``leading`` are the best of each metric and those that are not told from it.
+    """
     labels = _labels(comparison)
     return pd.DataFrame(
         [
             {"column": column, "label": labels[column], "metric": one.metric, "value": one.value}
             | asdict(one.interval)
+            | {"leading": column in found.leaders[one.metric]}
             for column, each in found.aggregates.items()
             for one in each
         ]
@@ -146,6 +150,20 @@ def profiles(comparison: Comparison, found: Overall) -> pd.DataFrame:
     )
 
 
+def statistics(comparison: Comparison, found: Overall) -> pd.DataFrame:
+    """All that was found, in one frame: ``statistic`` says what a line's ``value`` is."""
+    parts = [aggregates(comparison, found).rename(columns={"metric": "statistic"})]
+    if found.improvements:
+        pairs = improvements(comparison, found).drop(columns=["better_label", "than_label"])
+        pairs.insert(0, "statistic", "improvement")
+        parts.append(pairs.rename(columns={"better": "column", "probability": "value"}))
+    if found.profiles:
+        lines = profiles(comparison, found).rename(columns={"share": "value"})
+        lines.insert(0, "statistic", "profile of " + lines.pop("kind"))
+        parts.append(lines)
+    return pd.concat(parts, ignore_index=True).drop(columns="label")
+
+
 @dataclass(frozen=True)
 class Rliable:
     """A table's statistics in the shapes that rliable works with: dictionaries by the algorithms' labels.
@@ -176,9 +194,6 @@ class Rliable:
     improvement_intervals: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
-METRIC_NAMES = {"mean": "Mean", "median": "Median", "iqm": "IQM", "og": "Optimality gap"}
-
-
 def rliable(comparison: Comparison, found: Overall) -> Rliable:
     """What was found over all datasets as rliable's dictionaries.
 
@@ -199,7 +214,7 @@ def rliable(comparison: Comparison, found: Overall) -> Rliable:
     runs = {column: both[0] for column, both in found.profiles.items()}
     return Rliable(
         scores=by_label({column: matrix / 100 for column, matrix in found.selection.scores.items()}),
-        metrics=tuple(METRIC_NAMES[one.metric] for one in next(iter(found.aggregates.values()))),
+        metrics=tuple(wording.METRICS[one.metric] for one in next(iter(found.aggregates.values()))),
         aggregates=by_label(
             {c: np.array([one.value / 100 for one in each]) for c, each in found.aggregates.items()}
         ),

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from harness.analysis.intervals import Interval
     from harness.analysis.overall import Overall, Selection
 
-_HEADERS = {"mean": "Mean", "median": "Median", "iqm": "IQM", "og": "Optimality gap"}
 _KINDS = {"runs": "Share of runs above a score", "means": "Share of datasets whose mean is above a score"}
 _SHOWN_POINTS = 10  # every tenth threshold of a profile; JSON has all
 _FROM_TABLE = ("Protocol", "Scores", "Data", "Environment", "Provenance", "Spec")
@@ -47,7 +46,7 @@ def grids(comparison: Comparison, found: Overall) -> Iterator[Grid]:
     metrics = [one.metric for one in found.aggregates[shown[0]]]
     yield Grid(
         "Aggregates",
-        ("Algorithm", *(_HEADERS[metric] for metric in metrics)),
+        ("Algorithm", *(wording.METRICS[metric] for metric in metrics)),
         tuple(
             (labels[column], *(_with_ends(one.value, one.interval, 1) for one in found.aggregates[column]))
             for column in shown
@@ -102,13 +101,13 @@ def notes(comparison: Comparison, found: Overall) -> tuple[Note, ...]:
         *_left_out(selection),
         Note(
             "Definitions",
-            "; ".join(f"{_HEADERS[metric]}: {METRICS[metric]}" for metric in metrics)
+            "; ".join(f"{wording.METRICS[metric]}: {METRICS[metric]}" for metric in metrics)
             + (f" (threshold {found.threshold:g})" if "og" in metrics else ""),
         ),
     ]
     kinds: dict[str, dict[str, None]] = {}
     for one in (one for each in found.aggregates.values() for one in each):
-        kinds.setdefault(_made(one.interval), {})[_HEADERS[one.metric]] = None
+        kinds.setdefault(_made(one.interval), {})[wording.METRICS[one.metric]] = None
     if found.improvements:
         kinds.setdefault(_made(found.improvements[0].interval), {})["probabilities (ties count half)"] = None
     for profile in next(iter(found.profiles.values()), ()):
@@ -201,6 +200,7 @@ def document(comparison: Comparison, found: Overall) -> dict[str, Any]:
         "scores": {column: scores.tolist() for column, scores in selection.scores.items()},
         "threshold": found.threshold,
         "aggregates": {column: [asdict(one) for one in each] for column, each in found.aggregates.items()},
+        "leaders": {metric: sorted(columns) for metric, columns in found.leaders.items()},
         "improvements": [asdict(one) for one in found.improvements],
         "profiles": {column: [asdict(one) for one in each] for column, each in found.profiles.items()},
     }

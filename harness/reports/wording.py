@@ -16,6 +16,7 @@ from harness.results.records import shortened
 if TYPE_CHECKING:
     from harness.analysis.comparison import ComparedCell, ComparedRow, Comparison
 
+METRICS = {"mean": "Mean", "median": "Median", "iqm": "IQM", "og": "Optimality gap"}
 _IMPORTED = "\N{DAGGER}"
 _TO = "\N{RIGHTWARDS ARROW}"
 _MOST_CELLS = 6  # cells that a note lists by name before it only counts them
@@ -231,11 +232,12 @@ def table_notes(
 
 def bold(comparison: Comparison) -> Note:
     """The rule behind `ComparedCell.leading`."""
+    tests = comparison.table.verdict
     return Note(
         "Bold",
-        "the best mean of a row among columns with all their seeds, and those not significantly below it "
-        "(one-sided Welch's t-tests on the scores by seed, Holm over the row, "
-        f"alpha {comparison.table.verdict.alpha:g}; a single seed is not tested)",
+        "the best mean of a row among columns with all their seeds, and those shown to be equivalent to "
+        "it, by the test of the verdicts "
+        f"(margin {tests.margin:g} points, {tests.average_margin:g} for averages)",
     )
 
 

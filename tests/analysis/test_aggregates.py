@@ -18,6 +18,7 @@ from harness.analysis.aggregates import (
     BootstrapSettings,
     aggregate,
     improvements,
+    leaders,
     probability_of_improvement,
     profile,
     score_matrix,
@@ -307,3 +308,20 @@ def test_wrong_arguments():
         probability_of_improvement(("a", SCORES), ("b", SCORES[:, :3]))
     with pytest.raises(ValueError, match="percentile"):
         profile(SCORES, settings=BootstrapSettings("bca"))
+
+
+def test_leaders_are_those_that_are_not_told_from_the_best():
+    rng = np.random.default_rng(1)
+    base = rng.normal(50, 5, (5, 6))
+    scores = {"low": base - 20, "good": base, "near": rng.normal(50, 5, (5, 6))}
+    found = leaders(scores, settings=BootstrapSettings(repetitions=500))
+    assert found == dict.fromkeys(METRICS, frozenset({"good", "near"}))
+    assert leaders({"one": base}, settings=BootstrapSettings(repetitions=100))["iqm"] == {"one"}
+
+
+def test_leaders_have_the_intervals_of_differences_of_independent_samples():
+    """Two samples drawn with the same resamples would hide, or make up, a difference."""
+    rng = np.random.default_rng(2)
+    a = rng.normal(50, 5, (4, 8))
+    same = {"a": a, "b": a - 1.0}  # a constant difference: paired resamples would find it in every one
+    assert leaders(same, ("mean",), BootstrapSettings(repetitions=500))["mean"] == {"a", "b"}

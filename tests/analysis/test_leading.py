@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 
 from harness.analysis.leading import leading
 from harness.analysis.verdicts import estimate
+from harness.specs import models
+
+TESTS = models.Verdict(alpha=0.05, margin=5.0)
 
 
 def row(*cells):
@@ -22,30 +25,29 @@ def sample_std(scores):
     return float(np.std(scores, ddof=1)) if len(scores) > 1 else None
 
 
-def test_the_best_and_what_cannot_be_told_from_it():
-    assert leading(row([90, 92, 91, 93], [89, 95, 90, 91], [50, 51, 52, 50]), 0.05) == [True, True, False]
+def test_the_best_and_what_is_as_good():
+    assert leading(row([90, 92, 91, 93], [90, 92, 91, 91], [50, 51, 52, 50]), TESTS) == [True, True, False]
 
 
-def test_holm_over_the_row_spares_a_cell_that_a_single_test_would_not():
-    best, near = [92.0, 93, 91, 92], [90.5, 90, 91.5, 89.5]
-    assert leading(row(best, near), 0.05) == [True, False]
-    crowd = [[92.0, 93, 91, 91.9]] * 5
-    assert leading(row(best, near, *crowd), 0.05) == [True] * 7
+def test_a_cell_of_which_nothing_is_known_does_not_lead_beside_one_that_is_as_good():
+    best, spread, near = [112.0, 112.1, 111.9, 112.0], [111, 90, 60, 66], [111.6, 111.8, 111.4, 111.6]
+    assert leading(row(best, spread, near), TESTS) == [True, False, True]
 
 
-def test_a_single_seed_is_not_tested():
-    assert leading(row([90.0], [89.9], [90.0]), 0.05) == [True, False, True]
-    assert leading(row([90.0, 95, 85, 92], [89.9]), 0.05) == [True, False]
-    assert leading(row([90.0, 95, 85, 92], [90.6]), 0.05) == [False, True]
+def test_the_margin_is_the_verdicts_own():
+    best, near = [92.0, 92.1, 91.9, 92.0], [89.0, 89.1, 88.9, 89.0]
+    assert leading(row(best, near), TESTS) == [True, True]
+    assert leading(row(best, near), TESTS.of_averages) == [True, False]
 
 
-def test_means_without_any_deviation_are_equal_or_not():
-    assert leading(row([100.0] * 4, [100.0 + 1e-12] * 4, [99.9] * 4), 0.05) == [True, True, False]
+def test_a_single_seed_leads_only_where_it_is_the_best():
+    assert leading(row([90.0], [89.9], [90.0]), TESTS) == [True, False, True]
+    assert leading(row([90.0, 95, 85, 92], [90.6]), TESTS) == [False, True]
 
 
 @pytest.mark.parametrize("cells", [(), (None, None), ([1.0, 2], None)])
 def test_one_column_alone_leads_nothing(cells):
-    assert leading(row(*cells), 0.05) == [False] * len(cells)
+    assert leading(row(*cells), TESTS) == [False] * len(cells)
 
 
 scores = st.lists(st.floats(-20, 140).map(lambda x: round(x, 1)), min_size=2, max_size=6)
@@ -57,22 +59,11 @@ def test_agrees_with_scipy(cells):
     if len(known) < 2:
         return
     best = max(known, key=lambda i: estimate(np.mean(known[i]), None, 2, 1).mean)
-    others = [i for i in known if i != best]
-    with np.errstate(all="ignore"):
-        p = []
-        for i in others:
-            if np.isclose(np.mean(known[i]), np.mean(known[best]), rtol=1e-9, atol=1e-9):
-                p.append(1.0)
-            elif max(np.std(known[i]), np.std(known[best])) < 1e-9:
-                p.append(0.0)
-            else:
-                p.append(
-                    scipy.stats.ttest_ind(known[i], known[best], equal_var=False, alternative="less").pvalue
-                )
-    order = np.argsort(p)
-    rejected = set()
-    for rank, k in enumerate(order):
-        if p[k] > 0.05 / (len(p) - rank):
-            break
-        rejected.add(others[k])
-    assert leading(row(*cells), 0.05) == [i in known and i not in rejected for i in range(len(cells))]
+    for i, led in enumerate(leading(row(*cells), TESTS)):
+        if i == best or i not in known:
+            assert led == (i in known)
+        elif np.std(known[i]) + np.std(known[best]) > 1e-6:
+            below = np.array(known[i]) + TESTS.margin
+            p = scipy.stats.ttest_ind(below, known[best], equal_var=False, alternative="greater").pvalue
+            if abs(p - TESTS.alpha) > 1e-9:
+                assert led == bool(p <= TESTS.alpha or np.mean(known[i]) == np.mean(known[best]))

@@ -28,6 +28,7 @@ ALONE = (
     "retry",
     "table",
     "report",
+    "cite",
     "stats",
     "metrics",
     "diff",

@@ -96,3 +96,21 @@ def test_intervals_of_cells(cli, imported, verb, ci, method):
     rows = list(csv.DictReader(io.StringIO(cli(verb, "aspc-table1", "-f", "csv", "--ci", ci).out)))
     assert {row["interval"] for row in rows if row["kind"] == "dataset"} == {"", method}
     assert method in cli(verb, "aspc-table1", "-f", "markdown", "--ci", ci).out
+
+
+def test_other_formats_say_who_leads(cli, trained):
+    trained("some.db", shift={"aspc": 30.0})
+    choice = ("--preset", "smoke", "--db", "some.db", "--reps", 200)
+    lines = list(csv.DictReader(cli("stats", "aspc-table1", "-f", "csv", *choice).out.splitlines()))
+    assert {line["column"] for line in lines if line["leading"] == "True"} == {"aspc"}
+    document = json.loads(cli("stats", "aspc-table1", "-f", "json", *choice).out)
+    assert document["leaders"] == {metric: ["aspc"] for metric in ("iqm", "mean", "median", "og")}
+    latex = cli("stats", "aspc-table1", "-f", "latex", "--level", 0.9, *choice).out
+    assert r"90 \% stratified percentile bootstrap intervals from 200 resamples" in latex
+    [line] = [line for line in latex.splitlines() if line.startswith("ASPC &")]
+    assert line.count(r"\textbf") == 2 * 4
+    assert latex.count(r"\textbf") == 2 * 4
+    whole = cli("stats", "aspc-table1", "-f", "csv", "--pairs", "--profile", *choice).out
+    found = {line["statistic"] for line in csv.DictReader(whole.splitlines())}
+    assert found == {"iqm", "mean", "median", "og", "improvement", "profile of runs", "profile of means"}
+    assert "a level is between 0 and 1" in cli("stats", "aspc-table1", "--level", 2, *choice).err

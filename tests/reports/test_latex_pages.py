@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 
 from harness.analysis.comparison import compare
+from harness.analysis.overall import overall
+from harness.errors import HarnessError
 from harness.planning.cells import resolve
 from harness.planning.imports import import_rows
-from harness.reports import render, wording
+from harness.reports import paper, render, render_diff, wording
 from harness.results import transfer
 from harness.results.store import Store
 from harness.specs import Specs
@@ -140,7 +142,7 @@ def test_the_whole_table_on_a_page(whole, tmp_path, style):
     for group in whole.groups:
         assert group.label in lines
     assert "??" not in text
-    for said in ("d4rl-1m", "lineage d4rl", "git commits", "aspc-table1, version 1", "Holm", "ddof 1"):
+    for said in ("d4rl-1m", "lineage d4rl", "git commits", "aspc-table1, version 1", "ddof 1"):
         assert said in " ".join(text.split())
     assert too_wide_or_high(log) == []
     margins = list(ink(tmp_path))
@@ -211,4 +213,125 @@ def test_fits_a_narrow_page_of_someones_paper(whole, tmp_path, style):
     assert "walker2d-full-replay-v2" in text
     assert "Notes to Table 1." in text
     assert "??" not in text
+    assert too_wide_or_high(log) == []
+
+
+# -- style paper --------------------------------------------------------------------------------------------
+
+
+def cell_line(text, label):
+    """The entries of a row."""
+    [line] = [line for line in text.splitlines() if line.startswith(label)]
+    return [entry.strip() for entry in line.removesuffix(r"\\").split("&")][1:]
+
+
+@pytest.mark.parametrize(
+    ("show", "spread"),
+    [("std", r"$\pm$\,2.0"), ("se", r"$\pm$\,1.0"), ("ci", "[90.9, 94.4]"), ("none", "")],
+)
+def test_what_stands_beside_a_mean(example, show, spread):
+    [number, beside, *_] = cell_line(render(example(), "latex", show=show, bold="none"), "hopper-medium-v2")
+    assert number == "92.8"
+    assert re.sub(r"^\{\\scriptsize\\,(.*)\}$", r"\1", beside) == spread
+
+
+def test_the_level_of_the_intervals_is_said(whole):
+    text = render(whole, "latex", show="ci")
+    assert r"mean and 95 \% interval (exact percentile bootstrap), over 4 seeds" in text
+
+
+def test_no_verdict_mark_or_note(example):
+    text = render(example(label="smoke protocol", incomparable=("generated data",)), "latex", style="paper")
+    for word in ("OK", "N/C", "MISSING", "dagger", "Provenance", "Verdicts"):
+        assert word not in text
+    assert "smoke protocol" in text
+
+
+@pytest.mark.parametrize(("rule", "expected"), [("best", 1), ("ties", 2), ("none", 0)])
+def test_bold(whole, rule, expected):
+    row = next(row for row in whole.rows if row.kind == "dataset" and sum(c.leading for c in row.cells) == 2)
+    line = " ".join(cell_line(render(whole, "latex", bold=rule, show="none"), row.label))
+    assert line.count(r"\textbf") == expected
+
+
+def test_best_is_what_a_reader_sees_as_best(whole):
+    row = whole.groups[0].rows[0]
+    means = [50.04, 50.01, 49.9, None, 1.0, 2.0]
+    cells = [replace(cell, mean=mean) for cell, mean in zip(row.cells, means, strict=True)]
+    group = replace(whole.groups[0], rows=(replace(row, cells=tuple(cells)),), summaries=())
+    changed = replace(whole, groups=(group,), total=None)
+    text = " ".join(cell_line(render(changed, "latex", bold="best", show="none"), row.label))
+    assert text.count(r"\textbf{50.0}") == 2
+    assert text.count(r"\textbf") == 2
+
+
+def test_the_style_where_nothing_is_published_and_what_the_options_are_for(example):
+    comparison = example()
+    assert "Verdicts" in render(comparison, "latex")
+    assert "Verdicts" not in render(comparison, "latex", wide=True)
+    unpublished = replace(comparison, table=comparison.table.model_copy(update={"published": None}))
+    assert "Verdicts" not in render(unpublished, "latex")
+    assert "Verdicts" in render(unpublished, "latex", style="audit")
+    for style, option in (("audit", "transpose"), ("paper", "siunitx")):
+        with pytest.raises(HarnessError, match=f"--{option} has no meaning for LaTeX of style {style}"):
+            render(comparison, "latex", style=style, **{option: True})
+
+
+@pytest.mark.parametrize(
+    ("caption", "said"),
+    [
+        ("50% better", r"'%' means something in it; write \\% for the sign"),
+        (r"\textbf{x", "braces do not match"),
+        ("}{", "braces do not match"),
+        ("costs $5", "without its second"),
+        ("R_1 & more", "means something in it"),
+        ("ends in \\", "ends in a backslash"),
+        ("two\nlines", "a line break"),
+    ],
+)
+def test_captions_that_latex_would_not_get_over(example, caption, said):
+    with pytest.raises(HarnessError, match=said):
+        render(example(), "latex", caption=caption)
+
+
+def test_labels(example):
+    assert r"\label{tab:mine}" in render(example(), "latex", label="tab:mine")
+    with pytest.raises(HarnessError, match="--label"):
+        render(example(), "latex", label=r"tab:{\evil}")
+
+
+CAPTION = r"Scores on \textsc{D4RL}, $n_4 = 4$, 50\% of it \& more"
+
+
+@pytest.mark.parametrize("columns", ["onecolumn", "twocolumn"])
+def test_everything_compiles_in_papers_of_one_and_two_columns(whole, tmp_path, columns):
+    few = replace(whole, groups=whole.groups[1:2], total=None)
+    parts = [
+        render(whole, "latex", style="paper", wide=True, caption=CAPTION),
+        render(whole, "latex", style="paper", show="ci", label="tab:ci"),
+        render(few, "latex", style="paper", transpose=True, label="tab:transposed"),
+        paper.statistics(whole, overall(whole), paper.Float()),
+        render_diff(whole, "latex"),
+    ]
+    [needed] = {re.search(r"% needs (\\usepackage\{.*?\})", part)[1] for part in parts}
+    body = "".join(parts)
+    document = (
+        rf"\documentclass[{columns}]{{article}}{needed}\begin{{document}}Text.\input{{body}}\end{{document}}"
+    )
+    text, log = typeset(tmp_path, document, body)
+    flat = squeezed(text)
+    assert "ScoresonD4RL" in flat.replace("D4rl", "D4RL")
+    for row in (row for group in whole.groups for row in group.rows):
+        assert row.label in text
+    for line in wording.diff_lines(whole):
+        assert squeezed(line.verdict.removesuffix("\N{DAGGER}")) in flat
+    assert "continued" in flat
+    assert too_wide_or_high(log) == []
+    assert "multiply defined" not in log
+    assert "undefined" not in log
+
+
+def test_a_whole_document(whole, tmp_path):
+    text, log = typeset(tmp_path, render(whole, "latex", style="paper", standalone=True))
+    assert "Total Avg" in text
     assert too_wide_or_high(log) == []
