@@ -20,10 +20,11 @@ GROUP = "harness.executors"
 
 
 class Executor(Protocol):
-    """Trains every missing run of a table; does what `harness.execution.local.train_missing` does.
+    """Trains every missing run of a table, as `harness.execution.local.train_missing` does in this process.
 
-    It commits scores to the store, or has processes do so that open the same database, reports to the user,
-    and ends with checkpoints once `stop` says so.
+    What is missing `harness.execution.local.missing_runs` says. A run is trained by whoever claims it
+    (`Store.claim`), here or in a process that opens the same database; each score is committed when it is
+    measured, a failure too, and neither ends the others.
     """
 
     def __call__(
@@ -35,7 +36,19 @@ class Executor(Protocol):
         reporter: Reporter,
         stop: Callable[[], bool],
     ) -> Outcome:
-        """Train, and say what became of the runs."""
+        """Train, and say what became of the runs.
+
+        Args:
+            resolved: the table, with the choices made.
+            specs: those that it was resolved with; a process elsewhere is given their folders.
+            store: open results database; `Store.location` says where it is.
+            setup: what was asked for: device, folders, workers.
+            reporter: progress for the user.
+            stop: asked again and again; once it says so, training ends with checkpoints to go on from.
+
+        Raises:
+            HarnessError: nothing can be trained; says why, and what to do.
+        """
 
 
 def named(name: str) -> Executor:
@@ -43,16 +56,18 @@ def named(name: str) -> Executor:
 
     Raises:
         UnknownNameError: there is none.
-        HarnessError: the package that brings it cannot be imported.
+        HarnessError: what a package brings cannot be imported, or is no executor.
     """
     if name == "local":
         return local.train_missing
     installed = {entry.name: entry for entry in entry_points(group=GROUP)}
     if name not in installed:
         raise UnknownNameError("executor", name, ["local", *installed])
+    place = f"executor {name} = {installed[name].value}"
     try:
         executor: Executor = installed[name].load()
     except Exception as error:
-        place = f"executor {name} = {installed[name].value}"
         raise HarnessError(f"the {place} cannot be imported: {raised_at(error)}") from error
+    if not callable(executor):
+        raise HarnessError(f"the {place} is no executor: it is to be called as `local.train_missing` is")
     return executor

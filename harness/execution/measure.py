@@ -125,9 +125,9 @@ def seconds_per_step(population: Population, kind: Kind, how: Arithmetic = PLAIN
 
 
 def _shortened(protocol: Protocol) -> Protocol:
-    """An online protocol of so many interactions as are timed, one after the other."""
+    """An online protocol of so many interactions as are timed, one after the other, beside made-up rows."""
     assert protocol.gather is not None  # noqa: S101 - online ones have it
-    gather = protocol.gather.model_copy(update={"every": 1, "warmup": 0})
+    gather = protocol.gather.model_copy(update={"every": 1, "warmup": 0, "keep": "all"})
     return protocol.model_copy(
         update={"gather": gather, "interactions": _INTERACTIONS, "evaluate_every": _INTERACTIONS}
     )

@@ -7,6 +7,7 @@ A change that means to move them records them anew: ``python tests/algorithms/te
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import fields
 from pathlib import Path
 
@@ -55,7 +56,12 @@ def batch(step, size, columns):
     )
 
 
-def figures(values, algorithm):
+def without_next_action(batch):
+    """The minibatch with what spoils whatever it is read into."""
+    return batch._replace(next_action=torch.full_like(batch.next_action, float("nan")))
+
+
+def figures(values, algorithm, change=lambda batch: batch):
     """Names and shapes of the training state, its size part by part, and the last metrics."""
     members = [Member(key, values, 0.1 * index) for index, key in enumerate(KEYS)]
     learner = algorithm_class(algorithm)(members, SIZES, dtype=torch.float64)
@@ -68,7 +74,7 @@ def figures(values, algorithm):
         size = learner.hyper.batch_size
         noise = {name: uniform(name, step, *each.shape) for name, each in learner.noise.items()}
         learner.clock.fill_(step - 1)
-        metrics |= learner.update(batch(step, size, learner.columns), noise, learner.phase(step))
+        metrics |= learner.update(change(batch(step, size, learner.columns)), noise, learner.phase(step))
     parts = {}
     for name, tensor in state.items():
         parts.setdefault(name.split(".")[0].split("/")[0], []).append(tensor.double().flatten())
@@ -83,14 +89,23 @@ def figures(values, algorithm):
 
 @pytest.mark.parametrize(("name", "values"), [pytest.param(*case, id=case[0]) for case in cases()])
 def test_an_algorithm_computes_what_it_did(name, values):
+    """Without next actions, unless the algorithm says that it reads them."""
     algorithm, _, option = name.partition(" ")
     recorded = json.loads(RECORDED.read_text(encoding="utf-8"))
-    found = figures(values, algorithm)
+    reads = algorithm_class(algorithm).reads_next_action
+    found = figures(values, algorithm) if reads else figures(values, algorithm, without_next_action)
     assert found["figures"] == {
         part: pytest.approx(each, rel=1e-10, abs=1e-12) for part, each in recorded[name]["figures"].items()
     }
     if not option:
         assert found["state"] == recorded[name]["state"]
+
+
+@pytest.mark.parametrize("algorithm", [a for a in algorithm_ids() if algorithm_class(a).reads_next_action])
+def test_an_algorithm_that_says_it_reads_next_actions_does(algorithm):
+    values = next(values for name, values in cases() if name == algorithm)
+    found = figures(values, algorithm, without_next_action)["figures"]
+    assert any(math.isnan(number) for each in found.values() for number in each)
 
 
 def record():

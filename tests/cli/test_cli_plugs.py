@@ -15,8 +15,8 @@ import algorithms
 from algorithms import registry
 from algorithms.base import REGISTERED
 from harness import plugs
-from harness.execution import executors
-from harness.execution.session import Outcome
+from harness.execution import executors, local
+from harness.results.store import Store
 
 ROOT = Path(__file__).parents[2]
 
@@ -274,14 +274,45 @@ def test_what_a_package_brings_must_be_an_algorithm(installed):
         registry.algorithm_class("path")
 
 
-def test_an_executor_trains_what_a_table_lacks(installed, monkeypatch):
-    def train(resolved, specs, store, settings, reporter, stop):
-        return Outcome(1, 2, 3, False)
+PACKAGE = """
+from harness.execution import local
+from harness.execution.session import Outcome
+from harness.results.records import EvaluationRecord
 
-    monkeypatch.setattr(executors, "train", train, raising=False)
-    installed(executors, entry("mine", "harness.execution.executors:train", executors.GROUP))
-    assert executors.named("mine")(None, None, None, None, None, None) == Outcome(1, 2, 3, False)
-    assert executors.named("local") is executors.local.train_missing
+answer = 42
+
+
+def train(resolved, specs, store, setup, reporter, stop):
+    runs = {run.record.key: run for run in local.missing_runs(resolved, store, setup.home)}
+    store.register(run.record for run in runs.values())
+    keys = store.claim(runs)
+    for key in keys:
+        steps = runs[key].cell.protocol.evaluations()
+        store.record_evaluations([EvaluationRecord(key, step, [50.0], [10]) for step in steps])
+    store.finish(keys, 1.0, 1.0)
+    reporter.message(f"{len(keys)} runs were trained elsewhere")
+    return Outcome(len(keys), 0, 0, stop())
+"""
+
+
+def test_an_executor_of_a_package_trains_what_a_table_lacks(cli, elsewhere, installed, monkeypatch):
+    (elsewhere / "their_executor.py").write_text(PACKAGE)
+    monkeypatch.syspath_prepend(elsewhere)
+    installed(executors, entry("theirs", "their_executor:train", executors.GROUP))
+    done = cli("reproduce", "aspc-table1", "--preset", "smoke", "--executor", "theirs")
+    assert "runs were trained elsewhere" in done.err
+    assert "verdicts: " in done.err
+    assert done.code == 0
+    again = cli("reproduce", "aspc-table1", "--preset", "smoke", "--executor", "theirs")
+    assert "0 runs were trained elsewhere" in again.err
+    with Store.open("smoke.db") as store:
+        assert {state.status for state in store.runs().values()} == {"finished"}
+        assert all(state.owner is None for state in store.runs().values())
+    installed(executors, entry("theirs", "their_executor:answer", executors.GROUP))
+    wrong = cli("reproduce", "aspc-table1", "--preset", "smoke", "--executor", "theirs")
+    assert wrong.code == 2
+    assert "theirs = their_executor:answer is no executor" in wrong.err
+    assert executors.named("local") is local.train_missing
 
 
 def test_an_unknown_executor_and_a_broken_one_are_sentences(cli, installed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -12,8 +13,10 @@ from harness.errors import HarnessError
 from harness.execution import measure
 from harness.planning.cells import resolve
 from harness.planning.choice import Choice
+from harness.planning.plan import plan
 from harness.planning.populations import PlannedRun, populations
 from harness.specs import Specs
+from harness.specs.models import Gather
 
 
 @pytest.fixture
@@ -76,3 +79,60 @@ def test_what_is_too_large_is_timed_in_halves(population, monkeypatch):
     monkeypatch.setattr(measure, "seconds_per_step", wrong)
     with pytest.raises(RuntimeError, match="shapes differ"):
         measure.timer()(population, "cpu")
+
+
+KEEP = ["all", "none", {"best_trajectories": 5}]
+
+
+def online(keep="all", **gather):
+    """Both seeds of the online smoke table's runs that gather, in one population."""
+    resolved = resolve(Specs(), "online-smoke", Choice(algorithms=("td3_bc_online",)))
+    [cell] = resolved.cells
+    how = Gather.model_validate({"keep": keep, "explore": {"noise": 0.1}, **gather})
+    cell = replace(cell, protocol=cell.protocol.model_copy(update={"gather": how}))
+    [made] = populations([PlannedRun(run, cell) for run in cell.runs], 8)
+    return made
+
+
+@pytest.mark.parametrize("gather", [{}, {"every": 1000, "warmup": 1000}, {"mix": (200, 56)}], ids=str)
+@pytest.mark.parametrize("keep", KEEP, ids=str)
+def test_an_online_step_is_an_interaction_of_all_members_and_an_update(monkeypatch, keep, gather):
+    """Whatever the protocol keeps: what is timed are made-up rows, in no order."""
+    if keep == "none" and "mix" in gather:
+        gather = {}
+    planned, turns = online(keep, **gather), []
+    clock = SimpleNamespace(passed=0.0, perf_counter=lambda: clock.passed)
+
+    def update(self, batch, noise, phase):
+        assert batch.reward.shape == (2, 256)
+        clock.passed += 1.0
+        return {}
+
+    def fill(self, step, end):
+        assert end == step + 1
+        turns.append(step)
+        clock.passed += 10.0
+        return end
+
+    monkeypatch.setattr(algorithm_class("td3_bc"), "update", update)
+    monkeypatch.setattr(measure.Gathering, "fill", fill)
+    monkeypatch.setattr(measure, "time", clock)
+    assert measure.seconds_per_step(planned, "cpu") == pytest.approx(11.0)
+    assert turns == list(range(len(turns)))
+
+
+def test_an_environment_that_cannot_be_timed_is_a_sentence(monkeypatch):
+    planned = online()
+    [cell] = {id(run.cell): run.cell for run in planned.runs}.values()
+    nowhere = cell.dataset.environment.model_copy(update={"id": "NoSuchWorld-v4"})
+    cell = replace(cell, dataset=cell.dataset.model_copy(update={"environment": nowhere}))
+    with pytest.raises(HarnessError, match=r"NoSuchWorld-v4 cannot be timed: .*NoSuchWorld"):
+        measure.seconds_per_step(populations([PlannedRun(run, cell) for run in cell.runs], 8)[0], "cpu")
+
+
+def test_the_plan_times_what_gathers_with_real_steps(tmp_path):
+    """Of the offline runs of the table and of those that begin with their states."""
+    made = plan(resolve(Specs(), "online-smoke"), Specs(), None, home=tmp_path, measure=measure.timer())
+    [cpu] = [each for each in made.estimates if each.kind == "cpu"]
+    assert (cpu.basis, cpu.unknown, cpu.populations) == ("measured now", (), 2)
+    assert cpu.seconds > 0

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from algorithms import algorithm_class
 from harness.execution.packing import Packing
 from harness.planning.cells import resolve
 from harness.planning.choice import Choice
 from harness.planning.plan import plan
 from harness.planning.populations import PlannedRun, populations
 from harness.specs import Specs
+from harness.specs.models import Gather
 
 SPECS = Specs()
 DATA = {"maze2d-umaze-v1": 1_000_000, "maze2d-medium-v1": 2_000_000}
@@ -50,6 +54,32 @@ def test_a_dataset_counts_once_and_each_run_beside_it(runs, monkeypatch):
     assert Packing(int((both + (first + 1) * 10_000_000) / 0.85) + 2)(runs) == first + 1
     assert Packing(10**15)(runs) == len(runs)
     assert Packing(0)(runs) == 1
+
+
+def gathering(runs, **gather):
+    """The runs under an online protocol."""
+    online = {"steps": None, "interactions": 10_000, "gather": Gather.model_validate(gather)}
+    return [
+        replace(run, cell=replace(run.cell, protocol=run.cell.protocol.model_copy(update=online)))
+        for run in runs
+    ]
+
+
+@pytest.mark.parametrize("columns", [(), ("trust",)], ids=str)
+def test_a_run_that_gathers_takes_room_for_all_that_it_will(runs, monkeypatch, columns):
+    """Beside its dataset, unless the protocol keeps nothing of that."""
+    monkeypatch.setattr("harness.execution.packing.bytes_of_member", lambda *_: 10_000_000)
+    monkeypatch.setattr(algorithm_class("td3_bc"), "columns", columns)
+    row = 4 * (2 * 4 + 2 * 2 + 2 + len(columns))
+    each = 10_000_000 + 10_000 * row
+    data = rows(runs[0]) * row
+    for keep, shared in (("all", data), ("none", 0), ({"best_trajectories": 5}, data)):
+        online = gathering(runs, keep=keep)
+        assert Packing(int((shared + 3 * each) / 0.85) + 2)(online) == 3
+        assert Packing(int((shared + 3 * each) / 0.85) - 2)(online) == 2
+    assert f"about {each / 1e6:.0f} MB each and 0.0 GB of data" in Packing(10**9).describe(
+        gathering(runs, keep="none")
+    )
 
 
 def test_every_run_is_packed_once(runs):
