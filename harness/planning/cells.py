@@ -254,7 +254,7 @@ def resolve(specs: Specs, table_id: str, choice: Choice = _NOTHING_CHOSEN) -> Re
         SpecError: a spec file is wrong.
     """
     table = specs.table(table_id)
-    preset = specs.preset(choice.preset) if choice.preset else None
+    preset = specs.preset(choice.preset).of(table_id) if choice.preset else None
     scope = Scope(table_id, columns_of(table, preset), preset)
     context = _Context(specs, table, scope, choice)
     shown = restricted(specs, table, preset, choice, context.lineage)
@@ -279,6 +279,8 @@ def _as_run(protocol: Protocol, preset: Preset | None, choice: Choice) -> Protoc
         changes = preset.model_dump(include=names, exclude_none=True)
         if protocol.gather and preset.gather:
             said = {name: getattr(preset.gather, name) for name in preset.gather.model_fields_set}
+            if "warmup" in said:  # what has none keeps having none
+                said["warmup"] = min(said["warmup"], protocol.gather.warmup)
             changes["gather"] = protocol.gather.model_copy(update=said)
     if choice.steps is not None:
         changes[protocol.unit] = choice.steps

@@ -129,7 +129,7 @@ def fitting(specs: Specs, table: Table) -> list[str]:
     return [
         name
         for name in specs.ids("presets")
-        for preset in (specs.preset(name),)
+        for preset in (specs.preset(name).of(table.id),)
         if {*(preset.datasets or ())} <= {*table.datasets}
         and {*(preset.columns or ())} <= columns
         and columns.isdisjoint(column.id for column in preset.extra_columns if preset.columns is None)

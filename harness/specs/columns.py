@@ -67,8 +67,9 @@ class Scope:
             UnknownNameError: There is none.
             SpecError: Its file is wrong.
         """
-        own = extra_columns_of(self.preset) if self.preset else {}
-        return Scope(table, own | columns_of(specs.table(table)), self.preset)
+        preset = specs.preset(self.preset.id).of(table) if self.preset else None
+        own = extra_columns_of(preset) if preset else {}
+        return Scope(table, own | columns_of(specs.table(table)), preset)
 
 
 def columns_of(table: Table, preset: Preset | None = None) -> dict[str, Written]:

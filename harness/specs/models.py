@@ -787,17 +787,13 @@ class AtMost(Model):
     columns: int | None = Field(default=None, gt=0)
 
 
-class Preset(Model):
-    """A smaller or other way to run a table; its numbers never pass for the table's own."""
+class PresetSettings(Model):
+    """What a preset keeps of a table, and how it is run otherwise."""
 
-    id: Id
-    description: str
-    label: str = Field(description="named in every verdict, for example 'smoke protocol'")
     lineage: Lineage | None = None
     transitions: int | None = Field(default=None, gt=0, description="rows of generated datasets")
     datasets: tuple[str, ...] | None = Field(default=None, description="ids kept, in this order")
     columns: tuple[Id, ...] | None = Field(default=None, description="column ids kept, in this order")
-    extra_columns: tuple[Column, ...] = ()
     at_most: AtMost | None = Field(default=None, description="instead of naming datasets or columns")
     seeds: Seeds | None = None
     steps: int | None = Field(default=None, gt=0, description="of offline protocols")
@@ -805,7 +801,30 @@ class Preset(Model):
     gather: Gather | None = Field(default=None, description="of online protocols; what is not said stays")
     evaluate_every: int | None = Field(default=None, gt=0)
     episodes: int | None = Field(default=None, gt=0)
+
+
+class Preset(PresetSettings):
+    """A smaller or other way to run a table; its numbers never pass for the table's own."""
+
+    id: Id
+    description: str
+    label: str = Field(description="named in every verdict, for example 'smoke protocol'")
+    extra_columns: tuple[Column, ...] = ()
     database: str | None = Field(default=None, description="its own results file")
+    tables: dict[str, PresetSettings] = Field(
+        default={},
+        description="table id or glob -> other settings; no rows and columns but theirs are kept",
+    )
+
+    def of(self, table: str) -> Preset:
+        """The preset as it is for a table; of the settings for globs that match, later ones win."""
+        matching = [own for pattern, own in self.tables.items() if fnmatchcase(table, pattern)]
+        if not matching:
+            return self
+        chosen: dict[str, Any] = {"datasets": None, "columns": None, "at_most": None, "extra_columns": ()}
+        for own in matching:
+            chosen |= {name: getattr(own, name) for name in own.model_fields_set}
+        return self.model_copy(update=chosen)
 
 
 # -- tables ------------------------------------------------------------------------------------------------

@@ -23,7 +23,15 @@ from harness.specs.columns import (
     unknown_hyperparameter,
 )
 from harness.specs.loader import Document
-from harness.specs.models import LINEAGES, Algorithm, Dependency, Preset, StateDependency, Table
+from harness.specs.models import (
+    LINEAGES,
+    Algorithm,
+    Dependency,
+    Preset,
+    PresetSettings,
+    StateDependency,
+    Table,
+)
 from harness.specs.published import PublishedCell
 from harness.specs.text import Location, shown
 
@@ -173,12 +181,12 @@ def _named(specs: Specs, document: Document, location: Location, kind: Kind, nam
         yield from _whole(specs.protocol, name)
 
 
-def _lineage(specs: Specs, document: Document, name: str | None) -> Iterator[str]:
+def _lineage(specs: Specs, document: Document, name: str | None, location: Location = ()) -> Iterator[str]:
     """The problem of a lineage that there is not."""
     try:
         specs.lineage(name or LINEAGES[0])
     except UnknownNameError as error:
-        yield document.problem(("lineage",), str(error))
+        yield document.problem((*location, "lineage"), str(error))
 
 
 def _column(specs: Specs, written: Written, scope: Scope, datasets: Sequence[str]) -> Iterator[str]:
@@ -263,17 +271,21 @@ def _algorithm(specs: Specs, algorithm: Algorithm) -> Iterator[str]:
 
 def _preset(specs: Specs, preset: Preset) -> Iterator[str]:
     document = specs.document("presets", preset.id)
-    yield from _lineage(specs, document, preset.lineage)
-    for i, dataset in enumerate(preset.datasets or ()):
-        yield from _named(specs, document, ("datasets", i), "datasets", dataset)
     own = extra_columns_of(preset)
     known = _columns_of_tables(specs) | own
     scope = Scope("", known, preset)
-    for i, column in enumerate(preset.columns or ()):
-        if column not in known:
-            yield document.problem(
-                ("columns", i), str(UnknownNameError("column of any table", column, known))
-            )
+    yield from _globs(document, ("tables",), preset.tables, specs.ids("tables"), "table")
+    settings: dict[Location, PresetSettings] = {(): preset}
+    settings |= {("tables", pattern): one for pattern, one in preset.tables.items()}
+    for location, some in settings.items():
+        yield from _lineage(specs, document, some.lineage, location)
+        for i, dataset in enumerate(some.datasets or ()):
+            yield from _named(specs, document, (*location, "datasets", i), "datasets", dataset)
+        for i, column in enumerate(some.columns or ()):
+            if column not in known:
+                yield document.problem(
+                    (*location, "columns", i), str(UnknownNameError("column of any table", column, known))
+                )
     for written in own.values():
         yield from _column(specs, written, scope, preset.datasets or specs.ids("datasets"))
 
@@ -289,8 +301,12 @@ def _columns_of_tables(specs: Specs) -> dict[str, Written]:
 
 
 def _globs(
-    document: Document, location: Location, patterns: Mapping[str, object], datasets: Collection[str]
+    document: Document,
+    location: Location,
+    patterns: Mapping[str, object],
+    names: Collection[str],
+    kind: str = "dataset",
 ) -> Iterator[str]:
     for pattern in patterns:
-        if not any(fnmatchcase(dataset, pattern) for dataset in datasets):
-            yield document.problem((*location, pattern), f"{pattern!r} matches no dataset here", key=True)
+        if not any(fnmatchcase(name, pattern) for name in names):
+            yield document.problem((*location, pattern), f"{pattern!r} matches no {kind} here", key=True)

@@ -5,7 +5,9 @@ import pytest
 from harness.errors import HarnessError, SpecError, UnknownNameError
 from harness.planning.cells import resolve
 from harness.planning.choice import Choice
+from harness.planning.restriction import fitting
 from harness.specs import Specs
+from harness.specs.validation import validate
 
 PRESET = "id: {id}\ndescription: x\nlabel: x\nsteps: 100\n"
 
@@ -39,6 +41,27 @@ def test_a_preset_for_another_table_says_so(with_preset):
     specs = with_preset("datasets: [hopper-rondom-v2]\n")
     with pytest.raises(HarnessError, match=r"aspc-table1 .preset own asks for it.*hopper-random-v2"):
         resolve(specs, "aspc-table1", Choice(preset="own"))
+
+
+def test_a_preset_may_be_another_for_some_tables(with_preset):
+    specs = with_preset(
+        "datasets: [hopper-random-v2]\ncolumns: [aspc]\nextra_columns: [{id: bc, label: BC, algorithm: bc}]\n"
+        "seeds: [0]\ngather: {warmup: 50}\n"
+        "tables:\n  ssar-*: {datasets: [hopper-medium-v2], steps: 200, interactions: 300}\n"
+    )
+    assert validate(specs, [], ["own"]) == []
+    of_aspc = resolve(specs, "aspc-table1", Choice(preset="own"))
+    assert [column.id for column in of_aspc.table.columns] == ["bc", "aspc"]
+    online = resolve(specs, "ssar-online", Choice(preset="own"))
+    assert online.table.datasets == ("hopper-medium-v2",)
+    assert online.table.columns == specs.table("ssar-online").columns
+    assert {len(cell.runs) for cell in online.with_sources} == {1}
+    lengths = {cell.protocol.length for cell in online.with_sources}
+    assert lengths == {200, 300}  # also of the runs of other tables that it begins with
+    warmups = {cell.column.id: cell.protocol.gather.warmup for cell in online.cells}
+    assert warmups["td3_bc_sa"] == 50
+    assert warmups["td3_bc"] == 0  # which has none is not given one
+    assert "own" in fitting(specs, specs.table("ssar-online"))
 
 
 def test_a_glob_of_what_a_preset_leaves_out_says_so(with_preset):

@@ -41,7 +41,8 @@ published: {file: ../published/toy.csv, seeds: 3, ddof: 1}
 """,
         "published/toy.csv": "row,column,mean,std,source,note\ntoy-a,mine,1,1,own,\n"
         "toy-b,mine,,,own,left empty\n",
-        "presets/fast.yaml": "id: fast\ndescription: D\nlabel: fast\ncolumns: [mine]\ndatasets: [toy-b]\n",
+        "presets/fast.yaml": "id: fast\ndescription: D\nlabel: fast\ncolumns: [mine]\ndatasets: [toy-b]\n"
+        "tables:\n  to*: {columns: [mine], datasets: [toy-a]}\n",
     }
     folder = tmp_path / "own"
     for name, text in files.items():
@@ -188,6 +189,14 @@ PROBLEMS = [
     ("published/toy.csv", "-a,mine", "-a,yours", "2: column: the table has no column 'yours'"),
     ("presets/fast.yaml", "[mine]", "[yours]", "4:11: columns.0: no column of any table named 'yours'"),
     ("presets/fast.yaml", "[toy-b]", "[toy-c]", "5:12: datasets.0: no dataset named 'toy-c'"),
+    ("presets/fast.yaml", "  to*:", "  ta*:", "7:3: tables.ta*: 'ta*' matches no table here"),
+    ("presets/fast.yaml", "[toy-a]", "[toy-c]", "7:37: tables.to*.datasets.0: no dataset named 'toy-c'"),
+    (
+        "presets/fast.yaml",
+        "to*: {columns: [mine]",
+        "to*: {columns: [yours]",
+        "7:19: tables.to*.columns.0: no column of any table named 'yours'",
+    ),
     (
         "datasets/_toy.yaml",
         "minimum: 0",
