@@ -55,8 +55,8 @@ def test_a_preset_may_be_another_for_some_tables(with_preset):
     online = resolve(specs, "ssar-online", Choice(preset="own"))
     assert online.table.datasets == ("hopper-medium-v2",)
     assert online.table.columns == specs.table("ssar-online").columns
-    assert {len(cell.runs) for cell in online.with_sources} == {1}
-    lengths = {cell.protocol.length for cell in online.with_sources}
+    assert {len(cell.runs) for cell in online.with_below} == {1}
+    lengths = {cell.protocol.length for cell in online.with_below}
     assert lengths == {200, 300}  # also of the runs of other tables that it begins with
     warmups = {cell.column.id: cell.protocol.gather.warmup for cell in online.cells}
     assert warmups["td3_bc_sa"] == 50
