@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,7 @@ __all__ = [
     "Initial",
     "Member",
     "Noise",
+    "Selector",
     "Sizes",
     "Value",
     "batch_mean",
@@ -185,7 +186,8 @@ class Algorithm(nn.Module, ABC):
         self.noise: dict[str, Noise] = {}
         self.inputs = {
             name: {part: t.to(self.device) for part, t in stacked([m.inputs[name] for m in members]).items()}
-            for name in members[0].inputs
+            for name in self.reads
+            if name in members[0].inputs
         }
         self.register_buffer(
             "clock", torch.zeros(len(self.members), 1, device=self.device, dtype=dtype), persistent=False
@@ -284,6 +286,17 @@ class Algorithm(nn.Module, ABC):
         """Put back what `policy_state` gave."""
         for module in self.policy:
             self.get_submodule(module).load_state_dict(_below(module, state))
+
+
+@runtime_checkable
+class Selector(Protocol):
+    """An algorithm that says which transitions of the data other algorithms trust.
+
+    Of its training state it needs the submodules of `Algorithm.policy` for that.
+    """
+
+    def trusts(self, observation: Tensor, action: Tensor) -> Tensor:
+        """Whether each transition is trusted: ``(M, B, S), (M, B, A) -> (M, B)`` of booleans."""
 
 
 def _below(module: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -27,21 +27,27 @@ EXPLORATION = 0.03
 
 
 @dataclass(frozen=True, kw_only=True)
-class IQLSharedHyperparameters(Hyperparameters):
-    """What IQL and IQL+ASPC share."""
+class ExpectileHyperparameters(Hyperparameters):
+    """What Q and V need, with or without a policy."""
 
     expectile: float = per_member(minimum=0, maximum=1)  # τ_e
-    weight_cap: float = per_member(above=0)
     discount: float = per_member(minimum=0, maximum=1)  # γ
     soft_update: float = static(minimum=0, maximum=1)  # τ
+    critic_learning_rate: float = static(minimum=0)
+    value_learning_rate: float = static(minimum=0)
+    critic_hidden_sizes: str = layer_sizes()
+    value_hidden_sizes: str = layer_sizes()
+
+
+@dataclass(frozen=True, kw_only=True)
+class IQLSharedHyperparameters(ExpectileHyperparameters):
+    """What IQL and IQL+ASPC share."""
+
+    weight_cap: float = per_member(above=0)
     policy: str = static(choices=("gaussian", "deterministic"))
     actor_learning_rate: float = static(minimum=0)
     actor_decay_steps: int = static(minimum=1)  # updates until the actor's rate is 0, and begins to rise
-    critic_learning_rate: float = static(minimum=0)
-    value_learning_rate: float = static(minimum=0)
     actor_hidden_sizes: str = layer_sizes()
-    critic_hidden_sizes: str = layer_sizes()
-    value_hidden_sizes: str = layer_sizes()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,41 +57,17 @@ class IQLHyperparameters(IQLSharedHyperparameters):
     beta: float = per_member(minimum=0)  # β, inverse temperature
 
 
-@register("iql")
-class IQL(Algorithm):
-    """IQL (Kostrikov et al., 2021, arXiv:2110.06169).
+class ExpectileValues(Algorithm):
+    """V, an expectile of Q over the data's actions, and Q: what IQL learns apart from its policy."""
 
-    Differences from the authors' code:
-        Everything here is as in CORL. The advantage and the target of Q come from V before its step; the
-        authors take both after it. Q's loss is the mean over both critics, not the sum. Weights begin as
-        PyTorch's layers do, not orthogonal; ln σ is clamped at -20, not -5. Observations are normalised, and
-        rewards on two datasets only, not on all of Gym-MuJoCo. The deterministic policy is CORL's addition.
-        CORL evaluates 10 episodes, on Maze2d and AntMaze 100; here the table's protocol decides.
-
-    An online run that begins with an offline one's state goes on along the cosine of the actor's rate:
-    from 0 it rises, as in CORL.
-    """
-
-    Hyperparameters: ClassVar[type[IQLSharedHyperparameters]] = IQLHyperparameters
-
-    def build(self) -> None:
-        """Policy, twin Q with its target, and V, which has none."""
-        h, actor = self.hyper, {"gaussian": GaussianActor, "deterministic": DeterministicActor}
-        self.actor = actor[h.policy](self.initial, self.sizes, Layers(h.actor_hidden_sizes))
+    def build_values(self) -> None:
+        """Twin Q with its target, and V, which has none."""
+        h = self.hyper
         self.critic = Critics(self.initial, self.sizes, Layers(h.critic_hidden_sizes))
         self.target_critic = target_of(self.critic)
         self.value = ValueFunction(self.initial, self.sizes, Layers(h.value_hidden_sizes))
-        self.actor_optimiser = Adam(
-            self.actor.parameters(), h.actor_learning_rate, cosine_decay(h.actor_decay_steps)
-        )
         self.critic_optimiser = Adam(self.critic.parameters(), h.critic_learning_rate)
         self.value_optimiser = Adam(self.value.parameters(), h.value_learning_rate)
-
-    @property
-    def beta(self) -> Tensor:
-        """β: ``(M, 1)``."""
-        beta: Tensor = self.hyper.beta
-        return beta
 
     def value_loss(self, advantage: Tensor) -> Tensor:
         """E[|τ_e - 1(A < 0)| A²], whose minimum over V is Q's expectile (eqs. 4 and 5): ``(M, 1)``."""
@@ -113,6 +95,39 @@ class IQL(Algorithm):
         self.critic_optimiser.descend(critic_loss)
         soft_update(self.hyper.soft_update, (self.target_critic, self.critic))
         return advantage.detach(), {"value_loss": value_loss.detach(), "critic_loss": critic_loss.detach()}
+
+
+@register("iql")
+class IQL(ExpectileValues):
+    """IQL (Kostrikov et al., 2021, arXiv:2110.06169).
+
+    Differences from the authors' code:
+        Everything here is as in CORL. The advantage and the target of Q come from V before its step; the
+        authors take both after it. Q's loss is the mean over both critics, not the sum. Weights begin as
+        PyTorch's layers do, not orthogonal; ln σ is clamped at -20, not -5. Observations are normalised, and
+        rewards on two datasets only, not on all of Gym-MuJoCo. The deterministic policy is CORL's addition.
+        CORL evaluates 10 episodes, on Maze2d and AntMaze 100; here the table's protocol decides.
+
+    An online run that begins with an offline one's state goes on along the cosine of the actor's rate:
+    from 0 it rises, as in CORL.
+    """
+
+    Hyperparameters: ClassVar[type[IQLSharedHyperparameters]] = IQLHyperparameters
+
+    def build(self) -> None:
+        """Policy, Q and V."""
+        h, actor = self.hyper, {"gaussian": GaussianActor, "deterministic": DeterministicActor}
+        self.actor = actor[h.policy](self.initial, self.sizes, Layers(h.actor_hidden_sizes))
+        self.build_values()
+        self.actor_optimiser = Adam(
+            self.actor.parameters(), h.actor_learning_rate, cosine_decay(h.actor_decay_steps)
+        )
+
+    @property
+    def beta(self) -> Tensor:
+        """β: ``(M, 1)``."""
+        beta: Tensor = self.hyper.beta
+        return beta
 
     def weight(self, advantage: Tensor) -> Tensor:
         """The weight w = min(exp(β A), cap): ``(M, B)``."""

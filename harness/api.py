@@ -558,7 +558,7 @@ def _lacking(command: Callable[[str], str], comparison: Comparison, state: Statu
     if left:
         busy = f"; {count(len(state.active), 'run')} of them are trained elsewhere" if state.active else ""
         return IncompleteError(f"{count(left, 'run')} that this needs are not finished{busy}")
-    if all(cell.mean is None for cell in comparison.cells):
+    if comparison.wanted and all(cell.mean is None for cell in comparison.cells):
         return IncompleteError("nothing was measured")
     return None
 

@@ -166,7 +166,7 @@ def audit(table: Table, specs: Specs) -> list[Finding]:
         # the one domain of D4RL that only tells whether the goal was reached
         frozenset(row for row in rows if specs.dataset(row).domain == "antmaze"),
         {
-            (row, column.id): specs.protocol(table.protocol_of(column, row)).episodes
+            (row, column.id): specs.protocol(table.protocol_of(column, row)).episodes or 0
             for row in rows
             for column in table.columns
         },

@@ -41,7 +41,8 @@ class Combined:
     @property
     def wanted(self) -> int:
         """What `have` must be."""
-        return max((part.wanted for part in self.parts), default=0) if self.rows == 1 else len(self.parts)
+        wanted = [part.wanted for part in self.parts]
+        return max(wanted, default=0) if self.rows == 1 else sum(each > 0 for each in wanted)
 
     @property
     def incomparable(self) -> tuple[str, ...]:
@@ -72,7 +73,7 @@ class Combined:
     @property
     def unavailable(self) -> str | None:
         """Why there is no number; None if there is one, or none to be had."""
-        if self.estimate or self.incomparable or not self.parts:
+        if self.estimate or self.incomparable or not self.wanted:
             return None
         why = [part.unavailable for part in self.parts if part.unavailable and self.rows == 1]
         return why[0] if why else f"{self.have} of {self.wanted}"

@@ -41,7 +41,7 @@ class Measured:
 
     Attributes:
         cell: the cell.
-        wanted: number of seeds that the protocol wants.
+        wanted: number of seeds that the protocol wants scores of; 0 where it has no evaluations.
         scores: those that count, by seed: of runs trained here, or if there are none, imported ones.
         before: those of online runs before their first interaction, by seed.
         notes: what a reader must know of them.
@@ -67,7 +67,7 @@ class Measured:
     @property
     def complete(self) -> bool:
         """Whether every seed that the protocol wants has its score."""
-        return self.have >= self.wanted
+        return self.have >= self.wanted > 0
 
     @cached_property
     def mean(self) -> float | None:
@@ -242,11 +242,11 @@ def _measure(
     used = [fingerprints[i] for i in _environments(scores[shown], states) if i is not None]
     return Measured(
         cell=cell,
-        wanted=len(protocol.seeds),
+        wanted=len(protocol.seeds) if protocol.evaluate_every else 0,
         scores=scores[shown],
         before=tuple(begun[score.key] for score in scores[shown] if score.key in begun),
         notes=(
-            *_state_notes(runs, scores, states),
+            *(_state_notes(runs, scores, states) if protocol.evaluate_every else ["not evaluated"]),
             *_source_notes(scores, shown, used),
             *_value_notes(cell, read),
             *([] if shown is not None else _environment_notes(scores[None], states, used)),

@@ -66,7 +66,7 @@ def run_return(evaluations: Sequence[Evaluated], protocol: models.Protocol) -> f
         case "best":
             value = max(returns)
         case "mean_last":
-            k = min(protocol.last_k, -(-protocol.length // protocol.evaluate_every))
+            k = min(protocol.last_k, -(-protocol.length // protocol.interval))
             value = sum(returns[-k:]) / k if len(returns) >= k else math.nan
     return value if math.isfinite(value) else None
 
@@ -79,7 +79,7 @@ def first_shown(protocol: models.Protocol) -> int:
         case "last":
             return protocol.length
         case "mean_last":
-            return max(protocol.length - protocol.last_k * protocol.evaluate_every, 0)
+            return max(protocol.length - protocol.last_k * protocol.interval, 0)
         case "best":
             return 0
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, Self
@@ -27,16 +28,22 @@ CORL_EPISODE = 1000
 Floats = NDArray[np.floating[Any]]
 
 
+#: From observations ``(N, S)`` and actions ``(N, A)`` to which of them are trusted, ``(N,)``.
+Selector = Callable[[Floats, Floats], NDArray[np.bool_]]
+
+
 class Inputs(NamedTuple):
     """What steps may need beside the transitions.
 
     Attributes:
         seed: Of the run; what steps draw depends on it, on the dataset and on the step alone.
         others: Datasets that are mixed in, by id.
+        selector: What says which transitions are trusted, where a step leaves that to another run.
     """
 
     seed: int = 0
     others: Mapping[str, Transitions] = {}
+    selector: Selector | None = None
 
 
 @dataclass(frozen=True)
@@ -47,11 +54,13 @@ class Step:
         random: Whether it draws, so that runs of other seeds have other transitions.
         whole: Whether it looks at whole trajectories.
         cuts: Whether it leaves trajectories with holes.
+        last: Whether it comes after all others, wherever it is named.
     """
 
     random: ClassVar[bool] = False
     whole: ClassVar[bool] = False
     cuts: ClassVar[bool] = False
+    last: ClassVar[bool] = False
 
     def fit(self, data: Transitions, inputs: Inputs) -> Self:
         """The step with all that it takes from the data."""
@@ -245,28 +254,122 @@ class Mix(Step):
 
 
 @dataclass(frozen=True)
-class Trust(Step):
-    """A column ``trust``: 1 for transitions of trajectories whose return is above a threshold, else 0."""
+class Trust(Step, ABC):
+    """A column ``trust``: 1 for transitions that are chosen, else 0."""
 
-    whole: ClassVar[bool] = True
-    above: float
-    by: str = "return"
+    @abstractmethod
+    def chosen(self, data: Transitions) -> NDArray[np.bool_]:
+        """Which transitions are, ``(N,)``."""
 
     def rows(self, data: Transitions) -> Transitions:
-        """The transitions with the column.
+        """The transitions with the column."""
+        return replace(data, extra={**data.extra, "trust": self.chosen(data).astype(np.float32)})
+
+
+@dataclass(frozen=True)
+class TrustReturn(Trust):
+    """Trust in trajectories whose return is above a threshold.
+
+    Attributes:
+        above: The threshold.
+        top: Instead of a threshold, the share of all trajectories that are trusted: those of the highest
+            returns, and at least one. Fitting takes the threshold from them.
+        allow_empty: Whether nothing may be trusted.
+    """
+
+    whole: ClassVar[bool] = True
+    above: float = -np.inf
+    top: float | None = None
+    allow_empty: bool = False
+
+    def fit(self, data: Transitions, inputs: Inputs) -> Self:
+        """Take the threshold from the returns where it is a share; else see that some are above it.
 
         Raises:
             DataError: No trajectory has such a return.
         """
-        trajectories = Trajectories.of(data)
-        chosen = trajectories.returns > self.above
-        if not chosen.any():
-            raise DataError(
-                f"no trajectory of {data.identity['id']} has a return above {self.above:g}, so none would "
-                f"be trusted; the largest is {trajectories.returns.max():g}"
-            )
-        return replace(data, extra={**data.extra, "trust": chosen[trajectories.number].astype(np.float32)})
+        returns = np.sort(Trajectories.of(data).returns)
+        if self.top is not None:
+            worst = returns[-max(1, round(self.top * len(returns)))]
+            return replace(self, above=float(np.nextafter(worst, -np.inf)))
+        if not (self.allow_empty or returns[-1] > self.above):
+            raise DataError(none_trusted(data.identity["id"], self.above, returns[-1]))
+        return self
 
+    def chosen(self, data: Transitions) -> NDArray[np.bool_]:
+        """See the class."""
+        trajectories = Trajectories.of(data)
+        return (trajectories.returns > self.above)[trajectories.number]
+
+
+@dataclass(frozen=True)
+class TrustSuccess(Trust):
+    """Trust in trajectories whose last reward is above 0.
+
+    On AntMaze, which pays at the goal alone, these are the ones that reach it.
+    """
+
+    whole: ClassVar[bool] = True
+
+    def fit(self, data: Transitions, inputs: Inputs) -> Self:
+        """See that there are some.
+
+        Raises:
+            DataError: There is none.
+        """
+        if not self.chosen(data).any():
+            raise DataError(
+                f"no trajectory of {data.identity['id']} has a last reward above 0, so none would be "
+                f"trusted; the largest is {data.rewards[Trajectories.of(data).last].max():g}"
+            )
+        return self
+
+    def chosen(self, data: Transitions) -> NDArray[np.bool_]:
+        """See the class."""
+        trajectories = Trajectories.of(data)
+        return (data.rewards[trajectories.last] > 0)[trajectories.number]
+
+
+@dataclass(frozen=True)
+class TrustSelector(Trust):
+    """Trust in the transitions that another run trusts.
+
+    It judges what is trained on: observations and actions as all other steps leave them.
+    """
+
+    last: ClassVar[bool] = True
+    selector: Selector | None = field(default=None, compare=False, repr=False)
+
+    def fit(self, data: Transitions, inputs: Inputs) -> Self:
+        """Take the selector, and see that it trusts some.
+
+        Raises:
+            DataError: It trusts none.
+        """
+        fitted = replace(self, selector=inputs.selector)
+        if not fitted.chosen(data).any():
+            raise DataError(f"the selector trusts none of the transitions of {data.identity['id']}")
+        return fitted
+
+    def chosen(self, data: Transitions) -> NDArray[np.bool_]:
+        """See the class."""
+        assert self.selector is not None  # noqa: S101 - fitted first
+        return self.selector(data.observations, data.actions)
+
+
+def none_trusted(name: str, above: float, largest: float) -> str:
+    """What is said of a dataset none of whose returns is above a threshold."""
+    return (
+        f"no trajectory of {name} has a return above {above:g}, so none would be trusted; the largest is "
+        f"{largest:g}"
+    )
+
+
+_TRUST: Mapping[str, Callable[..., Step]] = {
+    "return": TrustReturn,
+    "success": TrustSuccess,
+    "selector": TrustSelector,
+}
 
 #: How a configuration names each step -> the step, from its value there.
 STEPS: Mapping[str, Callable[[Any], Step]] = {
@@ -277,12 +380,16 @@ STEPS: Mapping[str, Callable[[Any], Step]] = {
     "best_trajectories": BestTrajectories,
     "drop": Drop,
     "mix": lambda value: Mix(value["dataset"]["id"], value["ratio"]),
-    "trust": lambda value: Trust(**value),
+    "trust": lambda value: _TRUST[value["by"]](
+        **{name: each for name, each in value.items() if name != "by"}
+    ),
 }
 
 
 def steps_of(configuration: Mapping[str, Any]) -> tuple[Step, ...]:
     """The steps of a run: those that its configuration names as data, then those among its hyperparameters.
+
+    Last come those that say so of themselves.
 
     Args:
         configuration: `harness.results.records.RunRecord.configuration`, or its ``data`` and
@@ -290,7 +397,8 @@ def steps_of(configuration: Mapping[str, Any]) -> tuple[Step, ...]:
     """
     entries = [item for entry in configuration.get("data", ()) for item in entry.items()]
     named = [STEPS[name](value) for name, value in entries]
-    return (*named, *_of_hyperparameters(configuration.get("hyperparameters") or {}))
+    steps = (*named, *_of_hyperparameters(configuration.get("hyperparameters") or {}))
+    return tuple(sorted(steps, key=lambda step: step.last))
 
 
 def _of_hyperparameters(values: Mapping[str, Any]) -> list[Step]:
@@ -303,6 +411,13 @@ def _of_hyperparameters(values: Mapping[str, Any]) -> list[Step]:
     elif (scale, shift) != (1.0, 0.0):
         steps.append(Reward(scale, shift))
     return steps
+
+
+def observed_alike(one: Sequence[Step], other: Sequence[Step]) -> bool:
+    """Whether two runs that these steps make transitions for see the same observations of equal data."""
+    kept = (Standardise, BestTrajectories, Drop, Mix)
+    first, second = ([step for step in steps if isinstance(step, kept)] for steps in (one, other))
+    return first == second
 
 
 def order_problem(steps: Sequence[Step]) -> str | None:
@@ -324,7 +439,9 @@ def _name(step: Step) -> str:
     return (
         "normalize_rewards"
         if hyperparameter
-        else re.sub(r"(?<=.)([A-Z])", r"_\1", type(step).__name__).lower()
+        else re.sub(
+            r"(?<=.)([A-Z])", r"_\1", (Trust if isinstance(step, Trust) else type(step)).__name__
+        ).lower()
     )
 
 
@@ -340,6 +457,11 @@ class Pipeline:
     """Fitted steps, as one."""
 
     steps: tuple[Step, ...] = ()
+
+    @property
+    def acting(self) -> Pipeline:
+        """The steps that acting needs: those that change what is observed."""
+        return Pipeline(tuple(step for step in self.steps if type(step).observation is not Step.observation))
 
     def rows(self, data: Transitions) -> Transitions:
         """Other transitions of the dataset that the steps were fitted to, changed alike."""
@@ -395,10 +517,12 @@ class Trajectories(NamedTuple):
     Attributes:
         number: (N,) which one each transition belongs to, from 0.
         returns: (T,) the undiscounted return of each, in float64.
+        last: (T,) the index of the last transition of each.
     """
 
     number: NDArray[np.int64]
     returns: NDArray[np.float64]
+    last: NDArray[np.int64]
 
     @classmethod
     def of(cls, data: Transitions) -> Self:
@@ -414,7 +538,8 @@ class Trajectories(NamedTuple):
                 "not known"
             )
         number = np.concatenate([[0], np.cumsum(ends[:-1])])
-        return cls(number, np.bincount(number, data.rewards).astype(np.float64))
+        last = np.flatnonzero(np.diff(number, append=number[-1] + 1))
+        return cls(number, np.bincount(number, data.rewards).astype(np.float64), last)
 
 
 def corl_returns(rewards: NDArray[np.float32], terminals: NDArray[np.bool_]) -> NDArray[np.float64]:

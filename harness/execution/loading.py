@@ -7,11 +7,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness import datasets, environments
 from harness.datasets import Transitions, cards
 from harness.datasets.base import FIELDS
-from harness.datasets.transforms import Inputs, Reward, prepare, rescaled, shared, steps_of
+from harness.datasets.transforms import (
+    Floats,
+    Inputs,
+    Reward,
+    TrustSelector,
+    prepare,
+    rescaled,
+    shared,
+    steps_of,
+)
 from harness.errors import DataError
 from harness.execution.progress import Reporter
 from harness.planning.cells import Cell
@@ -96,7 +106,12 @@ def try_transforms(runs: Iterable[PlannedRun], load: Loader) -> None:
             group[f"{shared(steps, run.record.seed)} {keep}"] = run
     for by_rows in doubtful.values():
         for run, (data, mixed) in zip(by_rows.values(), load([*by_rows.values()]), strict=True):
-            prepared([run.stand_in], [data], [mixed], run.cell.protocol.gather)
+            prepared([run.stand_in], [data], [mixed], [_trust_all], run.cell.protocol.gather)
+
+
+def _trust_all(observations: Floats, actions: Floats) -> NDArray[np.bool_]:
+    """In the place of a selector that is not trained yet."""
+    return np.ones(len(observations), bool)
 
 
 def card(cell: Cell, home: Path | None) -> dict[str, Any]:
@@ -116,7 +131,8 @@ def card(cell: Cell, home: Path | None) -> dict[str, Any]:
         _as_acted(datasets.load(dataset, cell.lineage, home), there) for dataset in cell.datasets.values()
     )
     steps = steps_of(run.configuration)
-    rows, _ = prepare(data, steps, Inputs(run.seed, dict(zip(cell.mixed, others, strict=True))))
+    made = [step for step in steps if not isinstance(step, TrustSelector)]  # its run need not be there
+    rows, _ = prepare(data, made, Inputs(run.seed, dict(zip(cell.mixed, others, strict=True))))
     described = cards.describe(
         {**{name: getattr(rows, name) for name in FIELDS}, **rows.extra},
         cell.dataset,

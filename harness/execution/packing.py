@@ -12,6 +12,7 @@ from harness import datasets
 from harness.datasets.transforms import shared, steps_of
 from harness.planning.populations import PlannedRun, shape
 from harness.planning.states import stand_ins
+from harness.specs.models import SELECTOR
 from harness.training.memory import bytes_of_member, bytes_of_row
 
 _SHARE = 0.85
@@ -88,7 +89,8 @@ def _bytes_of_row(run: PlannedRun) -> int:
     return bytes_of_row(sizes, len(columns))
 
 
-def _rows_of(run: PlannedRun) -> tuple[str, str]:
+def _rows_of(run: PlannedRun) -> tuple[str, str, str]:
     """Equal for runs that train on the same rows."""
     record, cell = run.record, run.cell
-    return f"{cell.dataset.id} {cell.lineage}", shared(steps_of(record.configuration), record.seed)
+    selector = cell.states[SELECTOR].of(record.seed).key if SELECTOR in cell.states else ""
+    return f"{cell.dataset.id} {cell.lineage}", shared(steps_of(record.configuration), record.seed), selector

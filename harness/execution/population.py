@@ -25,9 +25,11 @@ from harness.results.provenance import both
 from harness.results.records import BEGINNING, Artefact, EvaluationRecord, value_metric
 from harness.results.store import RunState
 from harness.specs import Environment
+from harness.specs.models import SELECTOR
 from harness.training.checkpoints import Checkpoint
 from harness.training.population import Ending, Task, Trainer
 from harness.training.provenance import provenance
+from harness.training.selectors import SelectingRun
 
 
 def title(run: PlannedRun) -> str:
@@ -139,6 +141,7 @@ class LeasedPopulation:
                 for run in self._population.runs
             ],
             mixed=[each.mixed for each in loaded],
+            selectors=[self._selector(run) for run in self._population.runs],
         )
         trainer = Trainer(task, self, self._pool, path, self._setup.options, self._checkpoint)
         del loaded, task  # the replay holds the transitions; they are not held twice
@@ -151,9 +154,17 @@ class LeasedPopulation:
     def _state(self, run: PlannedRun, name: str) -> dict[str, Tensor]:
         """The state, or those parts of it, that a run reads of the run of its own seed."""
         read = run.cell.states[name]
-        [below] = [each for each in read.cell.runs if each.seed == run.record.seed]
+        below = read.of(run.record.seed)
         artefact = self._store.artefacts([below.key])[below.key][STATE]
         return parts(artefacts.read(self._artefact_folder, artefact), read.state)
+
+    def _selector(self, run: PlannedRun) -> SelectingRun | None:
+        """The run that says which transitions a run trusts, if it asks one."""
+        if SELECTOR not in run.cell.states:
+            return None
+        below = run.cell.states[SELECTOR].of(run.record.seed)
+        algorithm = below.configuration["algorithm"]
+        return SelectingRun(below.key, algorithm, below.hyperparameters, self._state(run, SELECTOR))
 
     def _written(self, trainer: Trainer, keys: Sequence[str]) -> dict[str, list[Artefact]]:
         """Write what finished runs leave: their policies and, where it is read, their whole state."""

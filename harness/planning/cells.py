@@ -68,6 +68,11 @@ class ReadState:
     cell: Cell
     state: Literal["all"] | tuple[str, ...]
 
+    def of(self, seed: int) -> RunRecord:
+        """The run of a seed."""
+        [run] = [run for run in self.cell.runs if run.seed == seed]
+        return run
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -275,7 +280,7 @@ def _as_run(protocol: Protocol, preset: Preset | None, choice: Choice) -> Protoc
     """The protocol with what a preset and the options change."""
     changes: dict[str, Any] = {}
     if preset:
-        names = {"seeds", protocol.unit, "evaluate_every", "episodes"}
+        names = {"seeds", protocol.unit, *({"evaluate_every", "episodes"} if protocol.evaluate_every else ())}
         changes = preset.model_dump(include=names, exclude_none=True)
         if protocol.gather and preset.gather:
             said = {name: getattr(preset.gather, name) for name in preset.gather.model_fields_set}
@@ -292,7 +297,9 @@ def _as_run(protocol: Protocol, preset: Preset | None, choice: Choice) -> Protoc
             f"of {changed.duration} of protocol {protocol.id} none is left after {changed.gather.warmup:,} "
             "of warmup; take more, or a preset whose 'gather' has a shorter warmup"
         )
-    return changed.model_copy(update={"evaluate_every": min(changed.evaluate_every, changed.length)})
+    if changed.interval > changed.length:
+        return changed.model_copy(update={"evaluate_every": changed.length})
+    return changed
 
 
 def _sized(dataset: Dataset, table: Table, preset: Preset | None) -> Dataset:
@@ -370,8 +377,12 @@ class _Context:
                 _, below = column_read(self.specs, self.scope, entry, trail)
                 metrics[name] = ReadMetric(entry.value.metric, self.cell(dataset, below, (), trail))
         states = {}
-        for name, entry in states_read(written).items():
+        said: dict[str, Any] = {}
+        for name, entry in states_read(written, dataset.id).items():
             assert isinstance(entry.value, StateDependency)  # noqa: S101 - nothing else is read so
+            (said if name == "start" else said.setdefault("inputs", {}))[name] = entry.value.model_dump(
+                exclude_defaults=True
+            )
             scope, below = column_read(self.specs, self.scope, entry, trail)
             states[name] = ReadState(
                 self._of(scope).cell(dataset, below, seeds or protocol.seeds, trail), entry.value.state
@@ -412,7 +423,7 @@ class _Context:
                         name: entry.value.model_dump() if isinstance(entry.value, Dependency) else entry.value
                         for name, entry in own_hyperparameters(written, dataset.id).items()
                     },
-                    **column.model_dump(include={"start", "inputs"}, exclude_defaults=True),
+                    **said,
                     **{name: configuration[name] for name in ("dataset", "protocol")},
                     **({"data": configuration["data"]} if steps and data.kind != "algorithms" else {}),
                 }

@@ -99,8 +99,7 @@ def _needed(
                 for below in metric.cell.runs:
                     add(below, metric.cell, state_is_read=False)
             for read in cell.states.values():
-                [below] = [each for each in read.cell.runs if each.seed == run.seed]
-                add(below, read.cell, state_is_read=True)
+                add(read.of(run.seed), read.cell, state_is_read=True)
         if lost:
             again.add(run.key)
         found.pop(run.key, None)
@@ -249,9 +248,7 @@ def _is_open(state: RunState | None) -> bool:
 
 def readable(cell: Cell, run: RunRecord, kept: Kept) -> bool:
     """Whether all states that a run of the cell reads are there."""
-    return all(
-        kept(below.key) for read in cell.states.values() for below in read.cell.runs if below.seed == run.seed
-    )
+    return all(kept(read.of(run.seed).key) for read in cell.states.values())
 
 
 def read_values(store: Store, runs: Mapping[str, Cell]) -> dict[str, dict[str, float]]:

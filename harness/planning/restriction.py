@@ -108,7 +108,7 @@ def _column_rank(specs: Specs, column: Column) -> int:
         return 3
     values = (column.hyperparameters, *(each.hyperparameters for each in column.per_dataset.values()))
     reads = any(isinstance(value, Dependency) for each in values for value in each.values())
-    return int(reads or bool(column.start) or bool(column.inputs))
+    return int(reads or column.reads_states)
 
 
 def _known(specs: Specs, kind: str, name: str, known: Collection[str], table: Table, preset: Preset) -> str:

@@ -49,7 +49,7 @@ def configurations_read(specs: Specs, resolved: ResolvedTable) -> set[str]:
     for name in specs.ids("tables"):
         with contextlib.suppress(HarnessError):  # a table that is wrong, or that the preset is not for
             columns = (*specs.table(name).columns, *(preset.extra_columns if preset else ()))
-            if any(column.start or column.inputs for column in columns):
+            if any(column.reads_states for column in columns):
                 steps = resolved.steps if name == resolved.table.id else None
                 found |= _read_by(resolve(specs, name, replace(choice, steps=steps)).with_below)
     return found

@@ -15,6 +15,7 @@ from algorithms import (
     AlgorithmError,
     Hyperparameters,
     Member,
+    Selector,
     Sizes,
     algorithm_class,
     algorithm_ids,
@@ -22,12 +23,12 @@ from algorithms import (
 )
 from harness import environments, plugs
 from harness.datasets import count, readers
-from harness.datasets.transforms import order_problem, steps_of
+from harness.datasets.transforms import none_trusted, observed_alike, order_problem, steps_of
 from harness.errors import EnvironmentUnusableError, HarnessError, SpecError, UnknownNameError, raised_at
 from harness.planning.cells import ResolvedTable, resolve
 from harness.planning.choice import Choice
 from harness.planning.states import parts, untrained
-from harness.specs import Dependency, Environment, Specs
+from harness.specs import Dependency, Environment, Specs, StateDependency
 from harness.specs.columns import (
     Entry,
     Scope,
@@ -39,6 +40,7 @@ from harness.specs.columns import (
     states_read,
     transforms,
 )
+from harness.specs.models import SELECTOR
 from harness.specs.validation import validate
 
 T = TypeVar("T")
@@ -61,7 +63,7 @@ def check(resolved: ResolvedTable, specs: Specs) -> None:
     rows = dict.fromkeys(cell.dataset.id for cell in resolved.cells if cell.unavailable is None)
     problems = [*validate(specs, chosen, presets), *validate_algorithms(specs, chosen, presets)]
     problems += validate_sources(specs, rows)
-    if problems := problems or [*_too_few(resolved, specs)]:
+    if problems := problems or [*_too_few(resolved, specs), *_untrusted(resolved, specs)]:
         raise SpecError("\n".join(dict.fromkeys(problems)))
     if problems := validate_environments(specs, rows):
         raise EnvironmentUnusableError("\n".join(problems))
@@ -81,6 +83,28 @@ def _too_few(resolved: ResolvedTable, specs: Specs) -> Iterator[str]:
                 f"of the {rows:,} rows of {cell.dataset.id} about {rows * kept:,.0f} are left, fewer than a "
                 f"minibatch of {wanted}",
             )
+
+
+def _untrusted(resolved: ResolvedTable, specs: Specs) -> Iterator[str]:
+    """Problems of thresholds that no return of the data is above, where specs tell the largest."""
+    columns = columns_of(specs.table(resolved.table.id), resolved.preset)
+    for cell in resolved.cells:
+        known = cell.dataset.d4rl.statistics if cell.dataset.d4rl and cell.lineage == "d4rl" else None
+        if cell.unavailable or known is None or known.return_max is None:
+            continue
+        chosen = transforms(specs, columns[cell.column.id], cell.dataset.id)
+        for index, step in enumerate(chosen.transforms):
+            if step.reward or step.return_range or step.mix:
+                break  # returns are others from here on
+            trust = step.trust
+            if (
+                trust
+                and not trust.allow_empty
+                and trust.above is not None
+                and trust.above >= known.return_max
+            ):
+                message = none_trusted(cell.dataset.id, trust.above, known.return_max)
+                yield chosen.problem(specs, message, index, "trust", "above")
 
 
 def validate_everything(specs: Specs, table_ids: Sequence[str] | None = None) -> list[str]:
@@ -190,7 +214,8 @@ def _states(specs: Specs, resolved: ResolvedTable) -> Iterator[str]:
     for cell in resolved.with_below:
         if not cell.states or cell.unavailable:
             continue
-        entries = states_read(columns_of(specs.table(cell.table), resolved.preset)[cell.column.id])
+        written = columns_of(specs.table(cell.table), resolved.preset)[cell.column.id]
+        entries = states_read(written, cell.dataset.id)
         try:
             own = untrained(cell).training_state()
         except UnknownNameError:
@@ -273,8 +298,8 @@ def _column(specs: Specs, written: Written, scope: Scope, datasets: Iterable[str
     algorithm = written.column.algorithm
     if not specs.has_algorithm(algorithm) or isinstance(_loaded(algorithm), str):
         return
-    yield from _inputs(specs, written)
     for dataset in datasets:
+        yield from _inputs(specs, written, dataset)
         try:
             entries = hyperparameters(specs, written, dataset)
         except SpecError:  # wrong in itself
@@ -288,6 +313,7 @@ def _column(specs: Specs, written: Written, scope: Scope, datasets: Iterable[str
             if isinstance(entry.value, Dependency):
                 yield from _dependency(specs, algorithm, name, entry, scope, dataset)
         yield from _transforms(specs, written, values, dataset)
+        yield from _selector(specs, written, scope, values, dataset)
 
 
 def _transforms(specs: Specs, written: Written, values: Mapping[str, Any], dataset: str) -> Iterator[str]:
@@ -315,17 +341,68 @@ def _transforms(specs: Specs, written: Written, values: Mapping[str, Any], datas
         yield chosen.problem(specs, f"{algorithm} has no use for the column that {name!r} adds; leave it out")
 
 
-def _inputs(specs: Specs, written: Written) -> Iterator[str]:
-    """Problems between the states that a column reads and those that its algorithm wants."""
-    column, kind, spec, location = written
-    document, reads = specs.document(kind, spec), algorithm_class(str(column.algorithm)).reads
-    for name in column.inputs.keys() - set(reads):
+def _inputs(specs: Specs, written: Written, dataset: str) -> Iterator[str]:
+    """Problems between the states that a column reads and those that its algorithm and its data want."""
+    try:
+        chosen = transforms(specs, written, dataset)
+    except SpecError:  # wrong in itself
+        return
+    given = {name: entry for name, entry in states_read(written, dataset).items() if name != "start"}
+    algorithm = written.column.algorithm
+    reads = algorithm_class(str(algorithm)).reads
+    for index, step in enumerate(chosen.transforms):
+        if step.asks_selector and SELECTOR not in given:
+            message = f"it asks the run of an input called {SELECTOR!r}: name that in `inputs`"
+            yield chosen.problem(specs, message, index, "trust", "by")
+        if step.asks_selector:
+            given.pop(SELECTOR, None)
+    for name in given.keys() - set(reads):
         known = f"it reads {', '.join(reads)}" if reads else "it reads none"
-        place = (*location, "inputs", name)
-        yield document.problem(place, f"no input of {column.algorithm}: {known}", key=True)
-    for name in sorted(set(reads) - column.inputs.keys()):
-        yield document.problem(
-            location, f"{column.algorithm} reads a state called {name!r}: name its run in `inputs`"
+        yield given[name].problem(specs, f"no input of {algorithm}: {known}", key=True)
+    for name in sorted(set(reads) - given.keys()):
+        yield specs.document(written.kind, written.spec).problem(
+            written.location, f"{algorithm} reads a state called {name!r}: name its run in `inputs`"
+        )
+
+
+def _selector(
+    specs: Specs, written: Written, scope: Scope, values: Mapping[str, Any], dataset: str
+) -> Iterator[str]:
+    """Problems of the run that says which transitions a column trusts, where it asks one."""
+    entry = states_read(written, dataset).get(SELECTOR)
+    try:
+        chosen = transforms(specs, written, dataset)
+        if entry is None or not any(step.asks_selector for step in chosen.transforms):
+            return
+        around, below = column_read(specs, scope, entry, ())
+        judge = below.column.algorithm
+        if not specs.has_algorithm(judge) or isinstance(loaded := _loaded(judge), str):
+            return
+        theirs = _stand_ins(specs, judge, hyperparameters(specs, below, dataset))
+        data = transforms(specs, below, dataset)
+    except SpecError:  # reported with the specs themselves
+        return
+    if not issubclass(loaded, Selector):
+        yield entry.problem(specs, f"{judge} does not say which transitions to trust")
+        return
+    assert isinstance(entry.value, StateDependency)  # noqa: S101 - states are read so
+    if entry.value.state != "all" and (lacking := set(loaded.policy) - set(entry.value.state)):
+        here = entry._replace(location=(*entry.location, "state"))
+        yield here.problem(
+            specs, f"{judge} trusts by its {' and '.join(loaded.policy)}; add {', '.join(sorted(lacking))}"
+        )
+    steps = (
+        steps_of(
+            {"data": [step.configuration(lambda name: {"id": name}) for step in each], "hyperparameters": of}
+        )
+        for each, of in ((chosen.transforms, values), (data.transforms, theirs))
+    )
+    if not observed_alike(*steps):
+        name = below.column.id if around.table == scope.table else f"{below.column.id} of {around.table}"
+        yield entry.problem(
+            specs,
+            f"on {dataset}, {name} is trained on other observations than {written.column.id}: both need the "
+            "same normalize_observations, observation_epsilon and transforms of observations and rows",
         )
 
 

@@ -20,10 +20,12 @@ def axis(protocol: models.Protocol) -> str:
 def protocol_text(protocol: models.Protocol) -> str:
     """How runs of a protocol are trained, evaluated and scored."""
     seeds = ", ".join(str(seed) for seed in protocol.seeds)
+    training = f"{protocol.duration}, {_gathering(protocol.gather)}"
+    if protocol.evaluate_every is None or protocol.episodes is None:
+        return f"{training}not evaluated, seeds {seeds}"
     return (
-        f"{protocol.duration}, {_gathering(protocol.gather)}evaluated every {protocol.evaluate_every:,} on "
-        f"{count(protocol.episodes, 'episode')}, seeds {seeds}, score: "
-        f"{SCORE_RULES[protocol.score].format(k=protocol.last_k)}"
+        f"{training}evaluated every {protocol.evaluate_every:,} on {count(protocol.episodes, 'episode')}, "
+        f"seeds {seeds}, score: {SCORE_RULES[protocol.score].format(k=protocol.last_k)}"
     )
 
 

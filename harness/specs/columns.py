@@ -11,6 +11,7 @@ from harness.errors import SpecError, UnknownNameError
 from harness.specs.models import (
     Algorithm,
     Column,
+    ColumnOverrides,
     Dependency,
     Preset,
     StateDependency,
@@ -131,14 +132,31 @@ def own_hyperparameters(written: Written, dataset_id: str) -> dict[str, Entry]:
     return entries
 
 
-def states_read(written: Written) -> dict[str, Entry]:
-    """The states of other runs that a column reads: 'start', or the input's name -> the dependency."""
+def states_read(written: Written, dataset_id: str) -> dict[str, Entry]:
+    """The states of other runs that a column reads on a dataset.
+
+    Returns:
+        'start', or the input's name -> the dependency; of the column's inputs and those of its per-dataset
+        overrides the last that match, as a whole.
+    """
     column, kind, spec, location = written
-    start = {"start": Entry(column.start, kind, spec, (*location, "start"))} if column.start else {}
-    return start | {
-        name: Entry(dependency, kind, spec, (*location, "inputs", name))
-        for name, dependency in column.inputs.items()
-    }
+    layers: list[tuple[Column | ColumnOverrides, Location]] = [(column, location)]
+    layers += [
+        (overrides, (*location, "per_dataset", pattern))
+        for pattern, overrides in column.per_dataset.items()
+        if fnmatchcase(dataset_id, pattern)
+    ]
+    start: dict[str, Entry] = {}
+    inputs: dict[str, Entry] = {}
+    for layer, place in layers:
+        if layer.start:
+            start = {"start": Entry(layer.start, kind, spec, (*place, "start"))}
+        if layer.inputs is not None:
+            inputs = {
+                name: Entry(dependency, kind, spec, (*place, "inputs", name))
+                for name, dependency in layer.inputs.items()
+            }
+    return start | inputs
 
 
 def layered(specs: Specs, written: Written, dataset_id: str) -> dict[str, Entry]:

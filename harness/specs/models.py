@@ -441,11 +441,38 @@ class Mix(Model):
     ratio: float = Field(ge=0, le=1, description="the other dataset's share of the mixture")
 
 
-class Trust(Model):
-    """A column ``trust``: 1 for transitions of the trajectories that are chosen, else 0."""
+#: The input whose run says which transitions are trusted, where 'trust' is by selector.
+SELECTOR = "selector"
 
-    by: Literal["return"] = Field(description="return: of a trajectory, undiscounted")
-    above: float
+
+class Trust(Model):
+    """A column ``trust``: 1 for the transitions that are chosen, else 0."""
+
+    by: Literal["return", "success", "selector"] = Field(
+        description="return: of a trajectory, undiscounted; success: whether its last reward is above 0; "
+        "selector: what the run that the input 'selector' names makes of each transition"
+    )
+    above: float | None = Field(default=None, description="trajectories of a higher return; 'return' only")
+    top: float | None = Field(
+        default=None, gt=0, le=1, description="or this share of them, those of the highest; 'return' only"
+    )
+    allow_empty: bool = Field(
+        default=False, description="with 'above': go on where no return is as high, and trust nothing"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Trust:
+        given = [name for name in ("above", "top") if getattr(self, name) is not None]
+        if self.by == "return" and not given:
+            raise LocatedError(("by",), "by return, one of 'above' and 'top' says which returns are trusted")
+        if len(given) > 1 or (given and self.by != "return"):
+            why = "either 'above' or 'top'" if self.by == "return" else f"by {self.by} there is no threshold"
+            raise LocatedError((given[-1],), why, key=True)
+        if self.allow_empty and self.above is None:
+            raise LocatedError(
+                ("allow_empty",), "only a threshold 'above' can leave nothing that is trusted", key=True
+            )
+        return self
 
 
 class Transform(Model):
@@ -485,6 +512,11 @@ class Transform(Model):
         ((name, value),) = self.model_dump(exclude_defaults=True).items()
         inner = value.items() if isinstance(value, dict) else ()
         return f"{name} {' '.join(f'{key} {each}' for key, each in inner) or value}"
+
+    @property
+    def asks_selector(self) -> bool:
+        """Whether another run, the input `SELECTOR`, has a say."""
+        return self.trust is not None and self.trust.by == "selector"
 
     @property
     def column(self) -> str | None:
@@ -601,7 +633,8 @@ class Protocol(Model):
     """How long to train, when to evaluate, and which score counts.
 
     An offline protocol counts updates (``steps``), an online one interactions with the environment: after the
-    first ``gather.warmup`` of them, each is followed by one update.
+    first ``gather.warmup`` of them, each is followed by one update. Runs whose states alone are of use, since
+    others read them, need no evaluations.
     """
 
     id: Id
@@ -609,8 +642,12 @@ class Protocol(Model):
     steps: int | None = Field(default=None, gt=0, description="updates of the critic")
     interactions: int | None = Field(default=None, gt=0, description="steps in the environment; online only")
     gather: Gather | None = Field(default=None, description="online only")
-    evaluate_every: int = Field(gt=0, description="steps or interactions")
-    episodes: int = Field(gt=0, description="episodes of one evaluation")
+    evaluate_every: int | None = Field(
+        default=None, gt=0, description="steps or interactions; None: runs are never evaluated"
+    )
+    episodes: int | None = Field(
+        default=None, gt=0, description="episodes of one evaluation; None: runs are never evaluated"
+    )
     seeds: Seeds
     score: ScoreRule = "last"
     last_k: int = Field(default=10, gt=0, description="evaluations that 'mean_last' averages")
@@ -642,7 +679,11 @@ class Protocol(Model):
             raise LocatedError(
                 ("gather", "warmup"), f"warmup {self.gather.warmup} must be below {self.duration}"
             )
-        if self.evaluate_every > self.length:
+        for name, other in (("evaluate_every", "episodes"), ("episodes", "evaluate_every")):
+            if getattr(self, name) is None and getattr(self, other) is not None:
+                message = f"{other!r} without {name!r}: a protocol has both, or neither and no evaluations"
+                raise LocatedError((other,), message, key=True)
+        if self.interval > self.length:
             raise LocatedError(
                 ("evaluate_every",), f"evaluate_every {self.evaluate_every} is beyond {self.duration}"
             )
@@ -670,8 +711,15 @@ class Protocol(Model):
         """The length with its unit, for readers."""
         return f"{self.length:,} {self.unit}"
 
+    @property
+    def interval(self) -> int:
+        """Steps or interactions between evaluations; where there are none, the whole length."""
+        return self.evaluate_every or self.length
+
     def evaluations(self) -> range | tuple[int, ...]:
-        """When a run is evaluated: every ``evaluate_every`` and at the end; an online one at 0, too."""
+        """When a run is evaluated, if ever: every ``evaluate_every``, at the end, and at 0 where online."""
+        if self.evaluate_every is None:
+            return ()
         first = 0 if self.online else self.evaluate_every
         regular = range(first, self.length + 1, self.evaluate_every)
         return regular if regular[-1] == self.length else (*regular, self.length)
@@ -724,6 +772,10 @@ class ColumnOverrides(Model):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Setting]
     data: Transforms | None = Field(default=None, description="in the place of all those set elsewhere")
+    start: StateDependency | None = Field(default=None, description="in the place of the column's")
+    inputs: dict[str, StateDependency] | None = Field(
+        default=None, description="in the place of all the column's"
+    )
 
     @property
     def hyperparameters(self) -> Settings:
@@ -770,9 +822,19 @@ class Column(Model):
             if getattr(self, key) and self.algorithm is None:
                 message = f"a column with {given[0]!r} runs nothing, so it has no {key!r}"
                 raise LocatedError((key,), message, key=True)
-        if "start" in self.inputs:
-            raise LocatedError(("inputs", "start"), "an input cannot be named 'start'", key=True)
+        named: dict[tuple[str, ...], Mapping[str, StateDependency]] = {("inputs",): self.inputs}
+        named |= {
+            ("per_dataset", glob, "inputs"): some.inputs or {} for glob, some in self.per_dataset.items()
+        }
+        for location, inputs in named.items():
+            if "start" in inputs:
+                raise LocatedError((*location, "start"), "an input cannot be named 'start'", key=True)
         return self
+
+    @property
+    def reads_states(self) -> bool:
+        """Whether its runs on some dataset begin with, or read, states of other runs."""
+        return any(some.start or some.inputs for some in (self, *self.per_dataset.values()))
 
     def runs_on(self, dataset: str) -> bool:
         """Whether something is to be trained for it on a dataset."""

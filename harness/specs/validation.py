@@ -251,7 +251,7 @@ def _dependencies(specs: Specs, written: Written, scope: Scope, datasets: Sequen
     def follow(
         one: Written, within: Scope, dataset: str, trail: tuple[tuple[str, str], ...]
     ) -> Iterator[str]:
-        for entry in (*own_hyperparameters(one, dataset).values(), *states_read(one).values()):
+        for entry in (*own_hyperparameters(one, dataset).values(), *states_read(one, dataset).values()):
             if isinstance(entry.value, Dependency | StateDependency):
                 try:
                     around, below = column_read(specs, within, entry, trail)

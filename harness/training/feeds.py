@@ -105,7 +105,7 @@ class Gathering:
     def fill(self, step: int, end: int) -> int:
         """Gather the interactions of the turn that the steps after `step` are of, unless they are there."""
         protocol = self._protocol
-        turn = min(following(step, self._every), following(step, protocol.evaluate_every), protocol.length)
+        turn = min(following(step, self._every), following(step, protocol.interval), protocol.length)
         if self._seen is None:
             self._begin()
         while self._done < turn and self._members:

@@ -18,7 +18,7 @@ import torch
 from algorithms import Algorithm, Member, Sizes, algorithm_class, member_slice, stacked
 from harness.datasets import transforms
 from harness.datasets.base import Transitions
-from harness.datasets.transforms import Inputs, Prepared, prepare, shared, steps_of
+from harness.datasets.transforms import Inputs, Prepared, Selector, prepare, shared, steps_of
 from harness.errors import DataError
 from harness.results.records import EvaluationRecord, RunRecord
 from harness.specs import Environment, Protocol
@@ -32,6 +32,7 @@ from harness.training.feeds import Feed, Fixed, Gathering, Saved, following
 from harness.training.provenance import loaded_source
 from harness.training.replay import BLOCK, Draws, GrowingReplay, Replay
 from harness.training.rollout import Evaluation
+from harness.training.selectors import SelectingRun
 from harness.training.workers import EvaluationFailedError, EvaluationPool
 
 EVALUATIONS_AHEAD = 4
@@ -96,6 +97,8 @@ class Task:
         starts: a member's training state, or parts of it, to begin with: tensors ``(1, ...)``; empty: none.
         inputs: what a member reads of other runs: name -> their states, tensors ``(1, ...)``; empty: nothing.
         mixed: one per member: the datasets that its transforms mix in, by id; empty where none do.
+        selectors: one per member: the run that says which transitions it trusts, or None; empty: no member
+            asks.
     """
 
     algorithm: str
@@ -106,6 +109,7 @@ class Task:
     starts: Sequence[Mapping[str, torch.Tensor]] = ()
     inputs: Sequence[Mapping[str, Mapping[str, torch.Tensor]]] = ()
     mixed: Sequence[Mapping[str, Transitions]] = ()
+    selectors: Sequence[SelectingRun | None] = ()
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,7 @@ def prepared(
     runs: Sequence[RunRecord],
     data: Sequence[Transitions],
     mixed: Sequence[Mapping[str, Transitions]] = (),
+    selectors: Sequence[Selector | None] = (),
     gather: Gather | None = None,
 ) -> list[Prepared]:
     """What each member trains on; members whose rows are equal share one object.
@@ -135,18 +140,21 @@ def prepared(
         runs: see `Task`.
         data: see `Task`.
         mixed: see `Task`.
+        selectors: see `Task`; equal ones trust the same.
         gather: of an online protocol.
 
     Raises:
         DataError: a transform of the data cannot be made, or leaves too little.
     """
-    made: dict[tuple[str, str], Prepared] = {}
+    made: dict[tuple[str, str, Selector | None], Prepared] = {}
     members = []
-    for run, own, others in zip(runs, data, mixed or repeat({}), strict=False):
+    for run, own, others, selector in zip(
+        runs, data, mixed or repeat({}), selectors or repeat(None), strict=False
+    ):
         steps = steps_of(run.configuration)
-        name = (own.content_hash, shared(steps, run.seed))
+        name = (own.content_hash, shared(steps, run.seed), selector)
         if name not in made:
-            made[name] = prepare(_marked(own, gather), steps, Inputs(run.seed, others))
+            made[name] = prepare(_marked(own, gather), steps, Inputs(run.seed, others, selector))
             left, wanted = len(made[name].rows), run.hyperparameters["batch_size"]
             if left < min(len(own), wanted):
                 raise DataError(
@@ -162,7 +170,9 @@ def build(
 ) -> tuple[Algorithm, Replay, Draws]:
     """The algorithm, its data and its random numbers, at step 0."""
     cls = algorithm_class(task.algorithm)
-    data = prepared(task.runs, task.data, task.mixed, task.protocol.gather)
+    sizes = Sizes(task.data[0].observations.shape[1], task.data[0].actions.shape[1])
+    selectors = [each and replace(each, device=device) for each in task.selectors]
+    data = prepared(task.runs, task.data, task.mixed, selectors, task.protocol.gather)
     how: dict[str, Any] = {"device": device, "dtype": dtype, "extra": cls.columns}
     replay = _growing(task, data, how) if task.protocol.gather else Replay(data, **how)
     members = [
@@ -171,7 +181,6 @@ def build(
             task.runs, replay.reward_mean, task.inputs or [{} for _ in task.runs], strict=True
         )
     ]
-    sizes = Sizes(task.data[0].observations.shape[1], task.data[0].actions.shape[1])
     algorithm = cls(members, sizes, device, dtype)
     if task.starts:
         algorithm.load_training_state(algorithm.training_state() | stacked(task.starts))
@@ -249,7 +258,7 @@ class Trainer:
         set_precision(arithmetic.precision, self._options.device)
         self._algorithm, self._replay, draws = build(task, self._options.device)
         self._task = replace(
-            task, data=(), mixed=()
+            task, data=(), mixed=(), selectors=()
         )  # the replay holds the transitions; they are not held twice
         capture = capture_for(self._options.device)
         self._engine = Engine(self._algorithm, self._replay, draws, capture, compiled=arithmetic.compiled)
@@ -309,9 +318,10 @@ class Trainer:
         protocol = self._task.protocol
         length = min(protocol.length, self._options.until or protocol.length)
         if not self._resumed and 0 in protocol.evaluations():
+            self._measure()
             self._evaluate()
         while self._step < length and any(self._alive.values()):
-            end = min(following(self._step, BLOCK), following(self._step, protocol.evaluate_every), length)
+            end = min(following(self._step, BLOCK), following(self._step, protocol.interval), length)
             while self._step < end:
                 if stop():
                     return self._interrupt()
@@ -320,6 +330,8 @@ class Trainer:
                 self._engine.prepare(end + 1 - self._first)  # while the device is still busy
             self._recorder.progressed(end)
             self._fail_diverged()
+            if end == protocol.length or end in protocol.evaluations():
+                self._measure()
             if end in protocol.evaluations():
                 self._evaluate()
             self._collect(0.0)
@@ -397,18 +409,20 @@ class Trainer:
             hyperparameters=run.hyperparameters,
             sizes=self._algorithm.sizes,
             policy={name: tensor.numpy() for name, tensor in policy.items()},
-            pipeline=self._replay.pipelines[member],
+            pipeline=self._replay.pipelines[member].acting,
             environment=task.environments[member],
-            episodes=task.protocol.episodes,
+            episodes=task.protocol.episodes or 0,
         )
 
-    def _evaluate(self) -> None:
+    def _measure(self) -> None:
         alive = [key for key in self._keys if self._alive[key]]
         metrics = self._metrics()
         self._recorder.measured(self._step, {key: metrics[key] for key in alive})
         for key in alive:
             if metrics[key]:
                 self._measured[key].append(self._step)
+
+    def _evaluate(self) -> None:
         policies = self._algorithm.policy_state()
         if self._task.protocol.archive:
             self._policies[self._step] = policies

@@ -71,6 +71,18 @@ class Population:
         draws = [torch.rand(size, generator=generator(m.key, column, step)) for m in algorithm.members]
         return (torch.stack(draws) > 1 / 3).to(algorithm.dtype)
 
+    def act(self, observation: Tensor) -> Tensor:
+        """Evaluation actions; a policy that samples gets the same numbers every time."""
+        algorithm = self.algorithm
+        if algorithm.acting_noise is None:
+            return algorithm.act(observation)
+        count, wanted = observation.shape[1], algorithm.acting_noise
+        noise = [
+            torch.stack([_noise(wanted, generator(m.key, "acting", row)) for row in range(count)])
+            for m in algorithm.members
+        ]
+        return algorithm.act(observation, torch.stack(noise).to(observation.dtype))
+
     def train(self, steps: int) -> dict[str, Tensor]:
         metrics: dict[str, Tensor] = {}
         for step in range(self.step + 1, self.step + steps + 1):

@@ -73,7 +73,9 @@ def train(lab, algorithm_id, columns, seeds=("a", "b")):
     total = torch.zeros(s.shape[:2])
     with torch.no_grad():
         for _ in range(LENGTH):
-            s = move(s, algorithm.act(s))
+            wanted = algorithm.acting_noise
+            noise = [wanted.draw(source, s.shape[:2])] if wanted else []
+            s = move(s, algorithm.act(s, *noise))
             total += reward(s)
     return total.mean(1).tolist()
 

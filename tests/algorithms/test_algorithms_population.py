@@ -59,8 +59,8 @@ def test_members_with_the_same_key_are_the_same_run_and_others_are_not(lab, algo
     population.train(STEPS)
     for name, tensor in population.algorithm.named_parameters():
         assert torch.equal(tensor[0], tensor[1]), name
-    actor = dict(population.algorithm.policy_state())
-    assert not any(torch.equal(tensor[0], tensor[2]) for tensor in actor.values())
+    policy = dict(population.algorithm.policy_state())
+    assert not any(torch.equal(tensor[0], tensor[2]) for tensor in policy.values())
 
 
 @every_algorithm
@@ -141,14 +141,17 @@ def test_a_policy_state_is_a_copy_that_acts_the_same(lab, algorithm_id):
     population, other = lab.population(algorithm_id, "ab"), lab.population(algorithm_id, "xy")
     population.train(4)
     observation = population.inputs(99)[0].observation
-    before = population.algorithm.act(observation)
+    before = population.act(observation)
     policy = population.algorithm.policy_state()
     population.train(4)
+    other.algorithm.members = population.algorithm.members  # whose keys acting draws from
+    assert not torch.equal(other.act(observation), before)
     other.algorithm.load_policy_state(policy)
-    torch.testing.assert_close(other.algorithm.act(observation), before, rtol=0, atol=0)
+    torch.testing.assert_close(other.act(observation), before, rtol=0, atol=0)
     assert before.shape == (2, len(observation[0]), 2)
     assert before.abs().max() <= 1
-    assert not torch.equal(population.algorithm.act(observation), before)
+    moved = population.algorithm.policy_state()
+    assert not any(torch.equal(moved[name], tensor) for name, tensor in policy.items())
 
 
 @every_algorithm
@@ -192,7 +195,7 @@ def test_everything_has_the_asked_precision_and_the_same_first_weights(lab, algo
         torch.testing.assert_close(tensor.float(), reference[name], rtol=0, atol=0)
     for name, tensor in population.train(20).items():
         assert tensor.dtype == dtype, name
-    assert population.algorithm.act(population.inputs(1)[0].observation).dtype == dtype
+    assert population.act(population.inputs(1)[0].observation).dtype == dtype
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

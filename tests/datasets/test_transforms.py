@@ -20,7 +20,9 @@ from harness.datasets.transforms import (
     Reward,
     Standardise,
     Trajectories,
-    Trust,
+    TrustReturn,
+    TrustSelector,
+    TrustSuccess,
     corl_returns,
     order_problem,
     prepare,
@@ -188,15 +190,64 @@ def test_a_mixture_of_other_sizes_is_refused():
 
 
 def test_trust_marks_trajectories_above_the_threshold_alone():
-    rows, _ = prepare(walks(), [Trust(8.0)])
+    rows, _ = prepare(walks(), [TrustReturn(8.0)])
     assert rows.extra["trust"].tolist() == [0, 0, 0, 1, 1, 0, 0, 0, 0]
     assert rows.extra["trust"].dtype == np.float32
-    dropped, _ = prepare(walks(), [Trust(8.0), Drop(0.5)])
+    dropped, _ = prepare(walks(), [TrustReturn(8.0), Drop(0.5)])
     assert np.array_equal(dropped.extra["trust"] == 1, dropped.rewards == 5)
-    mixed, _ = prepare(walks(), [Trust(8.0), Mix("other", 0.5)], Inputs(0, {"other": walks(name="other")}))
+    other = Inputs(0, {"other": walks(name="other")})
+    mixed, _ = prepare(walks(), [TrustReturn(8.0), Mix("other", 0.5)], other)
     assert mixed.extra["trust"][-4:].tolist() == [1, 1, 1, 1]
     with pytest.raises(DataError, match="has a return above 10, so none would be trusted; the largest is 10"):
-        prepare(walks(), [Trust(10.0)])
+        prepare(walks(), [TrustReturn(10.0)])
+    empty, _ = prepare(walks(), [TrustReturn(10.0, allow_empty=True)])
+    assert not empty.extra["trust"].any()
+
+
+@pytest.mark.parametrize(
+    ("share", "trusted"), [(0.01, [0, 1, 0]), (0.34, [0, 1, 0]), (0.6, [0, 1, 1]), (1.0, [1, 1, 1])]
+)
+def test_trust_in_a_share_of_the_best_trajectories(share, trusted):
+    data = walks()  # returns 3, 10, 8
+    rows, pipeline = prepare(data, [TrustReturn(top=share)])
+    assert rows.extra["trust"].tolist() == np.repeat(trusted, (3, 2, 4)).tolist()
+    # the threshold stays what it was for all of the data
+    some = data.take(np.arange(5))
+    assert pipeline.rows(some).extra["trust"].tolist() == np.repeat(trusted[:2], (3, 2)).tolist()
+
+
+def test_trust_in_trajectories_that_end_with_a_reward():
+    data = walks()
+    data.rewards[:] = [0, 0, 1, 1, 0, 0, 0, 0, 0.5]
+    rows, _ = prepare(data, [TrustSuccess(), Reward(shift=-1)])
+    assert rows.extra["trust"].tolist() == [1, 1, 1, 0, 0, 1, 1, 1, 1]
+    with pytest.raises(
+        DataError, match="has a last reward above 0, so none would be trusted; the largest is 0"
+    ):
+        prepare(data, [Reward(shift=-1), TrustSuccess()])
+
+
+def test_a_selector_judges_what_is_trained_on_wherever_it_is_named():
+    seen = []
+
+    def selector(observations, actions):
+        seen.append((observations, actions))
+        return actions[:, 0] > 0
+
+    steps = steps_of(
+        {
+            "data": [{"trust": {"by": "selector"}}, {"clip_actions": 0.5}],
+            "hyperparameters": {"normalize_observations": True, "observation_epsilon": 0.5},
+        }
+    )
+    rows, pipeline = prepare(walks(), steps, Inputs(selector=selector))
+    for observations, actions in seen:
+        np.testing.assert_array_equal(observations, rows.observations)
+        np.testing.assert_array_equal(actions, rows.actions)
+    assert rows.extra["trust"].tolist() == (rows.actions[:, 0] > 0).tolist()
+    assert [type(step) for step in pipeline.acting.steps] == [Standardise]  # no network goes to evaluations
+    with pytest.raises(DataError, match="the selector trusts none of the transitions of walks"):
+        prepare(walks(), [TrustSelector()], Inputs(selector=lambda o, a: a[:, 0] > 1))
 
 
 @pytest.mark.parametrize("cut", [Drop(0.1), Mix("other", 0.1)])
@@ -204,7 +255,7 @@ def test_trust_marks_trajectories_above_the_threshold_alone():
     ("whole", "name"),
     [
         (BestTrajectories(1), "best_trajectories"),
-        (Trust(1.0), "trust"),
+        (TrustReturn(1.0), "trust"),
         (ReturnRange(), "return_range"),
         (ReturnRange(corl=True), "normalize_rewards"),
     ],
@@ -240,7 +291,7 @@ def test_a_configuration_names_its_steps_and_its_hyperparameters_follow():
         ReturnRange(span=1000),
         ClipActions(0.9),
         BestTrajectories(50),
-        Trust(5200),
+        TrustReturn(5200),
         Drop(0.3),
         Mix("other", 0.7),
         Standardise(0.5),
