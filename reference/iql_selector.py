@@ -29,7 +29,8 @@ class Program(base.Program):
 
     def smaller(self, critics: list[nn.Sequential], s: Tensor, a: Tensor) -> Tensor:
         """The smaller of two critics' values, ``(B,)``."""
-        return torch.min(*[critic(torch.cat([s, a], 1)).squeeze(1) for critic in critics])
+        value: Tensor = torch.min(*[critic(torch.cat([s, a], 1)).squeeze(1) for critic in critics])
+        return value
 
     def update(self, step: int, batch: Batch, noise: Mapping[str, Tensor]) -> None:
         """V, critics, targets."""
@@ -49,7 +50,8 @@ class Program(base.Program):
     def trusts(self, s: Tensor, a: Tensor) -> Tensor:
         """Which transitions are trusted, ``(B,)``."""
         with torch.no_grad():
-            return self.smaller(self.critics, s, a) >= self.value(s).squeeze(1)
+            trusted: Tensor = self.smaller(self.critics, s, a) >= self.value(s).squeeze(1)
+        return trusted
 
     def pairs(self, algorithm: Any, member: int) -> Iterator[tuple[str, nn.Module | Tensor, Any]]:
         """All networks."""

@@ -241,7 +241,6 @@ def _contradictions(connection: Connection) -> Iterator[str]:
     )
     for condition, problem in (
         (RunRow.status.not_in(STATUSES), "has a status that is none"),
-        (and_(RunRow.status == FINISHED, last.is_(None)), "is finished and has no evaluation"),
         (RunRow.step.is_distinct_from(last), "was last evaluated at another step than its state says"),
         (
             and_(RunRow.status == RUNNING, or_(RunRow.owner.is_(None), RunRow.heartbeat.is_(None))),
@@ -251,6 +250,14 @@ def _contradictions(connection: Connection) -> Iterator[str]:
     ):
         for key in connection.execute(select(RunRow.key).where(condition).order_by(RunRow.id)).scalars():
             yield f"run {key} {problem}"
+    silent = (
+        select(RunRow.key, ConfigurationRow.content)
+        .join(ConfigurationRow, ConfigurationRow.id == RunRow.configuration_id)
+        .where(RunRow.status == FINISHED, last.is_(None))
+    )
+    for key, configuration in connection.execute(silent.order_by(RunRow.id)):
+        if "protocol" not in configuration or _evaluations(configuration):
+            yield f"run {key} is finished and has no evaluation"
 
 
 def _unlike_their_episodes(connection: Connection) -> Iterator[str]:

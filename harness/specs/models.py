@@ -834,7 +834,8 @@ class Column(Model):
     @property
     def reads_states(self) -> bool:
         """Whether its runs on some dataset begin with, or read, states of other runs."""
-        return any(some.start or some.inputs for some in (self, *self.per_dataset.values()))
+        layers: list[Column | ColumnOverrides] = [self, *self.per_dataset.values()]
+        return any(some.start or some.inputs for some in layers)
 
     def runs_on(self, dataset: str) -> bool:
         """Whether something is to be trained for it on a dataset."""
