@@ -79,13 +79,19 @@ def specs(tmp_path_factory):
     return Specs([folder])
 
 
-@pytest.fixture
-def train(specs, tmp_path):
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def train(specs, home):
     """Train what is missing; gives the outcome and what was said."""
 
     def run(store, stop=lambda: False, **choices):
         said = io.StringIO()
-        settings = local.settings("cpu", tmp_path / "checkpoints", home=tmp_path, workers=1)
+        folder = store.location.folder("checkpoints", home)
+        settings = local.settings("cpu", folder, home=home, workers=1)
         with Reporter(Console(file=said, width=500), quiet=True) as reporter:
             resolved = resolve(specs, "own", Choice(**choices))
             outcome = local.train_missing(resolved, specs, store, settings, reporter, stop)
@@ -94,68 +100,67 @@ def train(specs, tmp_path):
     return run
 
 
+@pytest.fixture(scope="module")
+def trained(train, tmp_path_factory):
+    """A database with all runs of the table."""
+    with Store.open(tmp_path_factory.mktemp("trained") / "r.db", create=True) as store:
+        outcome, said = train(store)
+        assert (outcome.finished, outcome.failed) == (4, 0), said
+        yield store
+
+
 def keys(resolved, column):
     return {run.seed: run.key for cell in resolved.cells if cell.column.id == column for run in cell.runs}
 
 
-def test_what_is_trusted_is_what_the_same_seeds_selector_says_of_the_readers_data(specs, train, tmp_path):
+def test_what_is_trusted_is_what_the_same_seeds_selector_says_of_the_readers_data(specs, trained, home):
     resolved = resolve(specs, "own")
-    with Store.open(tmp_path / "r.db", create=True) as store:
-        outcome, said = train(store)
-        assert (outcome.finished, outcome.failed) == (4, 0), said
-        judges, readers = keys(resolved, "judge"), keys(resolved, "reader")
-        left = store.artefacts([*judges.values(), *readers.values()])
-        assert all(set(left[key]) == {POLICY, STATE} for key in judges.values())
-        [cell] = [cell for cell in resolved.cells if cell.column.id == "judge"]
-        data = datasets.load(cell.dataset, "generated", tmp_path)
-        mean, scale = data.observations.mean(0), data.observations.std(0) + 1e-3
-        s = torch.from_numpy(((data.observations - mean) / scale).astype(np.float32))
-        a = torch.from_numpy(data.actions).clamp(-0.5, 0.5)
-        values = cell.runs[0].hyperparameters
-        for seed, key in judges.items():
-            state = safetensors.torch.load_file(store.location.folder("artefacts") / left[key][STATE].name)
-            learner = algorithm_class("iql_selector")([Member(key, values)], Sizes(s.shape[1], a.shape[1]))
-            learner.load_training_state(state)
-            trusted = program("iql_selector")(learner, values).trusts(s, a).float().mean().item()
-            # a batch as large as the data is drawn with replacement
-            [measured] = store.metrics([readers[seed]], "trusted", steps=[20])[readers[seed]]
-            assert measured.value == pytest.approx(trusted, abs=0.1)
-            assert 0.1 < trusted < 0.9
-        # metrics are measured at the end although nothing is evaluated there
-        assert {each.step for each in store.metrics(judges.values(), "value_loss")[judges[0]]} == {200}
+    judges, readers = keys(resolved, "judge"), keys(resolved, "reader")
+    left = trained.artefacts([*judges.values(), *readers.values()])
+    assert all(set(left[key]) == {POLICY, STATE} for key in judges.values())
+    [cell] = [cell for cell in resolved.cells if cell.column.id == "judge"]
+    data = datasets.load(cell.dataset, "generated", home)
+    mean, scale = data.observations.mean(0), data.observations.std(0) + 1e-3
+    s = torch.from_numpy(((data.observations - mean) / scale).astype(np.float32))
+    a = torch.from_numpy(data.actions).clamp(-0.5, 0.5)
+    values = cell.runs[0].hyperparameters
+    for seed, key in judges.items():
+        state = safetensors.torch.load_file(trained.location.folder("artefacts") / left[key][STATE].name)
+        learner = algorithm_class("iql_selector")([Member(key, values)], Sizes(s.shape[1], a.shape[1]))
+        learner.load_training_state(state)
+        share = program("iql_selector")(learner, values).trusts(s, a).float().mean().item()
+        # a batch as large as the data is drawn with replacement
+        [measured] = trained.metrics([readers[seed]], "trusted", steps=[20])[readers[seed]]
+        assert measured.value == pytest.approx(share, abs=0.1)
+        assert 0.1 < share < 0.9
+    # metrics are measured at the end although nothing is evaluated there
+    assert {each.step for each in trained.metrics(judges.values(), "value_loss")[judges[0]]} == {200}
 
 
-def test_a_run_without_evaluations_is_finished_and_shown_as_not_evaluated(specs, train, tmp_path):
+def test_a_run_without_evaluations_is_finished_and_shown_as_not_evaluated(specs, trained, home):
     resolved = resolve(specs, "own")
-    with Store.open(tmp_path / "r.db", create=True) as store:
-        train(store)
-        assert plan(resolved, specs, store, home=tmp_path).to_train == 0
-        assert store.check() == []
-        assert status(store, resolved).counts["finished"] == 4
-        comparison = compare(resolved, specs, store)
-        [judge, reader] = comparison.cells
-        assert (judge.mean, judge.wanted, judge.notes) == (None, 0, ("not evaluated",))
-        assert judge.verdict.mark == "\N{EN DASH}"
-        assert reader.complete
-        [mean, other] = comparison.summaries
-        assert (mean.mean, mean.unavailable, mean.verdict.mark) == (None, None, "\N{EN DASH}")
-        assert other.mean is not None
-        text = render(comparison, "markdown")
-        assert "200 steps, not evaluated, seeds 0, 1" in text
-        for output in ("latex", "csv", "json", "html"):
-            render(comparison, output)
+    assert plan(resolved, specs, trained, home=home).to_train == 0
+    assert trained.check() == []
+    assert status(trained, resolved).counts["finished"] == 4
+    comparison = compare(resolved, specs, trained)
+    [judge, reader] = comparison.cells
+    assert (judge.mean, judge.wanted, judge.notes) == (None, 0, ("not evaluated",))
+    assert judge.verdict.mark == "N/C"  # an environment of our own, and no count of seeds that lack
+    assert reader.complete
+    [mean, other] = comparison.summaries
+    assert (mean.mean, mean.unavailable, mean.verdict.mark) == (None, None, "N/C")
+    assert other.mean is not None
+    assert "200 steps, not evaluated, seeds 0, 1" in render(comparison, "markdown")
+    for output in ("latex", "csv", "json", "html"):
+        render(comparison, output)
 
 
-def test_an_interrupted_reader_trusts_the_same_when_it_goes_on(specs, train, tmp_path):
-    with Store.open(tmp_path / "straight.db", create=True) as store:
-        train(store)
-        readers = keys(resolve(specs, "own"), "reader")
-        whole = {key: store.evaluations([key])[key] for key in readers.values()}
+def test_an_interrupted_reader_trusts_the_same_when_it_goes_on(specs, train, trained, tmp_path):
+    readers = keys(resolve(specs, "own"), "reader").values()
     with Store.open(tmp_path / "r.db", create=True) as store:
         train(store, algorithms=("judge",))
         asked = iter(range(1000))
-        outcome, _ = train(store, stop=lambda: next(asked) > 12)
-        assert outcome.interrupted
+        assert train(store, stop=lambda: next(asked) > 12)[0].interrupted
         outcome, said = train(store)
         assert outcome.finished == 2, said
-        assert {key: store.evaluations([key])[key] for key in readers.values()} == whole
+        assert store.evaluations(readers) == trained.evaluations(readers)
