@@ -15,6 +15,7 @@ from harness import datasets
 from harness.analysis.comparison import compare
 from harness.execution import local
 from harness.execution.progress import Reporter
+from harness.execution.setup import Setup
 from harness.planning.cells import resolve
 from harness.planning.choice import Choice
 from harness.planning.plan import plan
@@ -91,10 +92,10 @@ def train(specs, home):
     def run(store, stop=lambda: False, **choices):
         said = io.StringIO()
         folder = store.location.folder("checkpoints", home)
-        settings = local.settings("cpu", folder, home=home, workers=1)
+        setup = Setup.on("cpu", folder, home=home, workers=1)
         with Reporter(Console(file=said, width=500), quiet=True) as reporter:
             resolved = resolve(specs, "own", Choice(**choices))
-            outcome = local.train_missing(resolved, specs, store, settings, reporter, stop)
+            outcome = local.train_missing(resolved, specs, store, setup, reporter, stop)
         return outcome, said.getvalue()
 
     return run
