@@ -80,7 +80,7 @@ class ComparedCell:
 
     @property
     def difference(self) -> float | None:
-        """Reproduced minus published mean; None if the two must not or cannot be compared."""
+        """Reproduced minus published mean, also where they are not comparable; None if one is missing."""
         return self.verdict.difference
 
     @property

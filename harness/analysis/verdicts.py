@@ -136,7 +136,7 @@ class VerdictResult:
         kind: the verdict.
         have: seeds with a score (for an average: complete cells).
         wanted: seeds asked for (for an average: all its cells).
-        difference: reproduced minus published mean; None if the two must not or cannot be compared.
+        difference: reproduced minus published mean, also where these are not comparable; None if one lacks.
         p: two-sided p-value of Welch's test; None if no test was made.
         p_adjusted: the same, adjusted over the table.
         p_equivalence: p-value of the equivalence test; None if none was made.
@@ -300,7 +300,7 @@ def verdicts(
         test = tests.get(index)
         kind, note = _judge(test, adjusted.get(index), settings) if test else (kinds[index], "")
         difference = None
-        if case.reproduced and case.published and not case.incomparable:
+        if case.reproduced and case.published:
             difference = case.reproduced.mean - case.published.mean
         return VerdictResult(
             kind=kind,

@@ -49,7 +49,6 @@ _DEFECT = 70  # as sysexits.h has it: a defect of this program, which has a trac
 
 app = App(
     name="harness",
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=f"""\b

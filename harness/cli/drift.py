@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -82,13 +84,17 @@ def drift(
         Path | None,
         typer.Option("--markdown", metavar="FILE|-", help="Write Markdown here, too; '-' prints only it."),
     ] = None,
+    all_cells: Annotated[
+        bool, typer.Option("--all-cells", help="Print the aggregates and cells that did not move, too.")
+    ] = False,
     as_json: Json = False,
     db: Database = None,
 ) -> None:
     """Compare our results with a baseline of our own.
 
     The exit code is 1 if something is significantly worse, and 3 if not all that the baseline has could be
-    compared, or nothing was. What is better is reported and passes.
+    compared, or nothing was. What is better is reported and passes. In GitHub Actions what moved is
+    annotated.
     """
     if every == (table is not None):
         raise typer.BadParameter("name one table, or give --all", param_hint="TABLE")
@@ -118,11 +124,14 @@ def drift(
         write(None, reports.markdown(drifts))
     else:
         for each in drifts:
-            rich_out(reports.console(each))
+            rich_out(partial(reports.console, each, all_cells=all_cells))
     if junit:
         write(junit, reports.junit(drifts))
     if markdown and markdown != _STDOUT:
         write(markdown, reports.markdown(drifts))
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        for line in reports.workflow_commands(drifts):
+            note(line)
     judgement = overall(drifts)
     note(f"{judgement}: {count(len(drifts), 'table')}")
     if judgement.exit_code:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -60,11 +60,12 @@ def _cell(value: object) -> str:
     return "-" if value is None else " ".join(str(value).split())
 
 
-def rich_out(found: Any) -> None:
-    """Something that rich draws, on stdout; without a terminal there is no width to fit into."""
+def rich_out(draw: Callable[[int], Any]) -> None:
+    """Something that rich draws into a width, on stdout; without a terminal there is none to fit into."""
     from rich.console import Console
 
-    Console(width=None if sys.stdout.isatty() else 160).print(found)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(draw(console.width))
 
 
 def write(path: Path | None, text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -105,7 +106,7 @@ def reproduce(
     if done.table is None:
         note(f"interrupted, everything is saved; go on with: {shlex.join(['harness', *sys.argv[1:]])}")
         raise typer.Exit(done.exit_code)
-    _print(done.table.comparison)
+    _print(done.table.comparison, seen.command("table"))
     unavailable = Counter(cell.unavailable for cell in seen.resolved.cells if cell.unavailable)
     for reason, cells in unavailable.items():
         note(f"{count(cells, 'cell')} cannot be trained: {reason}")
@@ -118,13 +119,13 @@ def reproduce(
         raise done.error
 
 
-def _print(comparison: Comparison) -> None:
+def _print(comparison: Comparison, table: str) -> None:
     from harness.reports import render
 
     if sys.stdout.isatty():
         from harness.reports import console
 
-        rich_out(console.table(comparison))
+        rich_out(partial(console.table, comparison, all_notes=f"{table} --notes"))
     else:
         write(None, render(comparison, "markdown"))
     counts = ", ".join(f"{kind} {number}" for kind, number in comparison.counts.items() if number)

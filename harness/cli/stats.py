@@ -118,7 +118,7 @@ def stats(
     elif form == "markdown" or output is not None:
         text = report.markdown(comparison, found)
     else:
-        rich_out(report.console(comparison, found))
+        rich_out(lambda _: report.console(comparison, found))
         return
     write(output, text)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -22,11 +24,14 @@ from harness.cli.output import rich_out, write
 from harness.planning.choice import Choice
 
 if TYPE_CHECKING:
-    from harness.analysis.comparison import Comparison
+    from harness.api import Table
 
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write here instead of to stdout.")
 ]
+
+Notes = Annotated[bool, typer.Option("--notes", help="In a terminal: all notes, not only the first.")]
+_FORMAT = "What to print; default: a table drawn for the terminal, Markdown where it goes elsewhere."
 
 
 def add_to(app: App) -> None:
@@ -55,10 +60,11 @@ def table(
     table: TableId,
     choice: Choice,
     form: Annotated[
-        Literal["markdown", "latex", "html", "csv", "json"],
-        typer.Option("--format", "-f", help="What to print."),
-    ] = "markdown",
+        Literal["console", "markdown", "latex", "html", "csv", "json"] | None,
+        typer.Option("--format", "-f", help=_FORMAT),
+    ] = None,
     output: Output = None,
+    notes: Notes = False,
     style: Annotated[
         Literal["paper", "audit"] | None,
         typer.Option(
@@ -117,27 +123,29 @@ def table(
 
     With our numbers and a verdict for every cell.
     """
-    from harness.reports import render
+    from harness.reports import refuse_meaningless, render
 
-    comparison = _compare(ctx, table, choice, db, ci, level)
-    write(
-        output,
-        render(
-            comparison,
-            form,
-            style=style,
-            standalone=standalone,
-            digits=digits,
-            show=show,
-            bold=bold,
-            caption=caption,
-            label=label,
-            wide=wide,
-            transpose=transpose,
-            siunitx=siunitx,
-            with_published=with_published,
-        ),
-    )
+    found = _compared(ctx, table, choice, db, ci, level)
+    options: dict[str, Any] = {
+        "style": style,
+        "standalone": standalone,
+        "digits": digits,
+        "show": show,
+        "bold": bold,
+        "caption": caption,
+        "label": label,
+        "wide": wide,
+        "transpose": transpose,
+        "siunitx": siunitx,
+        "with_published": with_published,
+    }
+    if _drawn(form, output):
+        from harness.reports import console
+
+        given = refuse_meaningless("console", options) | {"all_notes": _all_notes(found, "table", notes)}
+        rich_out(partial(console.table, found.comparison, **given))
+    else:
+        write(output, render(found.comparison, _written(form), **options))
 
 
 @choosing("score", "every_seed")
@@ -146,10 +154,11 @@ def diff(
     table: TableId,
     choice: Choice,
     form: Annotated[
-        Literal["console", "markdown", "latex", "csv", "json"],
-        typer.Option("--format", "-f", help="What to print."),
-    ] = "console",
+        Literal["console", "markdown", "latex", "csv", "json"] | None,
+        typer.Option("--format", "-f", help=_FORMAT),
+    ] = None,
     output: Output = None,
+    notes: Notes = False,
     ci: CellIntervals = "percentile",
     level: Level = 0.95,
     db: Database = None,
@@ -158,27 +167,41 @@ def diff(
 
     A line each: our number, the paper's, the difference, the verdict and the adjusted p-value.
     """
-    comparison = _compare(ctx, table, choice, db, ci, level)
-    if form == "console" and output is None:
+    found = _compared(ctx, table, choice, db, ci, level)
+    if _drawn(form, output):
         from harness.reports import console
 
-        rich_out(console.diff(comparison))
+        rich_out(partial(console.diff, found.comparison, all_notes=_all_notes(found, "diff", notes)))
     else:
         from harness.reports import render_diff
 
-        write(output, render_diff(comparison, "markdown" if form == "console" else form))
+        write(output, render_diff(found.comparison, _written(form)))
 
 
-def _compare(
+def _drawn(form: str | None, output: Path | None) -> bool:
+    """Whether a table is drawn for a terminal."""
+    return output is None and (form == "console" or (form is None and sys.stdout.isatty()))
+
+
+def _written(form: str | None) -> str:
+    return "markdown" if form in (None, "console") else str(form)
+
+
+def _all_notes(found: Table, verb: str, wanted: bool) -> str:
+    """What prints all notes, unless they are."""
+    return "" if wanted else f"{found.view.command(verb)} --notes"
+
+
+def _compared(
     ctx: typer.Context,
     table: str,
     choice: Choice,
     db: str | None,
     ci: Literal["percentile", "bca", "t"],
     level: float,
-) -> Comparison:
+) -> Table:
     from harness.analysis.intervals import IntervalSettings
 
     found = view(ctx, table, choice, db).table(IntervalSettings(ci, level))
     say_if_nothing_is_measured(found.view, found.comparison)
-    return found.comparison
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import HarnessError, UnknownNameError
@@ -20,8 +21,8 @@ _MEANT = {
     "style": _STYLES,
     "standalone": _STYLES,
     "siunitx": ("audit",),
-    "with_published": ("markdown", "audit"),
-    "digits": ("markdown", *_STYLES),
+    "with_published": ("console", "markdown", "audit"),
+    "digits": ("console", "markdown", *_STYLES),
     **dict.fromkeys(_OF_PAPER, ("paper",)),
 }
 _NAMES = {"paper": "LaTeX of style paper", "audit": "LaTeX of style audit"}
@@ -71,22 +72,34 @@ def render(
         UnknownNameError: there is no such format.
         HarnessError: an option has no meaning for the format, or LaTeX would not get over caption or label.
     """
-    given: dict[str, Any] = {
-        name: value for name, value in locals().items() if name in _MEANT and value not in (None, False)
-    }
+    given = {name: value for name, value in locals().items() if name in _MEANT and value not in (None, False)}
     if format not in FORMATS:
         raise UnknownNameError("format", format, FORMATS)
     if format == "latex":
         paper_like = any(name in given for name in _OF_PAPER) or comparison.table.published is None
         style = style or ("paper" if paper_like else "audit")
     output = style if style and format == "latex" else format
+    return _drawn(comparison, output, refuse_meaningless(output, given))
+
+
+def refuse_meaningless(output: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given, all of which have a meaning for an output.
+
+    Args:
+        output: a format, ``console``, or a style of LaTeX.
+        options: those of `render`; what is None or False was not given.
+
+    Raises:
+        HarnessError: one has none.
+    """
+    given = {name: value for name, value in options.items() if value not in (None, False)}
     for name in given:
         if output not in _MEANT[name]:
             raise HarnessError(
                 f"--{name.replace('_', '-')} has no meaning for {_NAMES.get(output, output)}; it is for "
                 f"{' and '.join(_NAMES.get(each, each) for each in _MEANT[name])}"
             )
-    return _drawn(comparison, output, given)
+    return given
 
 
 def _drawn(comparison: Comparison, output: str, given: dict[str, Any]) -> str:

@@ -43,7 +43,7 @@ QUERIES: dict[str, dict[str, str]] = {
             SELECT table_id, preset, dataset, column_id, mean, std, n, published, difference, verdict,
                 p_adjusted, notes
             FROM cell WHERE mean IS NOT NULL
-            ORDER BY difference IS NULL, difference, mean LIMIT 200
+            ORDER BY verdict = 'N/C', difference IS NULL, difference, mean LIMIT 200
         """,
     },
     "summary": {

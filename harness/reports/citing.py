@@ -54,14 +54,14 @@ def compute(resolved: ResolvedTable, store: Store) -> str:
         resolved: the table's cells and their runs; those that they read from count, too.
         store: the results.
     """
-    keys = {run.key for cell in resolved.with_sources for run in cell.runs}
+    keys = {run.key for cell in resolved.with_below for run in cell.runs}
     states = [state for state in store.runs(keys).values() if state.status != "queued"]
     if not states:
         return f"Nothing of {resolved.table.id} has been trained in this database.\n"
-    fingerprints = store.fingerprints({i for state in states if (i := state.environment_id) is not None})
+    fingerprints = store.fingerprints({i for state in states if (i := state.fingerprint_id) is not None})
     devices: defaultdict[str, float] = defaultdict(float)
     for state in states:
-        device = fingerprints.get(state.environment_id or 0, {}).get("device", "a device not recorded")
+        device = fingerprints.get(state.fingerprint_id or 0, {}).get("device", "a device not recorded")
         devices[device] += state.device_seconds or 0.0
     statuses = Counter(state.status for state in states)
     others = [f"{number} {status}" for status, number in statuses.items() if status != "finished"]

@@ -1,10 +1,12 @@
-"""Tables on a console."""
+"""Tables drawn for a terminal: as wide as it is, without anything that it would obey."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import textwrap
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -13,9 +15,9 @@ from harness import escaping
 from harness.reports import wording
 
 if TYPE_CHECKING:
-    from harness.analysis.comparison import ComparedCell, ComparedRow, Comparison
+    from harness.analysis.comparison import ComparedCell, Comparison
 
-_STYLES = {
+STYLES = {
     "OK": "green",
     "OK*": "green dim",
     "UNDECIDED": "yellow",
@@ -24,67 +26,164 @@ _STYLES = {
     "MISSING": "dim",
     "N/C": "magenta",
 }
+_NAME = 16  # characters of a dataset's name, where there is not room for all
+_NOTES = 3  # lines of them
+_SHORTER = {"Difference": "Diff.", "p (adjusted)": "p adj."}
+_WIDE = 100  # characters of a terminal with room for spaces in numbers
 
 
-def table(comparison: Comparison) -> Group:
-    """The paper's layout, as `harness.reports.render` has it, for ``rich.print``."""
-    grid = Table(title=_text(comparison.table.title))
-    grid.add_column("Dataset", overflow="fold")
-    for column in comparison.columns:
-        grid.add_column(_text(column.label), justify="right")
-    for group in comparison.groups:
-        for row in group.rows:
-            grid.add_row(*_row(row))
-        for row in group.summaries:
-            grid.add_row(*_row(row), style="italic")
-        grid.add_section()
-    if comparison.total:
-        grid.add_row(*_row(comparison.total), style="italic")
-    return _framed(comparison, grid, wording.table_notes(comparison))
+def table(
+    comparison: Comparison, width: int, all_notes: str = "", *, digits: int = 1, with_published: bool = False
+) -> Group:
+    """The paper's layout, as `harness.reports.render` has it.
+
+    Where it is too wide, marks go below their numbers and names are wrapped at hyphens; where that is not
+    enough, the columns go into several tables, one below the other.
+
+    Args:
+        comparison: the table.
+        width: of the terminal, in characters.
+        all_notes: what prints all notes, where only the first are wanted; empty: they all are.
+        digits: decimals of all scores.
+        with_published: the paper's number in every cell, not only where we have none.
+    """
+    drawn = [
+        [[_cell(cell, stacked, digits, with_published) for cell in row.cells] for row in comparison.rows]
+        for stacked in (False, True)
+    ]
+    parts: list[Table] = []
+    for stacked, columns in _layouts(comparison, drawn, width):
+        name = _NAME if stacked else width
+        grid = _grid(comparison.table.title if not parts else "")
+        grid.add_column("Dataset", overflow="fold")
+        for column in columns:
+            label = comparison.columns[column].label
+            grid.add_column(
+                harmless(_wrapped(label, _width(label, drawn[stacked], column))),
+                justify="right",
+                overflow="fold",
+            )
+        last = {
+            group.rows[-1].id if not group.summaries else group.summaries[-1].id
+            for group in comparison.groups
+        }
+        for row, cells in zip(comparison.rows, drawn[stacked], strict=True):
+            grid.add_row(
+                harmless(_wrapped(row.label, name)),
+                *(cells[column] for column in columns),
+                style="italic" if row.kind != "dataset" else "",
+                end_section=row.id in last,
+            )
+        parts.append(grid)
+    return _framed(
+        comparison, parts, wording.table_notes(comparison, with_published=with_published), width, all_notes
+    )
 
 
-def diff(comparison: Comparison) -> Group:
-    """The lines of `harness.reports.render_diff` with their notes, for ``rich.print``."""
-    table = Table(title=_text(comparison.table.title))
-    for header in ("Dataset", "Column"):
-        table.add_column(header, overflow="fold")
-    for header in ("Reproduced (n)", "Published (n)", "Difference"):
-        table.add_column(header, justify="right")
-    table.add_column("Verdict")
-    table.add_column("p (adjusted)", justify="right")
-    for line in wording.diff_lines(comparison):
-        table.add_row(
-            *map(_text, (line.row, line.column, line.reproduced, line.published, line.difference)),
-            _text(line.verdict, style=_STYLES.get(line.verdict.split(" ")[0], "")),
-            _text(line.p),
+def _layouts(
+    comparison: Comparison, drawn: Sequence[Sequence[Sequence[Text]]], width: int
+) -> Iterable[tuple[bool, Sequence[int]]]:
+    """Whether marks go below numbers, and which columns go into each table."""
+    places = range(len(comparison.columns))
+    labels = [column.label for column in comparison.columns]
+    names = max((len(row.label) for row in comparison.rows), default=0)
+    if names + sum(_width(labels[place], drawn[False], place) + 2 for place in places) <= width:
+        return [(False, places)]
+    needed = [_width(label, drawn[True], place) + 2 for place, label in enumerate(labels)]
+    for tables in places[1:]:
+        size = -(-len(places) // tables)
+        parts = [places[start : start + size] for start in places[::size]]
+        if all(_NAME + sum(needed[place] for place in part) <= width for part in parts):
+            return [(True, part) for part in parts]
+    return [(True, [place]) for place in places]
+
+
+def _width(label: str, rows: Sequence[Sequence[Text]], column: int) -> int:
+    """Characters that a column needs, whose label may be broken at spaces."""
+    lines = [line for row in rows for line in row[column].plain.split("\n")]
+    return max(map(len, (*lines, *label.split())))
+
+
+def diff(comparison: Comparison, width: int, all_notes: str = "") -> Group:
+    """The lines of `harness.reports.render_diff`, each dataset named once; see `table`."""
+    grid = _grid(comparison.table.title)
+    narrow = width < _WIDE
+    shown = [
+        (
+            line,
+            (
+                harmless(line.column),
+                *(harmless(_tight(text, narrow)) for text in (line.reproduced, line.published)),
+                harmless(line.difference, style="dim" if line.difference.startswith("(") else ""),
+                harmless(wording.mark(line.cell), style=STYLES.get(str(line.cell.verdict.kind), "")),
+                harmless(line.p),
+            ),
         )
-    return _framed(comparison, table, wording.notes(comparison))
+        for line in wording.diff_lines(comparison)
+    ]
+    headers = ("Column", "Reproduced (n)", "Published (n)", "Difference", "Verdict", "p (adjusted)")
+    grid.add_column("Dataset", overflow="fold")
+    for header in headers:
+        left = header in ("Column", "Verdict")
+        grid.add_column(
+            _SHORTER.get(header, header) if narrow else header,
+            justify="left" if left else "right",
+            overflow="fold",
+        )
+    taken = sum(max(len(entries[place].plain) for _, entries in shown) + 2 for place in range(len(headers)))
+    name, before = max(width - taken, _NAME - 2), ""
+    for line, entries in shown:
+        grid.add_row(harmless(_wrapped(line.row, name) if line.row != before else ""), *entries)
+        before = line.row
+    return _framed(comparison, [grid], wording.notes(comparison), width, all_notes)
 
 
-def _row(row: ComparedRow) -> list[Text]:
-    return [_text(row.label), *map(_cell, row.cells)]
+def _grid(title: str) -> Table:
+    return Table(
+        title=harmless(title) if title else None,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
 
 
-def _cell(cell: ComparedCell) -> Text:
-    mark = wording.mark(cell)
+def _wrapped(text: str, width: int) -> str:
+    """Text broken at spaces and hyphens."""
+    return "\n".join(textwrap.wrap(text, max(width, 1))) or text
+
+
+def _cell(cell: ComparedCell, stacked: bool, digits: int, with_published: bool) -> Text:
     bold = "bold" if cell.leading else ""
     parts = [
-        _text(wording.reproduced(cell), style=bold),
-        _text(mark, style=_STYLES.get(str(cell.verdict.kind), "")),
+        harmless(_tight(wording.reproduced(cell, digits), stacked), style=bold),
+        harmless(wording.mark(cell), style=STYLES.get(str(cell.verdict.kind), "")),
     ]
-    if cell.mean is None and cell.published:
-        parts.append(_text(f"[{wording.published(cell)}]", style="dim"))
-    return Text(" ").join(part for part in parts if part.plain)
+    if cell.published and (cell.mean is None or with_published):
+        parts.append(harmless(_tight(f"[{wording.published(cell, digits)}]", stacked), style="dim"))
+    return Text("\n" if stacked else " ").join(part for part in parts if part.plain)
 
 
-def _text(text: str, style: str = "") -> Text:
+def _tight(text: str, stacked: bool) -> str:
+    return text.replace(" \N{PLUS-MINUS SIGN} ", "\N{PLUS-MINUS SIGN}") if stacked else text
+
+
+def harmless(text: str, style: str = "") -> Text:
     """Text in which brackets are no markup and nothing is a command to the terminal."""
     return Text(escaping.terminal(text), style=style)
 
 
-def _framed(comparison: Comparison, table: Table, notes: Iterable[wording.Note]) -> Group:
-    """The table between its warning and its notes."""
+def _framed(
+    comparison: Comparison, tables: Sequence[Table], notes: Sequence[wording.Note], width: int, all_notes: str
+) -> Group:
+    """The tables between their warning and their notes."""
     warning = wording.warning(comparison)
-    above = [_text(warning, style="bold magenta")] if warning else []
-    below = [_text(f"{note.title}: {note.text}", style="dim") for note in notes]
-    return Group(*above, table, *below)
+    above = [harmless(warning, style="bold magenta")] if warning else []
+    lines = [f"{note.title}: {note.text}" for note in notes]
+    if all_notes and len(lines) > _NOTES:
+        first = [line for line in lines if line.startswith(("Verdicts:", "Bold:"))]
+        shown = [textwrap.shorten(line, width, placeholder=" …") for line in first[: _NOTES - 1]]
+        lines = [*shown, f"{len(lines) - len(shown)} more notes: {all_notes}"]
+    return Group(*above, *tables, *(harmless(line, style="dim") for line in lines))

@@ -18,6 +18,7 @@ from harness.analysis.drift import Judgement, overall
 from harness.analysis.verdicts import VerdictKind
 from harness.counting import count
 from harness.reports import wording
+from harness.reports.console import STYLES, harmless
 from harness.reports.data import finite
 from harness.results.records import shortened
 
@@ -35,15 +36,7 @@ LEGEND: dict[VerdictKind, str] = {
     VerdictKind.PRINTED: "nothing is trained",
     VerdictKind.UNPUBLISHED: "not in the baseline",
 }
-_STYLES = {
-    "OK": "green",
-    "OK*": "green dim",
-    "UNDECIDED": "yellow",
-    "BETTER": "cyan",
-    "WORSE": "red",
-    "MISSING": "red",
-    "N/C": "magenta",
-}
+_STYLES = STYLES | {"MISSING": "red"}  # the baseline has it
 _JUDGED = {Judgement.PASSED: "green", Judgement.DRIFT: "bold red", Judgement.INCOMPLETE: "bold yellow"}
 _HEADERS = ("Row", "Column", "Baseline (n)", "Now (n)", "Difference", "Verdict", "p (adjusted)")
 # what XML 1.0 cannot hold even as a reference
@@ -54,9 +47,7 @@ def summary(drift: Drift) -> str:
     """The judgement and what it rests on, in one sentence."""
     if drift.problem:
         return drift.problem
-    items = drift.gated
-    counts = Counter(item.verdict.kind for item in items)
-    listed = ", ".join(f"{kind} {counts[kind]}" for kind in VerdictKind if counts[kind]) or "nothing"
+    listed = _counted(drift.gated) or "nothing"
     what = {"aggregates": "aggregates", "cells": "cells", "both": "aggregates and cells"}[drift.gate]
     missed = len(drift.unchecked)
     left = f"; {missed} of what the baseline has could not be checked" if missed else ""
@@ -220,45 +211,80 @@ def _line(item: DriftCell) -> tuple[str, ...]:
 
 
 def markdown(drifts: Sequence[Drift]) -> str:
-    """GitHub-flavoured Markdown for a CI job's summary: aggregates, what moved, what was not checked."""
+    """GitHub-flavoured Markdown for a CI job's summary: what moved or was not checked, the rest folded."""
     escape = escaping.markdown
     lines: list[str] = []
     for drift in drifts:
         lines += [f"## Drift of {escape(drift.table.id)}", "", f"**{escape(summary(drift))}**", ""]
         if warning := wording.incomparable(drift.incomparable):
             lines += [f"**{escape(warning)}**", ""]
-        lines += [f"{escape(drift.now)} against the baseline {escape(drift.baseline)}", ""]
-        if drift.aggregates:
-            lines += ["|".join(("", *_HEADERS, "")), "|" + "---|" * len(_HEADERS)]
-            lines += ["|".join(("", *map(escape, _line(item)), "")) for item in drift.aggregates]
-            lines.append("")
         if items := notable(drift):
             lines += [*(f"- {escape(message(item))}" for item in items), ""]
+        lines += [f"{escape(drift.now)} against the baseline {escape(drift.baseline)}", ""]
+        for title, some in _grids(drift):
+            lines += [f"<details><summary>{escape(title)}: {escape(_counted(some))}</summary>", ""]
+            lines += ["|".join(("", *_HEADERS, "")), "|" + "---|" * len(_HEADERS)]
+            lines += ["|".join(("", *map(escape, _line(item)), "")) for item in some]
+            lines += ["", "</details>", ""]
         if drift.cells:
-            counts = Counter(cell.verdict.kind for cell in drift.cells)
-            counted = ", ".join(f"{kind} {counts[kind]}" for kind in VerdictKind if counts[kind])
-            lines += [escape(f"Cells: {counted}. {_legend()}. {tests(drift)}."), ""]
+            lines += [escape(f"{_legend()}. {tests(drift)}."), ""]
     return "\n".join(lines)
 
 
-def console(drift: Drift) -> Group:
-    """The aggregates, the baseline's cells, and what changed with those that moved; for ``rich.print``."""
-    above = [_text(f"{drift.table.id}: {summary(drift)}", style=_JUDGED[drift.judgement])]
+def console(drift: Drift, width: int = 0, *, all_cells: bool = True) -> Group:
+    """The judgement, what moved or was not checked, and on request all else; for ``rich.print``.
+
+    Args:
+        drift: the drift.
+        width: of the terminal, which rich knows itself.
+        all_cells: whether the aggregates and cells that did not move are printed, too.
+    """
+    parts: list[Text | Table] = [harmless(f"{drift.table.id}: {summary(drift)}", _JUDGED[drift.judgement])]
     if warning := wording.incomparable(drift.incomparable):
-        above.append(_text(warning, style="bold magenta"))
+        parts.append(harmless(warning, style="bold magenta"))
+    parts += [harmless(f"- {message(item)}") for item in notable(drift)]
+    for title, items in _grids(drift):
+        parts.append(_grid(title, items) if all_cells else harmless(f"{title}: {_counted(items)}"))
+    if new := sum(cell.baseline is None for cell in drift.cells):
+        parts.append(harmless(f"- not in the baseline: {count(new, 'cell')} measured now"))
+    if drift.cells and all_cells:
+        parts += [harmless(_legend(), style="dim"), harmless(tests(drift), style="dim")]
+    elif drift.cells:
+        parts.append(harmless("--all-cells prints them, and how they were tested", style="dim"))
+    return Group(*parts, harmless(f"{drift.now} against the baseline {drift.baseline}", style="dim"))
+
+
+def workflow_commands(drifts: Sequence[Drift]) -> Iterator[str]:
+    """What moved or was not checked as GitHub Actions' workflow commands, a line each.
+
+    What is gated and worse is an error, what could not be checked a warning, everything else a notice.
+    """
+    for drift in drifts:
+        unchecked = drift.unchecked
+        for item in notable(drift):
+            gated = item.drifted and item.gated
+            kind = "error" if gated else "warning" if item.drifted or item in unchecked else "notice"
+            title = _command(f"Drift of {drift.table.id}").replace(":", "%3A").replace(",", "%2C")
+            yield f"::{kind} title={title}::{_command(message(item))}"
+        if drift.problem:
+            yield f"::error title=Drift of {_command(drift.table.id)}::{_command(drift.problem)}"
+
+
+def _command(text: str) -> str:
+    """Text in a workflow command, which a line break would end."""
+    return escaping.terminal(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _grids(drift: Drift) -> Iterator[tuple[str, Sequence[DriftCell]]]:
     known = [cell for cell in drift.cells if cell.baseline is not None]
-    tables = [
-        _grid(title, items)
-        for title, items in (("Aggregates (cells)", drift.aggregates), ("Cells (seeds)", known))
-        if items
-    ]
-    below = [_text(f"- {message(item)}") for item in notable(drift)]
-    if new := len(drift.cells) - len(known):
-        below.append(_text(f"- not in the baseline: {count(new, 'cell')} measured now"))
-    if drift.cells:
-        below += [_text(_legend(), style="dim"), _text(tests(drift), style="dim")]
-    below.append(_text(f"{drift.now} against the baseline {drift.baseline}", style="dim"))
-    return Group(*above, *tables, *below)
+    for title, items in (("Aggregates (cells)", drift.aggregates), ("Cells (seeds)", known)):
+        if items:
+            yield title, items
+
+
+def _counted(items: Iterable[DriftCell]) -> str:
+    counts = Counter(item.verdict.kind for item in items)
+    return ", ".join(f"{kind} {counts[kind]}" for kind in VerdictKind if counts[kind])
 
 
 def _grid(title: str, items: Iterable[DriftCell]) -> Table:
@@ -267,14 +293,9 @@ def _grid(title: str, items: Iterable[DriftCell]) -> Table:
         grid.add_column(header, justify="left" if header in ("Row", "Column", "Verdict") else "right")
     for item in items:
         style = _STYLES.get(str(item.verdict.kind), "")
-        grid.add_row(*(_text(text, style=style if text == item.verdict.mark else "") for text in _line(item)))
+        grid.add_row(*(harmless(part, style if part == item.verdict.mark else "") for part in _line(item)))
     return grid
 
 
 def _legend() -> str:
     return "; ".join(f"{kind} {meaning}" for kind, meaning in LEGEND.items())
-
-
-def _text(text: str, style: str = "") -> Text:
-    """Text in which brackets are no markup and nothing is a command to the terminal."""
-    return Text(escaping.terminal(text), style=style)

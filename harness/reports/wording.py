@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -89,8 +90,12 @@ def mark(cell: ComparedCell) -> str:
 
 @dataclass(frozen=True)
 class DiffLine:
-    """One line of the long list; all text."""
+    """One line of the long list: its cell, and the rest as text.
 
+    A difference in brackets is one of numbers that are not comparable.
+    """
+
+    cell: ComparedCell
     row: str
     column: str
     reproduced: str
@@ -111,12 +116,15 @@ def diff_lines(comparison: Comparison) -> Iterator[DiffLine]:
                 ours += f" ({cell.n})"
             if seeds and cell.published:
                 theirs += f" ({cell.published.n})"
+            difference = number(cell.difference, sign=True)
+            apart = cell.verdict.kind is VerdictKind.INCOMPARABLE and cell.difference is not None
             yield DiffLine(
+                cell=cell,
                 row=row.label,
                 column=labels[cell.column],
                 reproduced=ours,
                 published=theirs,
-                difference=number(cell.difference, sign=True),
+                difference=f"({difference})" if apart else difference,
                 verdict=f"{cell.verdict.text}{_IMPORTED if cell.imported else ''}",
                 p=p_value(cell.verdict.p_adjusted),
             )
@@ -135,7 +143,21 @@ class Note:
 
 def incomparable(reasons: Sequence[str]) -> str:
     """The sentence that must stand with numbers that these reasons set apart from the paper's; else empty."""
-    return f"Not comparable with the paper: {'; '.join(reasons)}." if reasons else ""
+    return f"Not comparable with the paper: {_listed(reasons)}." if reasons else ""
+
+
+def _listed(reasons: Sequence[str]) -> str:
+    """The reasons, environments of a kind together: ``environments harness/maze2d-* (3)``."""
+    kinds: dict[str, list[str]] = {}
+    for reason in reasons:
+        if place := re.fullmatch(r"environment (\S+)", reason):
+            kinds.setdefault(place[1].partition("-")[0], []).append(place[1])
+    grouped = [f"{kind}-* ({len(ids)})" if len(ids) > 1 else ids[0] for kind, ids in kinds.items()]
+    several = sum(map(len, kinds.values())) > 1
+    found = [reason for reason in reasons if not re.fullmatch(r"environment \S+", reason)]
+    if grouped:
+        found.append(f"environment{'s' if several else ''} {', '.join(grouped)}")
+    return "; ".join(found)
 
 
 def warning(comparison: Comparison) -> str:
@@ -145,7 +167,7 @@ def warning(comparison: Comparison) -> str:
         parts.append(f"Run with the preset '{comparison.preset}' ({comparison.label}), not as the paper did.")
     if comparison.incomparable:
         some, cells = comparison.counts[VerdictKind.INCOMPARABLE], count(len(comparison.cells), "cell")
-        reasons = "; ".join(comparison.incomparable)
+        reasons = _listed(comparison.incomparable)
         parts.append(f"N/C: {some} of {cells} cannot be compared with the paper: {reasons}.")
     return " ".join(parts)
 

@@ -55,7 +55,7 @@ def suite(path):
 
 
 def test_drift_that_passes(cli, databases):
-    result = cli("drift", *SMOKE, "--junit", "drift.xml")
+    result = cli("drift", *SMOKE, "--junit", "drift.xml", "--all-cells")
     assert result.code == 0
     assert "aspc-table1: passed: gate on aggregates" in result.out
     assert "hopper-random-v2" in result.out
@@ -352,3 +352,29 @@ def test_the_workflow_runs(databases, trained, environment, shift, code):
     assert f"**{'drift' if code else 'passed'}: gate on aggregates" in text
     assert bool(int(suite("drift.xml")[0].get("failures"))) == bool(code)
     assert all(Path(name).exists() for name in upload["path"].split())
+
+
+def test_the_conclusion_and_what_moved_come_first(cli, databases, monkeypatch):
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    result = cli("drift", *SMOKE, "--baseline", "high.db", "--markdown", "drift.md")
+    first, *lines = result.out.splitlines()
+    assert first.startswith("aspc-table1: drift")
+    assert "hopper-random-v2" not in "".join(line for line in lines if not line.startswith("- "))
+    assert any(line.startswith("Cells (seeds): ") for line in lines)
+    assert "--all-cells" in result.out
+    whole = cli("drift", *SMOKE, "--baseline", "high.db", "--all-cells").out
+    assert "hopper-random-v2" in whole
+    errors = [
+        line for line in result.err.splitlines() if line.startswith("::error title=Drift of aspc-table1::")
+    ]
+    assert errors
+    assert all("WORSE" in line for line in errors)
+    written = Path("drift.md").read_text()
+    assert written.index("WORSE") < written.index("<details><summary>")
+    assert written.count("<details>") == written.count("</details>") == 2
+
+
+def test_nothing_in_an_annotation_ends_it():
+    from harness.reports.drift import _command
+
+    assert _command("50% of\nit") == "50%25 of%0Ait"

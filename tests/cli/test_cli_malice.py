@@ -43,7 +43,8 @@ def harmless(text):
         ["table", "evil-table1", "-f", "latex"],
         ["table", "evil-table1", "-f", "csv"],
         ["table", "evil-table1", "-f", "json"],
-        ["diff", "evil-table1"],
+        ["diff", "evil-table1", "-f", "console"],
+        ["table", "evil-table1", "-f", "console"],
     ],
     ids=" ".join,
 )
@@ -91,7 +92,7 @@ def test_the_console_table_and_progress_are_harmless(evil, capsys):
         comparison = compare(resolve(specs, "evil-table1"), specs, store)
     out = io.StringIO()
     printer = Console(file=out, width=200)
-    printer.print(console.table(comparison))
+    printer.print(console.table(comparison, 160))
     reporter = Reporter(printer)
     reporter.message("evil \x1b[31m [bold]")
     reporter.bar("evil \x1b[31m", 1, 0).done()

@@ -25,7 +25,7 @@ INCOMPARABLE = {"incomparable": ("generated data",), "label": "smoke protocol"}
 def rendered(comparison, name):
     if name == "diff.txt":
         out = Console(file=io.StringIO(), width=140, color_system=None)
-        out.print(console.diff(comparison))
+        out.print(console.diff(comparison, 140))
         return "\n".join(line.rstrip() for line in out.file.getvalue().splitlines()) + "\n"
     if name == "diff.md":
         return render_diff(comparison, "markdown")
@@ -68,7 +68,7 @@ def test_every_row_of_csv_and_json_names_reasons(example):
     for record in csv.DictReader(io.StringIO(render(comparison, "csv"))):
         assert record["reasons"] == "generated data"
         assert record["verdict"].startswith("N/C")
-        assert record["difference"] == ""
+        assert (record["p"], record["p_adjusted"]) == ("", "")
     document = json.loads(render(comparison, "json"))
     for group in document["groups"]:
         for row in group["rows"]:
@@ -291,3 +291,58 @@ def test_imported_numbers_carry_a_dagger_and_a_legend(example):
         assert ours.count(dagger) > 2
         assert "imported from a file of scores" in ours
     assert "†" in render_diff(imported, "markdown")
+
+
+# -- on a terminal -----------------------------------------------------------------------------------------
+
+
+def drawn(comparison, width, draw=console.table, **options):
+    out = Console(file=io.StringIO(), width=width, color_system=None)
+    out.print(draw(comparison, width, **options))
+    return out.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+@pytest.mark.parametrize("draw", [console.table, console.diff])
+def test_a_table_fits_its_terminal_and_loses_nothing(example, width, draw):
+    text = drawn(example(), width, draw)
+    assert max(map(len, text.splitlines())) <= width
+    assert "\N{HORIZONTAL ELLIPSIS}" not in text
+    for shown in ("92.8", "61.9", "MISSING 2/4", "WORSE"):
+        assert shown in text
+    assert "\\" not in text
+
+
+def test_columns_that_do_not_fit_go_into_a_second_table(example):
+    text = drawn(example(), 34, all_notes="harness table x --notes")
+    assert text.count("Dataset") == text.count("hopper-medium-v2") == 3
+
+
+def test_names_are_wrapped_at_hyphens(example):
+    lines = [line.split("  ")[0].strip() for line in drawn(example(), 78, console.diff).splitlines()]
+    assert lines[lines.index("hopper-") + 1] == "medium-v2"
+
+
+def test_three_lines_of_notes_and_how_to_see_the_others(example):
+    text = drawn(example(), 100, all_notes="harness table x --notes")
+    *_, bold, verdicts, more = text.splitlines()
+    assert bold.startswith("Bold: ")
+    assert verdicts.startswith("Verdicts: ")
+    assert re.fullmatch(r"\d+ more notes: harness table x --notes", more.strip())
+    assert "Provenance" in drawn(example(), 100)
+
+
+def test_differences_of_what_is_not_comparable_are_in_brackets(example):
+    comparison = example(**INCOMPARABLE)
+    lines = {(line.row, line.column): line for line in wording.diff_lines(comparison)}
+    assert lines["hopper-medium-v2", "ASPC"].difference == "(+0.1)"
+    assert lines["hopper-medium-v2", "ASPC"].p == "–"
+    assert lines["hopper-medium-v2", "IQL"].difference == "–"
+    assert {cell.verdict.kind for cell in comparison.cells} == {"N/C"}
+
+
+def test_environments_are_grouped(example):
+    places = tuple(f"environment harness/maze2d-{size}" for size in ("umaze", "large"))
+    comparison = example(incomparable=("generated data", *places, "environment harness/pen"))
+    said = "generated data; environments harness/maze2d-* (2), harness/pen."
+    assert wording.warning(comparison).endswith(said)
