@@ -41,7 +41,7 @@ class TD3CoreHyperparameters(Hyperparameters):
 class TD3Hyperparameters(TD3CoreHyperparameters):
     """What TD3+BC and the descendants that choose between its critics share."""
 
-    critic: str = static(choices=tuple(CRITICS))
+    critic: str = static(choices=("vanilla", "robust"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,8 +139,7 @@ class TD3BC(TD3):
 
     Differences from the authors' code:
         none in the losses and their order. ``critic: vanilla``, the default, is the authors' critic;
-        ``robust`` is the one behind the ASPC paper's TD3+BC* columns, ``layer_norm`` that of TD3+BC(SA), to
-        tell what LayerNorm does from what TD3+BC(SA) does. The authors evaluate 10 episodes every
+        ``robust`` is the one behind the ASPC paper's TD3+BC* columns. The authors evaluate 10 episodes every
         5000 steps; here the table's protocol decides. All evaluations of a run begin in the same states, as
         theirs do, though not in the same as theirs.
 

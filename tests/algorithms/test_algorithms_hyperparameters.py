@@ -60,7 +60,7 @@ def test_every_algorithm_has_a_spec_and_no_default_in_its_class(lab, algorithm_i
         ("batch_size", float("nan"), "a whole number"),
         ("batch_size", float("inf"), "a whole number"),
         ("normalize_observations", 1, "true or false"),
-        ("critic", "robustt", "one of vanilla, layer_norm, robust"),
+        ("critic", "robustt", "one of vanilla, robust"),
         ("critic", 3, "a text"),
         ("actor_hidden_sizes", 256, "a text"),
         ("actor_hidden_sizes", "256x256", "'256-256'"),
