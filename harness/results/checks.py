@@ -26,8 +26,11 @@ from harness.errors import DataError
 from harness.results.models import (
     FAILED,
     FINISHED,
+    FINITE,
+    OBJECT,
     RUNNING,
     STATUSES,
+    TIMESTAMP,
     TRAINED,
     Base,
     ConfigurationRow,
@@ -35,10 +38,7 @@ from harness.results.models import (
     EpisodeRow,
     EvaluationRow,
     FingerprintRow,
-    Finite,
-    Object,
     RunRow,
-    Timestamp,
 )
 from harness.results.records import canonical, digest, run_key
 from harness.results.rows import by_key
@@ -173,7 +173,7 @@ def _values(connection: Connection) -> Iterator[str]:
             others = select(func.count()).select_from(table).where(_is_other(table, column))
             if count := connection.execute(others).scalar_one():
                 yield f"{count} rows of {table.name} have a {column.name} that is none"
-            elif isinstance(column.type, Object | Timestamp):
+            elif column.type in (OBJECT, TIMESTAMP):
                 yield from _unreadable(connection, column)
 
 
@@ -181,14 +181,14 @@ def _is_other(table: Table, column: Column[Any]) -> Any:
     kind = getattr(column.type, "impl_instance", column.type).python_type
     kinds = {int: ("integer",), float: ("real", "integer")}.get(kind, ("text",))
     other: ColumnElement[bool] = func.typeof(column).not_in((*kinds, *(("null",) if column.nullable else ())))
-    if isinstance(column.type, Finite):
+    if column.type is FINITE:
         other = or_(other, func.abs(column) > sys.float_info.max)
     return other
 
 
 def _unreadable(connection: Connection, column: Column[Any]) -> Iterator[str]:
     convert = column.type.dialect_impl(connection.dialect).result_processor(connection.dialect, None)
-    assert convert is not None  # noqa: S101 - every strict type has one
+    assert convert is not None  # noqa: S101 - every checked type has one
     for text in connection.execute(select(cast(column, String)).distinct()).scalars():
         try:
             convert(text)

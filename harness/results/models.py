@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from sqlalchemy import (
     JSON,
@@ -28,6 +28,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeEngine
 
 from harness.errors import DataError
 
@@ -50,14 +51,27 @@ STATE: Final = "state"
 GATHERED: Final = "gathered"
 
 
-class _Strict(TypeDecorator[Any]):
-    """A column that gives what it should hold; SQLite itself stores any value in any column."""
+class Checked(TypeDecorator[Any]):
+    """A column that gives what it should hold; SQLite itself stores any value in any column.
 
-    __abstract__ = True
+    Args:
+        kind: what a value is, for messages.
+        stored: the type of the column.
+        read: a stored value -> the value; raises TypeError or ValueError where it is of another kind.
+    """
+
+    impl = TypeEngine
     cache_ok = True
-    what: ClassVar[str]
 
-    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+    def __init__(self, kind: str, stored: TypeEngine[Any], read: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.kind, self.impl, self.read = kind, stored, read
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """Turn an aware moment into naive UTC."""
+        return value.astimezone(UTC).replace(tzinfo=None) if isinstance(value, datetime) else value
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
         """Convert stored values.
 
         Raises:
@@ -67,81 +81,39 @@ class _Strict(TypeDecorator[Any]):
 
         def read(value: Any) -> Any:
             try:
-                return None if value is None else convert(value) if convert else value
+                return None if value is None else self.read(convert(value) if convert else value)
             except (TypeError, ValueError, RecursionError) as error:
                 raise DataError(
-                    f"the database holds {value!r:.60} for a {self.what}; `harness db check` says where"
+                    f"the database holds {value!r:.60} for a {self.kind}; `harness db check` says where"
                 ) from error
 
         return read
 
 
-class Timestamp(_Strict):
-    """A moment, stored as UTC without a zone and read back with one."""
+def _of(kind: type) -> Callable[[Any], Any]:
+    """Holds a value to its kind."""
 
-    impl = DateTime
-    cache_ok = True
-    what = "timestamp"
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Turn an aware moment into naive UTC."""
-        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Say of a stored moment that it is UTC."""
-        return None if value is None else value.replace(tzinfo=UTC)
-
-
-class Object(_Strict):
-    """A JSON object."""
-
-    impl = JSON
-    cache_ok = True
-    what = "JSON object"
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        """Hold the value to its kind."""
-        if not isinstance(value, dict):
+    def read(value: Any) -> Any:
+        if not isinstance(value, kind):
             raise TypeError
         return value
 
-
-class Whole(_Strict):
-    """A whole number of up to 64 bits."""
-
-    impl = BigInteger
-    cache_ok = True
-    what = "whole number"
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        """Hold the value to its kind."""
-        if not isinstance(value, int):
-            raise TypeError
-        return value
+    return read
 
 
-class Number(_Strict):
-    """A number of double precision."""
-
-    impl = Float(53)
-    cache_ok = True
-    what = "number"
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        """Hold the value to its kind."""
-        return float(value)
+def _finite(value: Any) -> float:
+    if not math.isfinite(value):
+        raise ValueError
+    return float(value)
 
 
-class Finite(Number):
-    """A number that is neither infinite nor NaN."""
-
-    cache_ok = True
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        """Hold the value to its kind."""
-        if not math.isfinite(value):
-            raise ValueError
-        return float(value)
+#: A moment, stored as UTC without a zone and read back with one.
+TIMESTAMP: Final = Checked("timestamp", DateTime(), lambda moment: moment.replace(tzinfo=UTC))
+OBJECT: Final = Checked("JSON object", JSON(), _of(dict))
+#: Of up to 64 bits.
+WHOLE: Final = Checked("whole number", BigInteger(), _of(int))
+NUMBER: Final = Checked("number", Float(53), float)
+FINITE: Final = Checked("number", Float(53), _finite)
 
 
 class Base(DeclarativeBase):
@@ -165,10 +137,10 @@ class DatasetRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     identity_key: Mapped[str] = mapped_column(String(64), unique=True)
-    identity: Mapped[dict[str, Any]] = mapped_column(Object)
+    identity: Mapped[dict[str, Any]] = mapped_column(OBJECT)
     content_hash: Mapped[str | None] = mapped_column(String(64))
-    transitions: Mapped[int | None] = mapped_column(Whole)
-    first_used: Mapped[datetime | None] = mapped_column(Timestamp)
+    transitions: Mapped[int | None] = mapped_column(WHOLE)
+    first_used: Mapped[datetime | None] = mapped_column(TIMESTAMP)
 
 
 class ConfigurationRow(Base):
@@ -179,7 +151,7 @@ class ConfigurationRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(String(64), unique=True)
-    content: Mapped[dict[str, Any]] = mapped_column(Object)
+    content: Mapped[dict[str, Any]] = mapped_column(OBJECT)
     algorithm: Mapped[str] = mapped_column(String(255))
     dataset: Mapped[str] = mapped_column(String(255))
     lineage: Mapped[str] = mapped_column(String(255))
@@ -193,7 +165,7 @@ class FingerprintRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     hash: Mapped[str] = mapped_column(String(64), unique=True)
-    fingerprint: Mapped[dict[str, str]] = mapped_column(Object)
+    fingerprint: Mapped[dict[str, str]] = mapped_column(OBJECT)
 
 
 class RunRow(Base):
@@ -210,24 +182,24 @@ class RunRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(String(64), unique=True)
     configuration_id: Mapped[int] = mapped_column(ForeignKey("configuration.id"))
-    seed: Mapped[int] = mapped_column(Whole)
+    seed: Mapped[int] = mapped_column(WHOLE)
     origin: Mapped[str] = mapped_column(String(16))
     status: Mapped[str] = mapped_column(String(16))
     attempt: Mapped[int]
     owner: Mapped[str | None] = mapped_column(String(255))
-    heartbeat: Mapped[datetime | None] = mapped_column(Timestamp)
+    heartbeat: Mapped[datetime | None] = mapped_column(TIMESTAMP)
     population: Mapped[str | None] = mapped_column(String(255))
     checkpoint: Mapped[str | None] = mapped_column(Text)
-    checkpoint_step: Mapped[int | None] = mapped_column(Whole)
-    step: Mapped[int | None] = mapped_column(Whole)  # last evaluated
+    checkpoint_step: Mapped[int | None] = mapped_column(WHOLE)
+    step: Mapped[int | None] = mapped_column(WHOLE)  # last evaluated
     error: Mapped[str | None] = mapped_column(Text)
-    failed_step: Mapped[int | None] = mapped_column(Whole)
+    failed_step: Mapped[int | None] = mapped_column(WHOLE)
     environment_id: Mapped[int | None] = mapped_column(ForeignKey("environment.id"))
-    wall_seconds: Mapped[float | None] = mapped_column(Finite)
-    device_seconds: Mapped[float | None] = mapped_column(Finite)
-    created: Mapped[datetime] = mapped_column(Timestamp)
-    started: Mapped[datetime | None] = mapped_column(Timestamp)
-    finished: Mapped[datetime | None] = mapped_column(Timestamp)
+    wall_seconds: Mapped[float | None] = mapped_column(FINITE)
+    device_seconds: Mapped[float | None] = mapped_column(FINITE)
+    created: Mapped[datetime] = mapped_column(TIMESTAMP)
+    started: Mapped[datetime | None] = mapped_column(TIMESTAMP)
+    finished: Mapped[datetime | None] = mapped_column(TIMESTAMP)
 
 
 class EvaluationRow(Base):
@@ -238,9 +210,9 @@ class EvaluationRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     run_id: Mapped[int] = mapped_column(ForeignKey("run.id"))
-    step: Mapped[int] = mapped_column(Whole)
-    mean_return: Mapped[float] = mapped_column(Finite)
-    mean_length: Mapped[float | None] = mapped_column(Finite)
+    step: Mapped[int] = mapped_column(WHOLE)
+    mean_return: Mapped[float] = mapped_column(FINITE)
+    mean_length: Mapped[float | None] = mapped_column(FINITE)
     episodes: Mapped[int]
 
 
@@ -252,7 +224,7 @@ class EpisodeRow(Base):
 
     evaluation_id: Mapped[int] = mapped_column(ForeignKey("evaluation.id"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    raw_return: Mapped[float] = mapped_column(Finite)
+    raw_return: Mapped[float] = mapped_column(FINITE)
     length: Mapped[int]
 
 
@@ -263,9 +235,9 @@ class MetricRow(Base):
     __table_args__ = ({"sqlite_with_rowid": False},)
 
     run_id: Mapped[int] = mapped_column(ForeignKey("run.id"), primary_key=True)
-    step: Mapped[int] = mapped_column(Whole, primary_key=True, autoincrement=False)
+    step: Mapped[int] = mapped_column(WHOLE, primary_key=True, autoincrement=False)
     name: Mapped[str] = mapped_column(String(255), primary_key=True)
-    value: Mapped[float | None] = mapped_column(Number)
+    value: Mapped[float | None] = mapped_column(NUMBER)
 
 
 class ArtefactRow(Base):
@@ -278,4 +250,4 @@ class ArtefactRow(Base):
     kind: Mapped[str] = mapped_column(String(16), primary_key=True)
     name: Mapped[str] = mapped_column(String(255))
     sha256: Mapped[str] = mapped_column(String(64))
-    size: Mapped[int] = mapped_column(Whole)
+    size: Mapped[int] = mapped_column(WHOLE)

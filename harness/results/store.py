@@ -33,6 +33,7 @@ from harness.results.models import (
     INTERRUPTED,
     QUEUED,
     RUNNING,
+    TIMESTAMP,
     TRAINED,
     ArtefactRow,
     ConfigurationRow,
@@ -42,7 +43,6 @@ from harness.results.models import (
     FingerprintRow,
     MetricRow,
     RunRow,
-    Timestamp,
 )
 from harness.results.records import Artefact, EvaluationRecord, RunRecord, digest
 from harness.results.rows import (
@@ -380,7 +380,7 @@ class Store:
                         owner=self.owner,
                         heartbeat=moment,
                         attempt=RunRow.attempt + 1,
-                        started=func.coalesce(RunRow.started, literal(moment, Timestamp)),
+                        started=func.coalesce(RunRow.started, literal(moment, TIMESTAMP)),
                     )
                 )
         held = set(obtained)
