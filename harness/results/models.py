@@ -65,7 +65,8 @@ class Checked(TypeDecorator[Any]):
 
     def __init__(self, kind: str, stored: TypeEngine[Any], read: Callable[[Any], Any]) -> None:
         super().__init__()
-        self.kind, self.impl, self.read = kind, stored, read
+        self.kind, self.read = kind, read
+        self.impl = stored  # type: ignore[assignment]  # of an instance it is one, of the class a class
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
         """Turn an aware moment into naive UTC."""
