@@ -100,10 +100,10 @@ def try_transforms(runs: Iterable[PlannedRun], load: Loader) -> None:
     for run in runs:
         steps = steps_of(run.record.configuration)
         gather = run.cell.protocol.gather
-        keep = gather.keep if gather else "all"
-        if any(step.whole or step.cuts for step in steps) or not isinstance(keep, str):
+        kept = (gather.keep, gather.capacity) if gather else ("all", None)
+        if any(step.whole or step.cuts for step in steps) or kept not in (("all", None), ("none", None)):
             group = doubtful.setdefault((run.cell.dataset.id, run.cell.lineage), {})
-            group[f"{shared(steps, run.record.seed)} {keep}"] = run
+            group[f"{shared(steps, run.record.seed)} {kept}"] = run
     for by_rows in doubtful.values():
         for run, (data, mixed) in zip(by_rows.values(), load([*by_rows.values()]), strict=True):
             prepared([run.stand_in], [data], [mixed], [_trust_all], run.cell.protocol.gather)

@@ -127,7 +127,8 @@ def seconds_per_step(population: Population, kind: Kind, how: Arithmetic = PLAIN
 def _shortened(protocol: Protocol) -> Protocol:
     """An online protocol of so many interactions as are timed, one after the other, beside made-up rows."""
     assert protocol.gather is not None  # noqa: S101 - online ones have it
-    gather = protocol.gather.model_copy(update={"every": 1, "warmup": 0, "keep": "all"})
+    timed = {"every": 1, "warmup": 0, "keep": "all", "capacity": None, "reproduce_defects": False}
+    gather = protocol.gather.model_copy(update=timed)
     return protocol.model_copy(
         update={"gather": gather, "interactions": _INTERACTIONS, "evaluate_every": _INTERACTIONS}
     )

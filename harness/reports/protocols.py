@@ -35,11 +35,17 @@ def _gathering(gather: models.Gather | None) -> str:
     keep, explore = gather.keep, gather.explore
     kept = keep if isinstance(keep, str) else f"{keep.best_trajectories} best trajectories"
     explored = explore if isinstance(explore, str) else f"noise {explore.noise:g}"
+    if not isinstance(explore, str) and explore.clip is not None:
+        explored += f" within ±{explore.clip:g}"
     parts = [f"updates after each {count(gather.every, 'interaction')}" if gather.every > 1 else ""]
     parts.append(f"the first {gather.warmup:,} without updates" if gather.warmup else "")
     parts.append(f"of the dataset {kept} kept")
     parts.append("{} rows of it and {} gathered ones per batch".format(*gather.mix) if gather.mix else "")
-    return "".join(f"{part}, " for part in (*parts, f"exploration: {explored}") if part)
+    parts.append(f"a buffer of {gather.capacity:,} rows" if gather.capacity else "")
+    parts.append(f"exploration: {explored}")
+    parts.append("" if gather.overlap else "each action after the update before it")
+    parts.append("the defects of SSAR's code reproduced" if gather.reproduce_defects else "")
+    return "".join(f"{part}, " for part in parts if part)
 
 
 def held_for(table: models.Table, cells: Collection[tuple[str, str]]) -> str:

@@ -43,6 +43,7 @@ from harness.results.models import (
 from harness.results.records import canonical, digest, run_key
 from harness.results.rows import by_key
 from harness.specs import Protocol
+from harness.specs.models import Gather
 
 # Means are recomputed by the database, in another order of summation.
 _TOLERANCE = 1e-9
@@ -114,7 +115,9 @@ def _evaluations(configuration: Mapping[str, Any]) -> list[int]:
     if "protocol" not in configuration:
         return []
     try:
-        return list(Protocol.model_construct(**configuration["protocol"]).evaluations())
+        protocol = Protocol.model_construct(**configuration["protocol"])
+        gather = protocol.gather and Gather.model_construct(**configuration["protocol"]["gather"])
+        return list(protocol.model_copy(update={"gather": gather}).evaluations())
     except (AssertionError, AttributeError, TypeError, ValueError) as error:
         raise DataError(f"a configuration's protocol is none: {configuration['protocol']!r:.100}") from error
 

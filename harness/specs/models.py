@@ -609,6 +609,7 @@ class ExplorationNoise(Model):
     """Gaussian noise added to a policy's actions."""
 
     noise: float = Field(ge=0, description="standard deviation, where actions lie in [-1, 1]")
+    clip: float | None = Field(default=None, gt=0, description="the most that it may be; None: as drawn")
 
 
 class Gather(Model):
@@ -623,10 +624,45 @@ class Gather(Model):
     mix: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] | None = Field(
         default=None, description="rows of the dataset and gathered rows in each batch; None: as they come"
     )
+    capacity: int | None = Field(
+        default=None,
+        gt=0,
+        description="rows of the buffer, of which the oldest are overwritten, those of the dataset first; "
+        "None: as many as come",
+    )
     explore: Annotated[
         Literal["deterministic", "sample"] | ExplorationNoise,
-        _one_of("should be deterministic, sample or {noise: NUMBER}", ExplorationNoise),
+        _one_of("should be deterministic, sample or {noise: NUMBER}, perhaps with clip", ExplorationNoise),
     ] = Field(default="sample", description="how the policy acts; sample: as the algorithm explores")
+    overlap: bool = Field(
+        default=True,
+        description="an action is chosen before the updates that precede it, so that environments step "
+        "meanwhile; false: after them, by the policy that they lead to",
+    )
+    reproduce_defects: bool = Field(
+        default=False, description="gather as SSAR's code does, whatever goes wrong there"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Gather:
+        if self.capacity is not None and self.mix is not None:
+            raise LocatedError(
+                ("capacity",), "a capacity is of the one buffer that there is without 'mix'", key=True
+            )
+        if self.reproduce_defects and self.overlap:
+            raise LocatedError(
+                ("reproduce_defects",),
+                "evaluations disturb only what is done after them: it goes with 'overlap: false'",
+                key=True,
+            )
+        return self
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """Part of every run's key: what is said or usual, but for options at values that change nothing."""
+        neutral = {"overlap": True, "reproduce_defects": False}
+        dumped = self.model_dump(exclude_none=True)
+        return {name: value for name, value in dumped.items() if value != neutral.get(name)}
 
 
 class Protocol(Model):
@@ -717,18 +753,25 @@ class Protocol(Model):
         return self.evaluate_every or self.length
 
     def evaluations(self) -> range | tuple[int, ...]:
-        """When a run is evaluated, if ever: every ``evaluate_every``, at the end, and at 0 where online."""
-        if self.evaluate_every is None:
+        """When a run is evaluated, if ever: every ``evaluate_every``, at the end, and at 0 where online.
+
+        Where an online one reproduces defects, not before its first update.
+        """
+        every = self.evaluate_every
+        if every is None:
             return ()
-        first = 0 if self.online else self.evaluate_every
-        regular = range(first, self.length + 1, self.evaluate_every)
+        first = 0 if self.online else every
+        if self.gather and self.gather.reproduce_defects:
+            first = min((self.gather.warmup // every + 1) * every, self.length)
+        regular = range(first, self.length + 1, every)
         return regular if regular[-1] == self.length else (*regular, self.length)
 
     @property
     def configuration(self) -> dict[str, Any]:
         """What of the protocol decides how a run trains: part of every run's key."""
-        fields = {self.unit, "gather", "evaluate_every", "episodes"}
-        return self.model_dump(include=fields, exclude_none=True)
+        fields = {self.unit, "evaluate_every", "episodes"}
+        gather = {"gather": self.gather.configuration} if self.gather else {}
+        return self.model_dump(include=fields, exclude_none=True) | gather
 
 
 class Dependency(Model):

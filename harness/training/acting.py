@@ -39,16 +39,26 @@ class Explorer:
 
         A member's random numbers are the same for each of its B observations.
         """
-        learner, own = self._algorithm, self._algorithm.acting_noise
+        learner = self._algorithm
         added = normal(learner.sizes.action)
         if self._explore == "sample":
-            return learner.explore(observation, self._drawn("exploration", own or added, number, observation))
-        noise = [self._drawn("acting", own, number, observation)] if own else []
-        action = learner.act(observation, *noise)
+            wanted = learner.acting_noise or added
+            return learner.explore(observation, self._drawn("exploration", wanted, number, observation))
+        action = self.settled(observation, number)
         if isinstance(self._explore, ExplorationNoise):
-            drawn = self._drawn("exploration", added, number, observation)
-            action = (action + self._explore.noise * drawn).clamp(-1, 1)
+            noise = self._explore.noise * self._drawn("exploration", added, number, observation)
+            if (clip := self._explore.clip) is not None:
+                noise = noise.clamp(-clip, clip)
+            action = (action + noise).clamp(-1, 1)
         return action
+
+    @torch.no_grad()
+    def settled(self, observation: Tensor, number: int) -> Tensor:
+        """Actions as evaluations choose them, at interaction `number`: ``(M, B, S) -> (M, B, A)``."""
+        own = self._algorithm.acting_noise
+        return self._algorithm.act(
+            observation, *([self._drawn("acting", own, number, observation)] if own else [])
+        )
 
     def _drawn(self, stream: str, noise: Noise, number: int, like: Tensor) -> Tensor:
         """The numbers of an interaction, ``(M, B, *shape)`` for B as of `like`."""

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from harness.specs import Environment, Protocol
 from harness.training.acting import Explorer
 from harness.training.replay import GrowingReplay
-from harness.training.stepping import Environments, Episode, Failure, Step
+from harness.training.rollout import episode_seed
+from harness.training.stepping import Environments, Episode, Failure, Step, exploration_seed
 
 Floats = NDArray[np.float32]
 
@@ -58,8 +59,9 @@ class Fixed:
 class Gathering:
     """Members that act, each in an environment of its own, and keep what comes of it.
 
-    An action is chosen as soon as its observation is there, before the updates that follow the interaction.
-    So every row is whole, with the action that followed, and environments step while updates are computed.
+    An action is chosen as soon as its observation is there, before the updates that follow the interaction,
+    so that environments step while these are computed; where the protocol has no overlap, it is chosen after
+    them. Every row is whole: its a' is chosen when the row is there.
 
     Args:
         protocol: of an online run.
@@ -82,11 +84,16 @@ class Gathering:
         saved: Saved = (),
     ) -> None:
         assert protocol.gather is not None  # noqa: S101 - an online one has it
-        self._protocol, self._every = protocol, protocol.gather.every
+        self._protocol, self._every, self._overlap = protocol, protocol.gather.every, protocol.gather.overlap
         self._explorer, self._replay, self._failed = explorer, replay, failed
+        self._keys = keys
         self._members = dict.fromkeys(range(len(keys)))  # those that have not failed
+        # interactions after which there has just been an evaluation in the environments that gather
+        shared = protocol.gather.reproduce_defects and protocol.episodes
+        self._disturbed = {0, *protocol.evaluations()} if shared else set()
         self._done = max((len(each["rows"]) for each in saved), default=0)
         self._numbers = [int(each["episode"]) for each in saved] or [0] * len(keys)
+        self._seeds = [exploration_seed(*each) for each in zip(keys, self._numbers, strict=True)]
         self._actions: list[list[Floats]] = [list(each["actions"].numpy()) for each in saved] or [
             [] for _ in keys
         ]
@@ -95,12 +102,16 @@ class Gathering:
             replay.restore([each["rows"] for each in saved])
             for member, each in enumerate(saved):
                 self._cuts[member, : self._done] = each["cuts"]
-        self._action = np.stack([each["action"].numpy() for each in saved]) if saved else None
+        # those that are done next, if they have been chosen
+        self._action = (
+            np.stack([each["action"].numpy() for each in saved]) if saved and self._overlap else None
+        )
         self._environments = Environments(keys, environments, self._episode)
         self._seen: Floats | None = None  # what the members act on, as the replay has it
 
     def _episode(self, member: int) -> Episode:
-        return Episode(self._numbers[member], np.array(self._actions[member], np.float32))
+        actions = np.array(self._actions[member], np.float32)
+        return Episode(self._numbers[member], self._seeds[member], actions)
 
     def fill(self, step: int, end: int) -> int:
         """Gather the interactions of the turn that the steps after `step` are of, unless they are there."""
@@ -118,7 +129,7 @@ class Gathering:
 
     def save(self) -> Saved:
         """Rows, where episodes were cut, the episodes under way, and the actions that are done next."""
-        if self._action is None:
+        if self._seen is None and not self._done:
             return ()
         return [
             {
@@ -127,7 +138,7 @@ class Gathering:
                 "cuts": torch.from_numpy(self._cuts[member, : self._done].copy()),
                 "episode": self._numbers[member],
                 "actions": torch.from_numpy(self._episode(member).actions),
-                "action": torch.from_numpy(self._action[member].copy()),
+                "action": None if self._action is None else torch.from_numpy(self._action[member].copy()),
             }
             for member in range(len(self._numbers))
         ]
@@ -137,20 +148,27 @@ class Gathering:
         self._environments.close()
 
     def _begin(self) -> None:
-        """Bring the environments to where the episodes are; choose the first actions if that was not done."""
-        found = self._survivors(self._environments.begin(list(self._members)))
-        observations = np.zeros((len(self._numbers), self._replay.sizes[0]), np.float32)
-        for member, step in found.items():
-            observations[member] = step.observation
-        self._seen = self._observed(observations)
-        if self._action is None:
-            self._action = self._chosen(self._seen[:, None])[:, 0]
-        self._send()
+        """Bring the environments to where the episodes are."""
+        self._seen = self._seen_in(self._survivors(self._environments.begin(list(self._members))))
+        if self._overlap:
+            self._act(self._chosen(self._seen[:, None])[:, 0] if self._action is None else self._action)
+
+    def _act(self, action: Floats, *, reset: bool | None = None) -> None:
+        """Let the environments step; what comes of it is waited for when it is needed."""
+        self._action = action
+        if self._done < self._protocol.length:
+            self._environments.step({member: action[member] for member in self._members}, reset=reset)
 
     def _interact(self) -> None:
         """Let what came of the members' actions be rows, and choose the next ones."""
         assert self._seen is not None  # noqa: S101 - they have begun
+        disturbed = self._done in self._disturbed
+        if not self._overlap:
+            if disturbed:
+                self._end_evaluation()
+            self._act(self._chosen(self._seen[:, None])[:, 0], reset=disturbed or None)
         assert self._action is not None  # noqa: S101
+        action = self._action
         steps = self._survivors(self._environments.answers())
         seen = np.zeros((len(self._numbers), 2, self._replay.sizes[0]), np.float32)
         for member, step in steps.items():
@@ -165,10 +183,10 @@ class Gathering:
                 member: np.concatenate(
                     [
                         self._seen[member],
-                        pipelines[member].action(self._action[member]),
+                        pipelines[member].action(action[member]),
                         pipelines[member].reward(np.array([step.reward])),
                         seen[member, 0],
-                        [step.terminal],
+                        [step.terminal or disturbed],
                         pipelines[member].action(chosen[member, 0]),
                     ],
                     dtype=np.float32,
@@ -177,13 +195,34 @@ class Gathering:
             }
         )
         for member, step in steps.items():
-            self._cuts[member, self._done - 1] = step.cut
-            self._actions[member].append(self._action[member])
-            if step.terminal or step.cut:
+            self._cuts[member, self._done - 1] = step.cut and not disturbed
+            self._actions[member].append(action[member])
+            if step.terminal or step.cut or disturbed:
                 self._numbers[member] += 1
+                self._seeds[member] = exploration_seed(self._keys[member], self._numbers[member])
                 self._actions[member] = []
-        self._seen, self._action = seen[:, 1], chosen[:, 1]
-        self._send()
+        self._seen, self._action = seen[:, 1], None
+        if self._overlap:
+            self._act(chosen[:, 1])
+
+    def _end_evaluation(self) -> None:
+        """Leave the environments where the last episode of the evaluation ends that has just been.
+
+        So do loops that evaluate in the environment that they gather in, without a reset. The next action,
+        though chosen for what was seen before the evaluation, is done there, and counts as the end of an
+        episode. (SSAR's code, td3_bc.py: train and eval_actor.)
+        """
+        last = (self._protocol.episodes or 1) - 1
+        for member in self._members:
+            self._seeds[member], self._actions[member] = episode_seed(self._keys[member], last), []
+        steps = self._survivors(self._environments.begin(list(self._members)))
+        while steps:
+            action = self._chosen(self._seen_in(steps)[:, None], self._explorer.settled)[:, 0]
+            self._environments.step({member: action[member] for member in steps}, reset=False)
+            steps = self._survivors(self._environments.answers())
+            for member in steps:
+                self._actions[member].append(action[member])
+            steps = {member: step for member, step in steps.items() if not (step.terminal or step.cut)}
 
     def _survivors(self, answers: Mapping[int, Step | Failure]) -> dict[int, Step]:
         """What came of the members' actions; those whose environment failed are reported and dropped."""
@@ -197,21 +236,23 @@ class Gathering:
             if isinstance(answer, Step) and member in self._members
         }
 
+    def _seen_in(self, steps: Mapping[int, Step]) -> Floats:
+        """What the members act on next, as they are trained on it: ``(M, S)``, 0 where there is none."""
+        observations = np.zeros((len(self._numbers), self._replay.sizes[0]), np.float32)
+        for member, step in steps.items():
+            observations[member] = step.observation
+        return self._observed(observations)
+
     def _observed(self, observations: Floats) -> Floats:
         """Observations ``(M, ..., S)`` of the environments as they are trained on."""
         pipelines = self._replay.pipelines
         return np.stack([each.observation(o) for each, o in zip(pipelines, observations, strict=True)])
 
-    def _chosen(self, seen: Floats) -> Floats:
-        """Actions of the next interaction: ``(M, B, S) -> (M, B, A)``."""
-        actions = self._explorer(torch.from_numpy(seen).to(self._replay.storage), self._done)
-        return actions.to("cpu", torch.float32).numpy()
-
-    def _send(self) -> None:
-        """Let the environments step; what comes of it is waited for when it is needed."""
-        assert self._action is not None  # noqa: S101
-        if self._done < self._protocol.length:
-            self._environments.step({member: self._action[member] for member in self._members})
+    def _chosen(self, seen: Floats, how: Callable[[torch.Tensor, int], torch.Tensor] | None = None) -> Floats:
+        """Actions of the next interaction, by default such as explore: ``(M, B, S) -> (M, B, A)``."""
+        actions = (how or self._explorer)(torch.from_numpy(seen).to(self._replay.storage), self._done)
+        array: Floats = actions.to("cpu", torch.float32).numpy()
+        return array
 
 
 def following(step: int, every: int) -> int:

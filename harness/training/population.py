@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from algorithms import Algorithm, Member, Sizes, algorithm_class, member_slice, stacked
 from harness.datasets import transforms
@@ -161,6 +162,7 @@ def prepared(
                     f"{own.identity['id']}: its transforms leave {left:,} of {len(own):,} transitions, "
                     f"fewer than a minibatch of {wanted}"
                 )
+            _room(made[name].rows, gather)
         members.append(made[name])
     return members
 
@@ -199,7 +201,16 @@ def _growing(task: Task, data: Sequence[Prepared], how: Mapping[str, Any]) -> Gr
     distinct = {id(each): each.rows for each in data}
     kept = {name: _kept(rows, gather) for name, rows in distinct.items()}
     held = [kept[id(each)] for each in data]
-    replay = GrowingReplay(data, task.protocol.length, gather.mix, held=held, **how)
+    replay = GrowingReplay(
+        data,
+        task.protocol.length,
+        gather.mix,
+        capacity=gather.capacity,
+        lapped=gather.reproduce_defects,
+        marks=_inherited(data, held, task.protocol, how["extra"]) if gather.reproduce_defects else None,
+        held=held,
+        **how,
+    )
     if gather.mix:
         wanted = int(task.runs[0].hyperparameters["batch_size"])
         if sum(gather.mix) != wanted:
@@ -210,6 +221,22 @@ def _growing(task: Task, data: Sequence[Prepared], how: Mapping[str, Any]) -> Gr
         if gather.mix[0] and not all(replay.length):
             raise DataError(f"protocol {task.protocol.id} mixes in rows of a dataset of which it keeps none")
     return replay
+
+
+def _room(rows: Transitions, gather: Gather | None) -> None:
+    """See that the buffer of an online run has room for what it keeps.
+
+    Raises:
+        DataError: it has not.
+    """
+    if gather is None or gather.capacity is None:
+        return
+    kept = len(_kept(rows, gather))
+    if kept > gather.capacity:
+        raise DataError(
+            f"a buffer of {gather.capacity:,} rows has no room for the {kept:,} that are kept of "
+            f"{rows.identity['id']}; give the protocol's 'gather' a larger 'capacity', or let it keep fewer"
+        )
 
 
 def _marked(data: Transitions, gather: Gather | None) -> Transitions:
@@ -229,6 +256,31 @@ def _kept(rows: Transitions, gather: Gather) -> Transitions:
     if gather.keep == "all":
         return rows
     return rows.take(np.arange(0) if gather.keep == "none" else rows.extra[_LEFT] == 0)
+
+
+def _inherited(
+    data: Sequence[Prepared], held: Sequence[Transitions], protocol: Protocol, columns: Sequence[str]
+) -> list[NDArray[np.float32]]:
+    """What members' gathered rows have in extra columns where they inherit it from the slots they are put in.
+
+    SSAR's code does not write it. A slot has what the dataset's row there had, or 1; rows of which a part is
+    kept were moved to the dataset's first slots. A buffer that began empty, or is not the dataset's, has 1.
+    """
+    gather = protocol.gather
+    assert gather is not None  # noqa: S101 - online protocols have it
+    marks: dict[int, NDArray[np.float32]] = {}
+    for each, kept in zip(data, held, strict=True):
+        if id(each) in marks:
+            continue
+        found = marks[id(each)] = np.ones((protocol.length, len(columns)), np.float32)
+        slots = len(kept) + np.arange(protocol.length)
+        if gather.capacity is not None:
+            slots %= gather.capacity
+        there = slots < (len(each.rows) if len(kept) and not gather.mix else 0)
+        for index, name in enumerate(columns if there.any() else ()):
+            before = np.concatenate([kept.extra[name], each.rows.extra[name][len(kept) :]])
+            found[there, index] = before[slots[there]]
+    return [marks[id(each)] for each in data]
 
 
 class Trainer:

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from algorithms import Batch, Noise, generator
 from harness.datasets.base import Transitions
@@ -158,13 +157,17 @@ class GrowingReplay(Replay):
     """Rows of datasets, and behind them a region for what each member gathers while it trains.
 
     How far the regions are filled is known on the device, so that a captured graph draws from a buffer that
-    grows: a draw is u in [0, 1), and its row ⌊u · length⌋.
+    grows: a draw is u in [0, 1), and its row ⌊u · length⌋. A ring, whose oldest rows are overwritten, is the
+    newest of a member's rows, those of its dataset being older than all that it gathers.
 
     Args:
         data: one per member, as `Replay` has it.
-        capacity: rows that each member may gather.
+        interactions: rows that each member may gather.
         mix: of each minibatch, how many rows are of the dataset and how many gathered; None: all rows are
             drawn alike.
+        capacity: rows of the ring; None: nothing is overwritten.
+        lapped: of a ring, only rows that were written since its first slot was last are drawn.
+        marks: one per member: extra columns of what it gathers, ``(interactions, E)``; None: 1 in all.
         how: what else a `Replay` takes.
 
     Attributes:
@@ -174,14 +177,18 @@ class GrowingReplay(Replay):
     def __init__(
         self,
         data: Sequence[Prepared],
-        capacity: int,
+        interactions: int,
         mix: tuple[int, int] | None = None,
+        *,
+        capacity: int | None = None,
+        lapped: bool = False,
+        marks: Sequence[NDArray[np.float32]] | None = None,
         **how: Any,
     ) -> None:
-        super().__init__(data, room=len(data) * capacity, **how)
-        self._mix = mix
-        first = len(self.storage) - len(data) * capacity
-        self._places = [first + member * capacity for member in range(len(data))]
+        super().__init__(data, room=len(data) * interactions, **how)
+        self._mix, self._capacity, self._lapped, self._marks = mix, capacity, lapped, marks
+        first = len(self.storage) - len(data) * interactions
+        self._places = [first + member * interactions for member in range(len(data))]
         self.gathered = [0] * len(data)
         self._offset, self._kept, self._start, self._length = map(
             self._column, (self.offset, self.length, self._places, self.gathered)
@@ -191,16 +198,21 @@ class GrowingReplay(Replay):
         return torch.tensor(numbers, device=self.storage.device).unsqueeze(1)
 
     def append(self, rows: Mapping[int, NDArray[np.float32]]) -> None:
-        """Add a row ``(2 S + 2 A + 2,)`` to the regions of some members; their extra columns are 1."""
+        """Add a row ``(2 S + 2 A + 2,)``, to which its extra columns come, to the regions of some members."""
         if not rows:
             return
         places = [self._places[member] + self.gathered[member] for member in rows]
-        new = torch.from_numpy(np.stack(list(rows.values()))).to(self.storage)
-        new = functional.pad(new, (0, len(self._extra)), value=1.0)
+        marked = [np.concatenate([row, self._mark(member)]) for member, row in rows.items()]
+        new = torch.from_numpy(np.stack(marked)).to(self.storage)
         self.storage.index_copy_(0, torch.tensor(places, device=new.device), new)
         for member in rows:
             self.gathered[member] += 1
         self._length.copy_(self._column(self.gathered))
+
+    def _mark(self, member: int) -> NDArray[np.float32]:
+        """The extra columns of a member's next row."""
+        one = np.ones(len(self._extra), np.float32)
+        return one if self._marks is None else self._marks[member][self.gathered[member]]
 
     def region(self, member: int) -> Tensor:
         """What a member has gathered: ``(length, 2 S + 2 A + 2 + E)``."""
@@ -220,7 +232,9 @@ class GrowingReplay(Replay):
     def batch(self, rows: Tensor) -> Batch:
         """A minibatch of draws ``(M, B)``."""
         if self._mix is None:
-            row = (rows * (self._kept + self._length)).long()
+            total = self._kept + self._length
+            drawn = self._drawn(total)
+            row = total - drawn + (rows * drawn).long()
             place = torch.where(row < self._kept, self._offset + row, self._start + row - self._kept)
         else:
             kept, gathered = torch.split(rows, list(self._mix), 1)
@@ -229,6 +243,13 @@ class GrowingReplay(Replay):
                 1,
             )
         return super().batch(place)
+
+    def _drawn(self, total: Tensor) -> Tensor:
+        """Of so many rows, how many of the newest are drawn from: ``(M, 1)``."""
+        if self._capacity is None:
+            return total
+        # a ring that has just been filled has none that was written since; the newest row stands in
+        return (total % self._capacity).clamp(min=1) if self._lapped else total.clamp(max=self._capacity)
 
 
 class Block(NamedTuple):

@@ -1,7 +1,7 @@
 """The environments that members act in, stepped in worker processes: all at once, none at another's cost.
 
-An episode is its number, from which the seed of its reset comes, and the actions done since. So a process
-that died, or a training that was interrupted, is brought back to where it stood by doing them again.
+An episode is the seed of its reset and the actions done since. So a process that died, or a training that was
+interrupted, is brought back to where it stood by doing them again.
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ class Episode(NamedTuple):
 
     Attributes:
         number: 0, 1, … of its member.
+        seed: of its reset.
         actions: ``(T, A)``, done so far.
     """
 
     number: int
+    seed: int
     actions: NDArray[np.float32]
 
 
@@ -101,9 +103,14 @@ class Environments:
         self._ask({member: _Request(self._episode(member)) for member in members})
         return self.answers()
 
-    def step(self, actions: Mapping[int, NDArray[np.float32]]) -> None:
-        """Let members act ``(A,)``, without waiting for what comes of it."""
-        self._ask({member: _Request(None, action) for member, action in actions.items()})
+    def step(self, actions: Mapping[int, NDArray[np.float32]], *, reset: bool | None = None) -> None:
+        """Let members act ``(A,)``, without waiting for what comes of it.
+
+        Args:
+            actions: by member.
+            reset: whether another episode begins then; None: where this one has ended.
+        """
+        self._ask({member: _Request(None, action, reset) for member, action in actions.items()})
 
     def answers(self) -> dict[int, Step | Failure]:
         """What came of the last `step`, by member; waits for it.
@@ -157,6 +164,7 @@ class _Request(NamedTuple):
 
     episode: Episode | None
     action: NDArray[np.float32] | None = None
+    reset: bool | None = None  # as of `Environments.step`
 
 
 class _Worker:
@@ -233,27 +241,27 @@ class _Actor:
     def answer(self, request: _Request) -> Step:
         found = self._resume(request.episode) if request.episode else None
         if request.action is not None:
-            found = self._step(request.action)
+            found = self._step(request.action, request.reset)
         assert found is not None  # noqa: S101 - nobody asks for nothing
         return found
 
     def _resume(self, episode: Episode) -> Step:
         if self._env is None:
             self._env = environments.make(self._environment)
-        observation = self._begin(episode.number)
+        observation = self._begin(episode.number, episode.seed)
         for action in episode.actions:
             observation = _observed(self._env.step(action)[0])
         return Step(observation)
 
-    def _begin(self, number: int) -> NDArray[np.float32]:
+    def _begin(self, number: int, seed: int) -> NDArray[np.float32]:
         self._number = number
-        return _observed(self._env.reset(seed=exploration_seed(self._key, number))[0])
+        return _observed(self._env.reset(seed=seed)[0])
 
-    def _step(self, action: NDArray[np.float32]) -> Step:
+    def _step(self, action: NDArray[np.float32], reset: bool | None) -> Step:
         seen, reward, terminated, cut, _ = self._env.step(action)
-        after = _observed(seen)
-        ended = terminated or cut
-        observation = self._begin(self._number + 1) if ended else after
+        observation = after = _observed(seen)
+        if (terminated or cut) if reset is None else reset:
+            observation = self._begin(self._number + 1, exploration_seed(self._key, self._number + 1))
         return Step(observation, after, float(reward), bool(terminated and not cut), bool(cut))
 
 

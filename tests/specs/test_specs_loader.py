@@ -86,6 +86,8 @@ BAD_VALUES = [
             ("explore: {noise: -1}", 19, "explore: should be deterministic, sample or", "mapping"),
             ("mix: [128]", 15, "mix.1: the key is missing here", ""),
             ("mix: 3", 15, "mix: should be a list, got 3", ""),
+            ("mix: [1, 1], capacity: 9", 23, "capacity: a capacity is of the one buffer", "'mix'"),
+            ("reproduce_defects: true", 10, "reproduce_defects: evaluations disturb only", "overlap: false"),
         )
     ),
 ]

@@ -12,12 +12,15 @@ import torch
 from algorithms.base import REGISTERED, batch_mean
 from algorithms.td3_bc import TD3BC
 from harness import environments, plugs
+from harness.datasets.base import Transitions
+from harness.datasets.transforms import Pipeline, Prepared
 from harness.errors import DataError, HarnessError
 from harness.results.records import EvaluationRecord
 from harness.specs import Environment
 from harness.training import checkpoints, population, stepping
 from harness.training.population import Options, Trainer
-from harness.training.replay import columns
+from harness.training.replay import GrowingReplay, columns
+from harness.training.rollout import episode_seed
 from harness.training.stepping import exploration_seed
 
 HOPPER = Environment(id="Hopper-v4", max_episode_steps=20)
@@ -106,7 +109,9 @@ GATHERS = {
     "every interaction": {"warmup": 30, "explore": {"noise": 0.1}},
     "in turns": {"every": 40, "warmup": 60, "keep": "none", "explore": "deterministic"},
     "in halves": {"every": 7, "mix": (4, 4), "explore": "sample"},
+    "after the updates": {"warmup": 30, "overlap": False, "explore": {"noise": 0.1, "clip": 0.1}},
 }
+SSAR = {"warmup": 30, "capacity": 420, "overlap": False, "reproduce_defects": True, "explore": "sample"}
 
 
 def same(one, other):
@@ -121,7 +126,7 @@ def after(steps):
     return lambda: next(asked, True)
 
 
-@pytest.mark.parametrize("gather", GATHERS.values(), ids=list(GATHERS))
+@pytest.mark.parametrize("gather", [*GATHERS.values(), SSAR], ids=[*GATHERS, "SSAR"])
 def test_stopped_and_resumed_is_bitwise_the_same(online, train, tmp_path, gather):
     """Whether an episode, a turn of interactions or both are cut; twice."""
     task = online(gather)
@@ -395,3 +400,132 @@ def test_a_minibatch_is_mixed_as_the_protocol_says(online):
     for mix, complaint in (((6, 3), r"mixes 6 \+ 3 rows"), ((8, 0), "keeps none")):
         with pytest.raises(DataError, match=complaint):
             population.build(online({"mix": mix, "keep": "none" if mix[1] == 0 else "all"}))
+
+
+@pytest.mark.parametrize("overlap", [True, False])
+def test_an_action_is_that_of_the_policy_before_or_after_the_last_update(online, train, overlap):
+    task = online({"overlap": overlap, "explore": "deterministic"}, steps=14)
+    whole = train(task, evaluators=Scored())[0]
+    half = train(task, evaluators=Scored(), until=12)[0]  # every second update moves the policy
+    seen, action, *_ = rows(whole)
+    with torch.no_grad():
+        acted = half._algorithm.act(torch.from_numpy(seen[12:13]).expand(2, -1, -1))[0, 0].numpy()
+    assert np.array_equal(acted, action[12]) == (not overlap)
+
+
+def test_exploration_noise_may_be_clipped(online, train):
+    task = online({"warmup": 19, "explore": {"noise": 1.0, "clip": 0.05}}, steps=20)
+    seen, action, *_ = rows(train(task, evaluators=Scored())[0])
+    with torch.no_grad():
+        acted = population.build(task)[0].act(torch.from_numpy(seen).expand(2, -1, -1))[0].numpy()
+    added = np.abs(action - acted)
+    assert added.max() == pytest.approx(0.05, abs=1e-6)
+    assert (added > 0.049).mean() > 0.8
+
+
+def reachable(replay):
+    """Rewards of all rows of the first member that a draw may find."""
+    draws = (torch.arange(2000, dtype=torch.float64) + 0.5) / 2000
+    return set(replay.batch(draws.expand(2, -1)).reward[0].tolist())
+
+
+@pytest.mark.parametrize("defects", [False, True])
+@pytest.mark.parametrize(("keep", "capacity"), [("all", 420), ("none", 50)])
+def test_a_ring_overwrites_its_oldest_rows(online, make_data, keep, capacity, defects):
+    """As a plain one does that writes at a pointer; SSAR's draws only below the pointer."""
+    data = make_data(7)
+    data.rewards[:] = np.arange(400)
+    gather = {"keep": keep, "capacity": capacity, "overlap": False, "reproduce_defects": defects}
+    _, replay, _ = population.build(online(gather, data=[data] * 2))
+    ring = list(range(400)) if keep == "all" else []
+    pointer = len(ring)
+    for number in range(LENGTH):
+        replay.append({member: np.full(30, 1000 + number, np.float32) for member in range(2)})
+        ring[pointer : pointer + 1] = [1000 + number]
+        pointer = (pointer + 1) % capacity
+        expected = set(ring[:pointer] if defects else ring)
+        if number % 7 == 0 or pointer < 3:
+            # theirs ends with an error where the pointer is at 0
+            assert reachable(replay) == (expected or {1000 + number}), number
+
+
+def test_ssars_ring_draws_only_what_was_gathered_on_antmaze():
+    """A million slots, of which D fills 999,000: after the warm-up the rest is full and D is out of reach."""
+    rows, warmup = 999_000, 5_000
+    column, one = np.zeros((rows, 1), np.float32), np.zeros(rows, np.float32)
+    rows_of_d = Transitions(column, column, one, column, one, column, {"id": "D"}, "D")
+    data = Prepared(rows_of_d, Pipeline())
+    for defects, share in ((True, 1.0), (False, warmup / 1e6)):
+        replay = GrowingReplay([data], warmup, capacity=1_000_000, lapped=defects)
+        replay.restore([torch.ones(warmup, 6)])
+        drawn = replay.batch(torch.rand(1, 50_000, dtype=torch.float64)).reward
+        assert drawn.mean().item() == pytest.approx(share, abs=0.002)
+        assert (drawn == 1).all() == defects
+
+
+@pytest.mark.usefixtures("trusting")
+@pytest.mark.parametrize(
+    "gather",
+    [
+        {"keep": "all"},
+        {"keep": "all", "capacity": 420},
+        {"keep": {"best_trajectories": 6}},
+        {"keep": "none"},
+        {"mix": (4, 4)},
+    ],
+)
+def test_in_ssars_code_gathered_rows_inherit_the_trust_of_their_slots(online, make_data, gather):
+    """As the authors' buffers have it, in plain words."""
+    data, starts = in_episodes(make_data(7))
+    trust = np.random.default_rng(0).integers(0, 2, 400).astype(np.float32)
+    data = replace(data, extra={"trust": trust})
+    task = online(gather | {"overlap": False, "reproduce_defects": True}, data=[data] * 2)
+    _, replay, _ = population.build(task)
+    slots, pointer = np.ones(10_000, np.float32), 0
+    if gather.get("keep") != "none" and "mix" not in gather:
+        slots[:400], pointer = trust, 400
+    if isinstance(gather.get("keep"), dict):
+        best = trust[best_of(data, starts, 6)]
+        slots[: len(best)], pointer = best, len(best)
+    expected = [slots[(pointer + n) % gather.get("capacity", 10_000)] for n in range(LENGTH)]
+    for _ in range(LENGTH):
+        replay.append({member: np.zeros(30, np.float32) for member in range(2)})
+    assert columns(replay.region(0), SIZES)[-1][:, 0].tolist() == expected
+
+
+def test_a_buffer_smaller_than_what_is_kept_is_refused(online):
+    with pytest.raises(DataError, match=r"^a buffer of 399 rows has no room for the 400 that"):
+        population.build(online({"capacity": 399}))
+    population.build(online({"capacity": 399, "keep": "none"}))
+
+
+def test_in_ssars_code_evaluations_disturb_what_is_gathered(online, train):
+    """The first row after each has the end of an evaluation's last episode, and so has the very first."""
+    task = online(SSAR | {"explore": "deterministic"}, episodes=2)
+    trainer, book, _ = train(task, evaluators=Scored())
+    assert sorted({step for _, step in book.scores}) == [50, 100, 130]
+    seen, action, reward, after, terminal, _ = rows(trainer)
+    key, observed = task.runs[0].key, trainer._replay.pipelines[0].observation
+    ends = np.flatnonzero(terminal[:, 0].astype(bool) | trainer._feed._cuts[0])
+    env = environments.make(task.environments[0])
+    for row in (0, 50, 100):
+        policy = (
+            train(task, evaluators=Scored(), until=row)[0]._algorithm if row else population.build(task)[0]
+        )
+        observation, ended = env.reset(seed=episode_seed(key, 1))[0], False
+        while not ended:
+            there = torch.from_numpy(observed(observation.astype(np.float32)))
+            with torch.no_grad():
+                acted = policy.act(there.expand(2, 1, -1))[0, 0].numpy()
+            observation, _, terminated, cut, _ = env.step(acted)
+            ended = terminated or cut
+        reached, earned, *_ = env.step(action[row])
+        np.testing.assert_array_equal(after[row], observed(reached.astype(np.float32)))
+        assert (reward[row], terminal[row]) == (np.float32(earned), 1)
+        number = int((ends <= row).sum())
+        first = env.reset(seed=exploration_seed(key, number))[0]
+        np.testing.assert_array_equal(seen[row + 1], observed(first.astype(np.float32)))
+        if row and row - 1 not in ends:  # otherwise it is what was seen before the evaluation
+            np.testing.assert_array_equal(seen[row], after[row - 1])
+    undisturbed = [row for row in range(1, LENGTH) if row not in (50, 100) and row - 1 not in ends]
+    np.testing.assert_array_equal(seen[undisturbed], after[[row - 1 for row in undisturbed]])
