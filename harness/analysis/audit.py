@@ -7,6 +7,7 @@ that this can explain says so. Nothing here knows any paper, and nothing needs r
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -16,7 +17,9 @@ from harness.analysis import spread
 from harness.analysis.grid import TAKEN, Taken, countable, ways
 from harness.analysis.printed import CONVENTIONS, Convention, Printed, Range, explained, weighted_mean
 from harness.analysis.spread import PrintedInterval
+from harness.counting import count
 from harness.errors import SpecError
+from harness.specs.published import Check
 from harness.specs.rows import TOTAL
 
 if TYPE_CHECKING:
@@ -44,6 +47,7 @@ Kind = Literal[
     "change cut off",
     "interval not explained",
     "convention",
+    "confirmed",
     "no deviations",
 ]
 HEADINGS: dict[Kind, str] = {
@@ -66,6 +70,7 @@ HEADINGS: dict[Kind, str] = {
     "change cut off": "changes in per cent that the printed numbers give cut off, not rounded",
     "interval not explained": "intervals that the printed standard deviations do not explain",
     "convention": "how standard deviations were taken",
+    "confirmed": "cells that public scores give digit by digit",
     "no deviations": "no standard deviations",
 }
 
@@ -187,6 +192,7 @@ def examine(sheet: Sheet) -> list[Finding]:
         _means_that_are_deviations,
         _ranges,
         _grid,
+        _confirmed,
         _changes,
         _digits,
         _no_deviations,
@@ -298,7 +304,7 @@ def _average(
         return
     where = f"{column.label}, {sheet.row(row)}"
     give = "add up to" if behind.total else "give"
-    gives = f"{_text(printed)} is printed, the printed {behind.what} {give} {_number(behind.exact, printed)}"
+    gives = f"{printed} is printed, the printed {behind.what} {give} {_number(behind.exact, printed)}"
     if fits:
         yield Finding("average cut off", "info", (row,), (column.id,), f"{where}: {gives}.")
     elif explained(printed, behind.possible):
@@ -387,7 +393,7 @@ def _off_centre(sheet: Sheet) -> Iterator[Finding]:
             "warning",
             (row,),
             (column.id,),
-            f"{column.label}, {sheet.row(row)}: the interval of {_text(interval.number)}, {_ends(interval)}, "
+            f"{column.label}, {sheet.row(row)}: the interval of {interval.number}, {_ends(interval)}, "
             f"reaches {below:.1f} down and {above:.1f} up, while {len(found) - len(off)} of the table's "
             f"{len(found)} intervals have their number in the middle.",
         )
@@ -492,7 +498,7 @@ def _halves(some: Sequence[tuple[str, Column, PrintedInterval]]) -> str:
 
 
 def _ends(interval: PrintedInterval) -> str:
-    return f"{_text(interval.low)} to {_text(interval.high)}"
+    return f"{interval.low} to {interval.high}"
 
 
 # -- repetitions -------------------------------------------------------------------------------------------
@@ -550,7 +556,7 @@ def _needed(sheet: Sheet, column: Column, block: tuple[str, ...]) -> str:
             total = part.exact * part.count
             rest = behind.exact * behind.count - total
             return (
-                f"; if {label}, {_text(printed)}, is right, they add up to "
+                f"; if {label}, {printed}, is right, they add up to "
                 f"{_sum_range(printed, behind.count, rest)} and not to {_number(total, printed)}"
             )
     return ""
@@ -591,7 +597,7 @@ def _means_that_are_deviations(sheet: Sheet) -> Iterator[Finding]:
                 "warning",
                 (row,),
                 (column.id,),
-                f"{column.label}, {row}: {_text(mean)} is printed as mean and as standard deviation.",
+                f"{column.label}, {row}: {mean} is printed as mean and as standard deviation.",
             )
 
 
@@ -661,7 +667,8 @@ def _grid(sheet: Sheet) -> Iterator[Finding]:
         taken: dict[tuple[int, int], dict[str, frozenset[Taken]]] = {}
         for _, row, mean, std in _deviations(sheet, [column]):
             of = sheet.cells[row, column.id].n, sheet.episodes.get((row, column.id), 0)
-            if row in sheet.binary and countable(*of):
+            # where the scores themselves are known, nothing is left to be inferred
+            if row in sheet.binary and countable(*of) and not sheet.cells[row, column.id].sample:
                 taken.setdefault(of, {})[row] = ways(mean, std, *of)
         for (n, episodes), possible in taken.items():
             yield from _column_grid(sheet, column, f"{n} seeds of {episodes} episodes", possible)
@@ -716,6 +723,34 @@ def _taken(taken: Taken) -> str:
     return f"ddof {taken[0]}, {taken[1]}"
 
 
+def _confirmed(sheet: Sheet) -> Iterator[Finding]:
+    """What checks against public scores found, as it is written down with the cells."""
+    for column in sheet.table.columns:
+        cells = [cell for row in sheet.table.datasets if (cell := sheet.cells.get((row, column.id)))]
+        checked = [cell for cell in cells if cell.check]
+        derived = [cell for cell in checked if cell.check == Check.DERIVED]
+        if not derived:
+            continue
+        made = Counter(made_of(cell) for cell in derived)
+        rules = "; ".join(f"{number} from {rule}" for rule, number in made.items())
+        rest = ", ".join(f"{cell.row} {cell.check}" for cell in checked if cell.check != Check.DERIVED)
+        yield Finding(
+            "confirmed",
+            "info",
+            tuple(cell.row for cell in derived),
+            (column.id,),
+            f"{column.label}: confirmed for {len(derived)} of {len(cells)} cells: {rules}"
+            + (f"; not for {rest}." if rest else "."),
+        )
+
+
+def made_of(cell: PublishedCell) -> str:
+    """How a confirmed cell is made, as ``rebrac-2023, 10 seeds, ddof 1, cut off``."""
+    parts = [cell.sample, count(cell.n, "seed")]
+    parts += [] if cell.std is None else [f"ddof {cell.ddof}"]
+    return ", ".join([*parts, *filter(None, [cell.rounding])])
+
+
 def _no_deviations(sheet: Sheet) -> Iterator[Finding]:
     printed = [cell for (row, _), cell in sheet.cells.items() if row in sheet.table.datasets]
     if printed and all(cell.std is None for cell in printed):
@@ -750,7 +785,7 @@ def _change(
     printed = Printed.parse(text)
     signed = text[0] in "+-"
     where = f"{column.label}, {sheet.row(row)}: {text} % is printed"
-    gives = f"{_text(base)} and {_text(number)} give {_number(exact, printed, sign=True)} %"
+    gives = f"{base} and {number} give {_number(exact, printed, sign=True)} %"
     turned = Printed(-printed.value, printed.unit, not printed.negative)
 
     def fits(change: Printed) -> bool:
@@ -818,7 +853,7 @@ def _same_columns(sheet: Sheet, other: Sheet, specs: Specs) -> Iterator[Finding]
                 if ours is None or printed is None or _may_be_equal(ours, printed):
                     continue
                 if all(settings(sheet, column, name) == settings(other, twin, name) for name in datasets):
-                    differing.append((row, f"{sheet.row(row)} {_text(ours)} and {_text(printed)}"))
+                    differing.append((row, f"{sheet.row(row)} {ours} and {printed}"))
             if differing:
                 yield Finding(
                     "two tables",
@@ -852,12 +887,6 @@ def _may_be_equal(one: Printed, other: Printed) -> bool:
 # -- words -------------------------------------------------------------------------------------------------
 
 
-def _text(printed: Printed) -> str:
-    """A number as it was printed."""
-    decimals = len(str(printed.unit.denominator)) - 1
-    return f"{'-' if printed.negative else ''}{float(abs(printed.value)):.{decimals}f}"
-
-
 def _number(value: Fraction, like: Printed, *, sign: bool = False) -> str:
     """A number with up to two digits more than another one was printed with."""
     text = f"{float(value):{'+' if sign else ''}.{len(str(like.unit.denominator)) + 1}f}"
@@ -866,4 +895,4 @@ def _number(value: Fraction, like: Printed, *, sign: bool = False) -> str:
 
 def _pair(sheet: Sheet, row: str, column: str) -> str:
     """A cell as printed, without a sign between mean and deviation."""
-    return " ".join(_text(number) for number in (sheet.mean(row, column), sheet.std(row, column)) if number)
+    return " ".join(str(number) for number in (sheet.mean(row, column), sheet.std(row, column)) if number)

@@ -104,7 +104,7 @@ class Measured:
         if not self.imported or theirs is None:
             return False
         if theirs.sample:
-            return theirs.sample == self.source
+            return theirs.sample == self.source and theirs.n == self.have
         mean, std = self.mean, std_of(self.scores, theirs.ddof)
         if mean is None or std is None or theirs.std is None or theirs.n != self.have:
             return False
@@ -171,6 +171,7 @@ def printed(published: PublishedCell | None, rounding: Rounding) -> Estimate | N
 def unrounded(published: PublishedCell, rounding: Rounding) -> tuple[float, float]:
     """The lowest and the highest mean that a paper would print like this."""
     number = Printed.of(published.mean, published.decimals)
+    rounding = published.rounding or rounding
     ranges = [number.range(one) for one in (CONVENTIONS if rounding == "unknown" else (rounding,))]
     return float(min(each.low for each in ranges)), float(max(each.high for each in ranges))
 

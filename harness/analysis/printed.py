@@ -64,6 +64,15 @@ class Printed:
         unit = Fraction(1, 10 ** len(text.partition(".")[2]))
         return Printed(Fraction(text), unit, text.startswith("-"))
 
+    def __str__(self) -> str:
+        """As it was printed."""
+        return f"{'-' if self.negative else ''}{float(abs(self.value)):.{self.decimals}f}"
+
+    @property
+    def decimals(self) -> int:
+        """Digits after the point."""
+        return len(str(self.unit.denominator)) - 1
+
     @property
     def digits(self) -> int:
         """Significant digits, zeros at the end left out: what a coincidence would have to hit."""

@@ -30,6 +30,7 @@ from harness.cli import (
     plan,
     report,
     reproduce,
+    sources,
     stats,
     status,
     table,
@@ -76,6 +77,7 @@ for module in (
     report,
     cite,
     data,
+    sources,
     db,
     doctor,
 ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -23,6 +23,11 @@ from harness.cli.output import note, out
 from harness.counting import count
 from harness.errors import DataError, HarnessError, IncompleteError
 from harness.planning.choice import Choice
+
+if TYPE_CHECKING:
+    from harness.planning.cells import ResolvedTable
+    from harness.results.transfer import ImportRow
+    from harness.specs import Specs
 
 group = App()
 
@@ -104,16 +109,22 @@ def merge(
     epilog=examples(
         "harness db import scores.csv --table aspc-table1",
         "harness db import scores.csv --table aspc-table1 --preset smoke --db smoke.db",
+        "harness db import --from rebrac-2023 --table aspc-table1",
     ),
 )
 @choosing(without=("datasets", "algorithms"))
 def import_scores(
     ctx: typer.Context,
-    path: Annotated[
-        Path, typer.Argument(metavar="FILE", help="CSV with columns dataset, algorithm, seed, step, score.")
-    ],
     table: Annotated[str, typer.Option("--table", metavar="TABLE", help="The table whose cells these are.")],
     choice: Choice,
+    path: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", help="CSV with columns dataset, algorithm, seed, step, score."),
+    ] = None,
+    public: Annotated[
+        str | None,
+        typer.Option("--from", metavar="SOURCE", help="A public source instead; `harness sources ls`."),
+    ] = None,
     source: Annotated[
         str | None,
         typer.Option(
@@ -126,32 +137,60 @@ def import_scores(
         Literal["1", "100"] | None,
         typer.Option("--scale", help="The score of an expert in the file; default: 100, or it is asked."),
     ] = None,
+    data_home: DataHome = None,
     db: Database = None,
 ) -> None:
     """Add normalised scores measured elsewhere.
 
     In the file, 'algorithm' is the id of a column of the table. Imported scores are shown, and marked, where
     nothing was trained here; what the table does not show is said, and the exit code is 3 where that is all.
-    Further columns of the file are kept as labels.
+    Further columns of the file are kept as labels. Of a source come commit, settings and protocol as labels.
     """
+    if (path is None) == (public is None):
+        raise typer.BadParameter("name a FILE, or a public source with --from")
     from harness.analysis.measurements import measure
     from harness.analysis.seen import seen
     from harness.planning.imports import import_rows, looks_like_fractions
     from harness.results import transfer
 
     resolved, specs = resolved_table(ctx, table, choice), specs_of(ctx)
-    scores = transfer.read_scores_csv(path)
-    if scale is None and looks_like_fractions(scores, specs.published(specs.table(table)) or {}):
-        scale = _asked_scale(path)
-    rows = import_rows(resolved, scores, path, source, 100.0 if scale == "1" else 1.0)
+    if path is not None:
+        scores = transfer.read_scores_csv(path)
+        if scale is None and looks_like_fractions(scores, specs.published(specs.table(table)) or {}):
+            scale = _asked_scale(path)
+        imports = [(path, import_rows(resolved, scores, path, source, 100.0 if scale == "1" else 1.0))]
+    else:
+        imports = _of_source(specs, resolved, str(public), data_home)
+    rows = [row for _, some in imports for row in some]
     with open_store(ctx, db, choice.preset, create=True) as store:
-        report = transfer.import_scores(store, rows, path)
+        reports = [transfer.import_scores(store, some, file) for file, some in imports]
         what = seen(rows, measure(resolved, store, {}))
-    note(f"{store.location}: {count(report.added, 'score')} added, {report.unchanged} were there already")
+    added, unchanged = (sum(getattr(each, name) for each in reports) for name in ("added", "unchanged"))
+    note(f"{store.location}: {count(added, 'score')} added, {unchanged} were there already")
     advice = "; --seeds all of table, diff, stats and report shows every seed" if what.other_seeds else ""
     note(f"{what}{advice}")
     if not what.shown:
         raise typer.Exit(IncompleteError.exit_code)
+
+
+def _of_source(
+    specs: Specs, resolved: ResolvedTable, name: str, data_home: Path | None
+) -> list[tuple[Path, list[ImportRow]]]:
+    """A public source's scores of a table, file by file; what is left out is said.
+
+    Raises:
+        IncompleteError: none of it is here, or of the table.
+    """
+    from harness.planning.imports import source_rows
+    from harness.sources import scores
+
+    found = scores.at_hand(specs, scores.chosen(specs, [name]), data_home, resolved.lineage)
+    imports, left = source_rows(resolved, specs, found)
+    for each in (*found.notes, *left):
+        note(each)
+    if not imports:
+        raise IncompleteError(f"{name} has no scores of {resolved.table.id} that are on this machine")
+    return imports
 
 
 def _asked_scale(path: Path) -> Literal["1", "100"]:

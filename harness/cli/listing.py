@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from harness.specs import Column, Dependency, Specs, Table
     from harness.specs.models import ColumnOverrides, Value
 
-Kind = Literal["tables", "datasets", "algorithms", "presets", "protocols"]
+Kind = Literal["tables", "datasets", "algorithms", "presets", "protocols", "sources"]
 
 
 def add_to(app: App) -> None:
@@ -41,7 +41,7 @@ def ls(
 ) -> None:
     """List tables, or whatever KIND says.
 
-    KIND is one of tables, datasets, algorithms, presets and protocols.
+    KIND is one of tables, datasets, algorithms, presets, protocols and sources.
     """
     specs = specs_of(ctx)
     names = matching(kind.removesuffix("s"), parts(patterns or ()), specs.ids(kind))
@@ -81,6 +81,9 @@ def _details(specs: Specs, kind: Kind, name: str) -> dict[str, Any]:
             return {"description": specs.preset(name).description}
         case "protocols":
             return {"description": specs.protocol(name).description}
+        case "sources":
+            source = specs.source(name)
+            return {"licence": source.licence, "title": source.title}
 
 
 def show(

@@ -15,6 +15,7 @@ import typer
 from harness import plugs
 from harness.cli.output import note
 from harness.counting import count
+from harness.errors import IncompleteError
 from harness.planning.choice import Choice
 from harness.specs.text import shown
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from harness.api import View
     from harness.planning.cells import ResolvedTable
     from harness.results.store import Store
-    from harness.specs import Specs
+    from harness.sources.scores import Scores
+    from harness.specs import Specs, Table
 
 ScoreRule = Literal["last", "mean_last", "best"]
 
@@ -256,6 +258,24 @@ def resolved_table(ctx: typer.Context, table: str, choice: Choice) -> ResolvedTa
     return resolve(specs_of(ctx), table, choice)
 
 
+def scores_at_hand(specs: Specs, table: Table, names: Iterable[str], data_home: Path | None) -> Scores:
+    """The scores of public sources on this machine: of those that are named, else of all.
+
+    Raises:
+        IncompleteError: there are none.
+        UnknownNameError: there is no source of a name.
+    """
+    from harness.sources import scores
+
+    chosen = scores.chosen(specs, parts(names))
+    found = scores.at_hand(specs, chosen, data_home, table.lineage)
+    if not found.sources:
+        raise IncompleteError(
+            f"no source is on this machine; `harness sources pull {' '.join(chosen)}` fetches them"
+        )
+    return found
+
+
 def database(ctx: typer.Context, db: str | None, preset: str | None = None) -> str:
     """The database: as given, else the preset's, else ``results.db`` in the working folder.
 
@@ -302,7 +322,7 @@ def commands(ctx: typer.Context, table: str, *, whole: bool = False) -> Callable
         chosen = [
             text
             for name in (() if whole else _CARRIED)
-            if name in options and _given(ctx, name)
+            if name in options and was_given(ctx, name)
             for given in [ctx.params[name]]
             for value in (given if isinstance(given, list | tuple) else [given])
             for text in (options[name], str(value))
@@ -312,7 +332,8 @@ def commands(ctx: typer.Context, table: str, *, whole: bool = False) -> Callable
     return command
 
 
-def _given(ctx: typer.Context, name: str) -> bool:
+def was_given(ctx: typer.Context, name: str) -> bool:
+    """Whether a parameter stands on the command line."""
     source = ctx.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
 

@@ -30,7 +30,12 @@ def error_out(text: str) -> None:
 
 def json_out(value: Any) -> None:
     """A value as indented JSON; dataclasses become objects, paths text."""
-    out(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+    out(json_text(value).removesuffix("\n"))
+
+
+def json_text(value: Any) -> str:
+    """The same as text that ends with a line break."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=_plain) + "\n"
 
 
 def _plain(value: Any) -> Any:

@@ -11,15 +11,20 @@ import typer
 from harness.cli.app import App
 from harness.cli.options import (
     Database,
+    DataHome,
     Json,
     Level,
     TableId,
     choosing,
     examples,
     parts,
+    resolved_table,
+    scores_at_hand,
+    specs_of,
     view,
+    was_given,
 )
-from harness.cli.output import note, rich_out, write
+from harness.cli.output import json_text, note, rich_out, table_out, write
 from harness.planning.choice import Choice
 
 if TYPE_CHECKING:
@@ -88,6 +93,11 @@ def stats(
         Path | None,
         typer.Option("--export", metavar="FILE", help="Also write the score matrices, for numpy.load."),
     ] = None,
+    sources: Annotated[
+        bool,
+        typer.Option("--sources", help="Instead: the printed columns against the seeds of public sources."),
+    ] = False,
+    data_home: DataHome = None,
     db: Database = None,
     as_json: Json = False,
 ) -> None:
@@ -95,6 +105,12 @@ def stats(
 
     With intervals from the stratified bootstrap, on the cells that have all their seeds.
     """
+    if sources:
+        for name in ("metrics", "pairs", "profile", "ci", "repetitions", "level", "seed", "export"):
+            if was_given(ctx, name):
+                raise typer.BadParameter("has no meaning with --sources", ctx=ctx, param_hint=name)
+        _against(ctx, table, choice, "json" if as_json else form, output, data_home)
+        return
     from harness.reports import overall as report
     from harness.reports import paper
 
@@ -121,6 +137,37 @@ def stats(
         rich_out(lambda _: report.console(comparison, found))
         return
     write(output, text)
+
+
+def _against(
+    ctx: typer.Context,
+    table: str,
+    choice: Choice,
+    form: str,
+    output: Path | None,
+    data_home: Path | None,
+) -> None:
+    """Print each printed column against the sources that are here, column by column."""
+    if form in ("latex", "csv"):
+        raise typer.BadParameter(f"{form} has no meaning with --sources; take console, markdown or json")
+    from harness.analysis.against import against
+    from harness.reports import derivation
+
+    specs = specs_of(ctx)
+    shown = resolved_table(ctx, table, choice).table
+    scores = scores_at_hand(specs, shown, (), data_home)
+    columns = [column.id for column in shown.columns]
+    found = against(specs.table(table), specs, scores, shown.datasets, columns)
+    if form == "json":
+        write(output, json_text(found))
+    elif form == "markdown" or output is not None:
+        write(output, derivation.against_markdown(found))
+    else:
+        table_out(*derivation.against_rows(found))
+    note(
+        "higher and lower: of the printed mean, significantly (Welch, adjusted over all cells); equal: "
+        "within the margin; difference and p: over all datasets that both have"
+    )
 
 
 def _metrics(texts: list[str] | None) -> tuple[Metric, ...]:

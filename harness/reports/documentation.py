@@ -1,4 +1,4 @@
-"""The documentation's pages on algorithms, papers and shipped policies, from sources, specs and cards.
+"""The pages on algorithms, papers, shipped policies and copied columns, from sources, specs and cards.
 
 ``make docs`` runs this module, which writes them into the checkout's ``docs/``.
 """
@@ -21,6 +21,7 @@ from harness.counting import count
 from harness.datasets import policies
 from harness.errors import SpecError
 from harness.reports.audit import markdown_findings
+from harness.reports.copied import copied_page
 from harness.reports.protocols import held_for, protocol_text
 from harness.reports.sources import Part, algorithms_folder, read_algorithm
 from harness.reports.templating import Raw, environment
@@ -109,6 +110,7 @@ def pages(specs: Specs, sources: Path | None = None) -> dict[str, str]:
     found["algorithms/README.md"] = _algorithms_index(specs, ids, papers)
     found["papers/README.md"] = _papers_index(papers)
     found["policies/README.md"] = _policies(specs)
+    found["sources/README.md"] = f"{_MADE}. -->\n\n{copied_page(specs)}"
     return found
 
 
@@ -132,7 +134,7 @@ def stale_pages(folder: Path, made: Mapping[str, str]) -> list[str]:
     """The pages below a folder that are missing, differ from those made, or are of what is there no more."""
     there = {
         str(path.relative_to(folder).as_posix()): text
-        for kind in ("algorithms", "papers", "policies")
+        for kind in ("algorithms", "papers", "policies", "sources")
         for path in sorted((folder / kind).glob("*.md"))
         if (text := path.read_text(encoding="utf-8")).startswith(_MADE)
     }

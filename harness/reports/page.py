@@ -19,12 +19,13 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from harness import escaping
+from harness.analysis.audit import made_of
 from harness.analysis.verdicts import LEGEND, VerdictKind
 from harness.counting import count, duration
 from harness.reports import wording
 from harness.reports.history import thinned
 from harness.reports.protocols import axis
-from harness.specs.published import SOURCES
+from harness.specs.published import CHECKS, SOURCES, Check
 
 if TYPE_CHECKING:
     from harness.analysis.comparison import ComparedCell, ComparedRow, Comparison
@@ -233,6 +234,10 @@ def _facts(cell: ComparedCell, ddof: int) -> list[tuple[str, str]]:
         facts.append(
             ("Published", f"{wording.published(cell)} ({count(published.n, 'seed')}{std}; {source})")
         )
+        if published.check:
+            rule = f" from {made_of(published)}" if published.check == Check.DERIVED else ""
+            meaning = CHECKS[published.check]
+            facts.append(("Public scores", f"{published.check}{rule}: {meaning}"))
         if published.note:
             facts.append(("Its note", published.note))
     if cell.difference is not None:

@@ -15,9 +15,10 @@ from harness.specs.text import shown
 if TYPE_CHECKING:
     from harness.specs.loader import Document
     from harness.specs.models import Algorithm, Dataset, Model, Preset, Protocol, Table
+    from harness.specs.sources import ScoreSource
 
 M = TypeVar("M", bound="Model")
-Kind = Literal["tables", "datasets", "algorithms", "protocols", "presets"]
+Kind = Literal["tables", "datasets", "algorithms", "protocols", "presets", "sources"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
@@ -46,7 +47,7 @@ def installed_folders() -> list[Path]:
 
 
 class Specs:
-    """Tables, datasets, algorithms, protocols and presets: the shipped ones and those of further folders.
+    """Tables, datasets, algorithms and what else a folder of specs holds: the shipped and further ones.
 
     An id is the name of its file without ``.yaml``; files whose names begin with ``_`` are only for
     including. Everything is read when first asked for, and kept.
@@ -154,6 +155,12 @@ class Specs:
         from harness.specs.models import Preset
 
         return self._load("presets", name, Preset)
+
+    def source(self, name: str) -> ScoreSource:
+        """The source of public scores with that id; raises as ``table`` does."""
+        from harness.specs.sources import ScoreSource
+
+        return self._load("sources", name, ScoreSource).located(self._paths["sources"][name].parent)
 
     def has_algorithm(self, name: str | None) -> TypeGuard[str]:
         """Whether an algorithm is named and has a spec; a column's without one has no implementation."""

@@ -2,9 +2,10 @@
 
 Columns ``row,column,mean,std,source,note`` and, where a cell differs from its table's defaults, ``n`` and
 ``ddof``; ``change`` where the paper prints a change in per cent beside its numbers; ``low`` and ``high``
-where it prints an interval; ``before_mean`` and ``before_std`` where it prints what online runs began with;
-``sample`` where the scores behind the number can be imported, under that name. A cell that the paper leaves
-empty is listed with an empty mean.
+where it prints an interval; ``before_mean`` and ``before_std`` where it prints what online runs began with.
+What ``harness sources check`` found is written down with a cell: ``check``, its outcome; of one that follows
+from public scores ``sample``, their source, and ``rounding``. A cell that the paper leaves empty is listed
+with an empty mean.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +25,7 @@ from harness.specs.text import Place
 
 Ddof = Literal[0, 1]
 Source = Literal["own", "copied", "unknown"]
+Rounding = Literal["rounded", "cut off"]
 Key = tuple[str, str]
 
 SOURCES: Mapping[Source, str] = {
@@ -31,8 +34,40 @@ SOURCES: Mapping[Source, str] = {
     "unknown": "measured or copied, which the paper does not say",
 }
 
+
+class Check(StrEnum):
+    """Whether a printed cell follows from public scores; apart from the verdicts on reproductions."""
+
+    DERIVED = "DERIVED"
+    MEAN = "MEAN ONLY"
+    OTHER = "OTHER CELL"
+    DIFFERENT = "DIFFERENT"
+    NO_SOURCE = "NO SOURCE"
+    INCOMPARABLE = "N/C"
+
+
+CHECKS: Mapping[Check, str] = {
+    Check.DERIVED: "mean and deviation follow digit by digit from a source's scores, by the column's rule",
+    Check.MEAN: "the mean follows, the deviation does not, or only by another rounding",
+    Check.OTHER: "the cell is another algorithm's or dataset's",
+    Check.DIFFERENT: "no rule gives it; the nearest is named",
+    Check.NO_SOURCE: "no source at hand has it, or what fits is no more than luck",
+    Check.INCOMPARABLE: "what sources have is of another D4RL version, or other data altogether",
+}
+
 _REQUIRED = ("row", "column", "mean", "std", "source", "note")
-_OPTIONAL = ("n", "ddof", "change", "low", "high", "before_mean", "before_std", "sample")
+_OPTIONAL = (
+    "n",
+    "ddof",
+    "rounding",
+    "change",
+    "low",
+    "high",
+    "before_mean",
+    "before_std",
+    "sample",
+    "check",
+)
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
 _CHANGE = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)
 
@@ -55,7 +90,9 @@ class PublishedCell:
         high: Its upper end.
         before_mean: What online runs scored before their first interaction; None where none is printed.
         before_std: Its standard deviation; None where none is printed.
-        sample: Source of the scores behind the number, where those can be imported; may be empty.
+        sample: Source of the scores behind the number; empty where it is not known.
+        check: Outcome of the check against public scores, see ``CHECKS``; None where none was made.
+        rounding: What was done to the digits that are not printed; None where it is not known.
         decimals: Digits that the mean is printed with after the point.
         std_decimals: The same of the standard deviation.
     """
@@ -74,6 +111,8 @@ class PublishedCell:
     before_mean: float | None = None
     before_std: float | None = None
     sample: str = ""
+    check: Check | None = None
+    rounding: Rounding | None = None
     decimals: int = field(default=1, compare=False)
     std_decimals: int = field(default=1, compare=False)
 
@@ -145,6 +184,12 @@ class _Cell:
         change = self.choice(
             "change", lambda change: bool(_CHANGE.fullmatch(change)), "per cent without the % sign, as 12.8"
         )
+        rounding = self.choice(
+            "rounding", lambda text: text in ("rounded", "cut off"), "'rounded' or 'cut off'"
+        )
+        check = self.choice("check", lambda text: text in {*CHECKS}, f"one of {', '.join(CHECKS)}")
+        if check == Check.DERIVED and not text.get("sample"):
+            self.wrong("a cell that is derived names the source of its scores", "sample")
         if mean is None:
             return None
         return PublishedCell(
@@ -162,6 +207,8 @@ class _Cell:
             before_mean=before_mean,
             before_std=before_std,
             sample=text.get("sample", ""),
+            check=next((known for known in CHECKS if known == check), None),
+            rounding=None if not rounding else "cut off" if rounding == "cut off" else "rounded",
             decimals=_decimals(text["mean"]),
             std_decimals=1 if std is None else _decimals(text["std"]),
         )

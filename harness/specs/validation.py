@@ -72,6 +72,8 @@ def _problems(specs: Specs, tables: Sequence[str], presets: Sequence[str], every
         yield from _whole(specs.dataset, name)
     for name in specs.ids("protocols"):
         yield from _whole(specs.protocol, name)
+    for name in specs.ids("sources"):
+        yield from _whole(specs.source, name)
     for name in specs.ids("algorithms"):
         yield from _whole(specs.algorithm, name, lambda algorithm: _algorithm(specs, algorithm))
     for kind in KINDS:

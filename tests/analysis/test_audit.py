@@ -71,9 +71,16 @@ KNOWN = {
         ("aspc-table1", "convention", "antmaze-umaze-v2", "wpc", "ddof 1, cut off"),
         ("aspc-table1", "convention", "antmaze-umaze-v2", "aspc", "ddof 1, cut off"),
         ("aspc-table1", "convention", "antmaze-umaze-v2", "a2pr", "ddof 0, rounded"),
-        ("aspc-table1", "deviation off the grid", "antmaze-umaze-v2", "iql", "another protocol"),
-        ("aspc-table1", "deviation off the grid", "antmaze-umaze-v2", "rebrac", "another protocol"),
+        (
+            "aspc-table1",
+            "confirmed",
+            "antmaze-umaze-v2",
+            "iql",
+            "37 of 39 cells: 35 from rebrac-2023, 10 seeds",
+        ),
+        ("aspc-table1", "confirmed", "antmaze-umaze-v2", "rebrac", "24 of 39 cells: 21 from rebrac-2023"),
     ],
+    "T3-IQL-source": [("aspc-table3", "confirmed", "hopper-medium-v2", "iql", "9 of 9 cells")],
     "T1-IQL-hammer-expert-std": [
         ("aspc-table1", "deviation too large", "hammer-expert-v1", "iql", "129.6 71.5")
     ],
@@ -114,8 +121,8 @@ KNOWN = {
 }
 # what the printed numbers alone cannot tell, and why
 UNDECIDABLE = {
-    "T1-IQL-maze2d-umaze": "that it is CORL's CQL cell needs CORL's numbers; the average is found",
-    "T1-truncation": "that copied cells are cut off needs their source; 78.75 may be rounded to 78.7",
+    "T1-IQL-maze2d-umaze": "that it is CORL's CQL cell needs CORL's numbers, and `sources check` finds it",
+    "T1-truncation": "that copied cells are cut off needs their source; `sources check` finds it",
     "T1-A2PR-outliers": "the deviations are possible; that seeds collapsed is a judgement, and a footnote",
     "T3-no-std": "seeds and checkpoint rule are a matter of the text; the deviations are found",
     "ABS-35pct": "the abstract is no table",
@@ -148,7 +155,7 @@ def test_finds_little_else(found):
     assert {table: len(items) for table, items in found.items()} == {
         "aspc-table1": 24,
         "aspc-table2": 8,
-        "aspc-table3": 12,
+        "aspc-table3": 13,
         "aspc-table13": 3,
     }
 

@@ -15,6 +15,7 @@ GROUPS = {
         *("ls", "pull", "build", "show", "import", "export-minari"),
         *("train", "policies", "verify", "path"),
     ),
+    "sources": ("ls", "show", "pull", "check", "publish"),
     "db": ("upgrade", "check", "merge", "import", "export", "backup", "serve"),
 }
 ALONE = (
@@ -63,7 +64,7 @@ def test_every_help_page_ends_with_examples_that_parse(cli, verb):
         assert program == "harness"
         assert cli(*arguments, "--help").code == 0, arguments
         if verb:
-            assert arguments[: len(verb)] == verb or arguments[0] in ("data", "db", "--specs")
+            assert arguments[: len(verb)] == verb or arguments[0] in ("data", "db", "sources", "--specs")
 
 
 def test_help_lists_each_verb_on_one_line_in_full(cli):

@@ -6,7 +6,7 @@ import pytest
 
 from harness.specs import Specs
 
-KINDS = ("tables", "datasets", "algorithms", "presets", "protocols")
+KINDS = ("tables", "datasets", "algorithms", "presets", "protocols", "sources")
 
 
 @pytest.mark.parametrize("kind", KINDS)

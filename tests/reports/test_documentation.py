@@ -180,6 +180,7 @@ def specs(tmp_path, monkeypatch):
 def test_a_page_for_every_algorithm_and_paper(specs, sources):
     assert set(pages(specs, sources)) == {
         "policies/README.md",
+        "sources/README.md",
         "algorithms/README.md",
         "algorithms/child.md",
         "papers/README.md",

@@ -13,6 +13,7 @@ from harness.planning.choice import Choice
 from harness.specs import Specs
 from harness.specs.catalogue import shipped_folder
 from harness.specs.columns import columns_of, hyperparameters
+from harness.specs.published import Check
 from harness.specs.validation import validate
 
 # (row, column) of averages that the printed cells do not give within 0.1; the audit finds them
@@ -58,34 +59,53 @@ def test_counts(specs, table, cells):
 
 
 @pytest.mark.parametrize(
-    ("row", "column", "mean", "std"),
+    ("row", "column", "mean", "std", "n"),
     [
-        ("halfcheetah-random-v2", "td3_bc", 10.6, 0.7),
-        ("halfcheetah-medium-v2", "aspc", 58.7, 0.4),
-        ("hopper-expert-v2", "rebrac", 100.1, 8.3),
-        ("walker2d-medium-v2", "td3_bc", 62.0, 3.0),
-        ("maze2d-umaze-v1", "iql", -8.9, 6.1),
-        ("maze2d-medium-v1", "td3_bc", 63.3, 63.3),
-        ("hammer-expert-v1", "iql", 129.6, 71.5),
-        ("relocate-expert-v1", "aspc", 111.2, 2.4),
-        ("maze2d", "a2pr", 123.53, None),
-        ("adroit", "a2pr", 4.65, None),
-        ("total", "aspc", 77.9, None),
-        ("total", "td3_bc", 57.7, None),
+        ("halfcheetah-random-v2", "td3_bc", 10.6, 0.7, 4),
+        ("halfcheetah-medium-v2", "aspc", 58.7, 0.4, 4),
+        ("hopper-expert-v2", "rebrac", 100.1, 8.3, 10),
+        ("walker2d-medium-v2", "td3_bc", 62.0, 3.0, 4),
+        ("maze2d-umaze-v1", "iql", -8.9, 6.1, 4),
+        ("maze2d-medium-v1", "td3_bc", 63.3, 63.3, 4),
+        ("hammer-expert-v1", "iql", 129.6, 71.5, 10),
+        ("relocate-expert-v1", "aspc", 111.2, 2.4, 4),
+        ("maze2d", "a2pr", 123.53, None, 4),
+        ("adroit", "a2pr", 4.65, None, 4),
+        ("total", "aspc", 77.9, None, 4),
+        ("total", "td3_bc", 57.7, None, 4),
     ],
 )
-def test_literals(cells, row, column, mean, std):
+def test_literals(cells, row, column, mean, std, n):
     cell = cells[row, column]
-    assert (cell.mean, cell.std, cell.n) == (mean, std, 4)
+    assert (cell.mean, cell.std, cell.n) == (mean, std, n)
 
 
 def test_conventions(table, cells):
     for (row, column), cell in cells.items():
         if row in table.datasets:
-            assert cell.ddof == (0 if column == "a2pr" else 1)
+            # CORL takes ddof 0; its Maze2d cells are copied, with IQL's on umaze being its CQL
+            corl = cell.sample == "corl-offline" or cell.check == Check.OTHER
+            assert cell.ddof == (0 if column == "a2pr" or corl else 1)
             assert cell.source == ("copied" if column in ("iql", "rebrac") else "own")
             assert ("inferred" in cell.note) == (column == "a2pr")
-            assert ("defaults" in cell.note) == (cell.source == "copied")
+            unknown = cell.check in (Check.DIFFERENT, Check.NO_SOURCE)
+            assert ("defaults" in cell.note) == (cell.source == "copied" and unknown)
+
+
+def test_what_public_scores_say_of_copied_cells(cells):
+    """As `harness sources check aspc-table1 --recorded` finds with the sources' files at hand."""
+    counts = {
+        column: Counter(str(cell.check) for cell in cells.values() if cell.column == column and cell.check)
+        for column in ("iql", "rebrac")
+    }
+    assert counts == {
+        "iql": {"DERIVED": 37, "OTHER CELL": 1, "MEAN ONLY": 1},
+        "rebrac": {"DERIVED": 24, "MEAN ONLY": 4, "DIFFERENT": 10, "NO SOURCE": 1},
+    }
+    assert {(cell.sample, cell.n, cell.ddof, cell.rounding) for cell in cells.values() if cell.sample} == {
+        ("rebrac-2023", 10, 1, "cut off"),
+        ("corl-offline", 4, 0, "cut off"),
+    }
 
 
 def test_averages_agree_with_the_cells_except_where_the_paper_errs(table, cells):

@@ -1,0 +1,197 @@
+"""What of printed cells follows from public scores, as text, Markdown and LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from harness import escaping
+from harness.analysis.derivation import LIMIT, PERMUTATIONS
+from harness.counting import count
+from harness.specs.published import CHECKS, Check
+
+if TYPE_CHECKING:
+    from harness.analysis.against import Against
+    from harness.analysis.derivation import Believed
+    from harness.analysis.sourcing import CheckedColumn, CheckedTable
+
+_MARKS: dict[Check, str] = {
+    Check.DERIVED: "d",
+    Check.MEAN: "m",
+    Check.OTHER: "o",
+    Check.DIFFERENT: r"$\neq$",
+    Check.NO_SOURCE: "--",
+    Check.INCOMPARABLE: "n",
+}
+
+
+def chance(believed: Sequence[Believed]) -> str:
+    """The chance of luck behind a column's rules: that of the likeliest to be luck."""
+    if not believed:
+        return "\N{EN DASH}"
+    largest = max(each.chance for each in believed)
+    return f"\N{LESS-THAN OR EQUAL TO}\N{NO-BREAK SPACE}{largest:.1g}"
+
+
+def summary(found: CheckedTable) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Header and rows of the counts, a row each column."""
+    header = ("Column", *map(str, Check), "Cells", "Rules tried", "Chance of luck")
+    rows = [
+        (
+            column.label,
+            *(str(column.count(check)) for check in Check),
+            str(len(column.cells)),
+            f"{column.searched:,}",
+            chance(column.believed),
+        )
+        for column in found.columns
+    ]
+    return header, rows
+
+
+def sentences(found: CheckedTable) -> Iterator[str]:
+    """What is believed of each column, and how its settings differ from this project's."""
+    for column in found.columns:
+        for each in column.believed:
+            yield f"{column.label}: {_believed(column, each)}"
+        if column.settings:
+            yield f"{column.label}: other settings than here: {_settings(column)}"
+
+
+def _believed(column: CheckedColumn, each: Believed) -> str:
+    seeds = next(
+        cell.value.n
+        for cell in column.cells
+        if cell.rule == each.rule and cell.value and cell.row in each.rows
+    )
+    earlier = column.believed[: column.believed.index(each)]
+    return (
+        f"{each.rule.source} gives {len(each.rows)} of {'the' if earlier else 'its'} {each.of} cells"
+        f"{' that are left and it has' if earlier else ''}: {each.rule.text(seeds)}; chance of luck, over "
+        f"{count(each.searched, 'rule')}: {each.shuffled:.1g} where the column's cells are shuffled "
+        f"({PERMUTATIONS} times), {each.repeated:.1g} where the experiments are repeated"
+    )
+
+
+def _settings(column: CheckedColumn) -> str:
+    return "; ".join(
+        f"{each.row} {each.name} {each.source:g}, here {each.spec:g}" for each in column.settings
+    )
+
+
+def text(found: CheckedTable) -> Iterator[str]:
+    """A line each cell that any source is about, for the console; columns that no source has are one."""
+    for column in found.columns:
+        if all(cell.check == Check.NO_SOURCE and cell.value is None for cell in column.cells):
+            yield f"{found.id}: {column.id}: {Check.NO_SOURCE}: no source at hand has this column"
+            continue
+        for cell in column.cells:
+            yield f"{found.id}: {column.id}: {cell.row}: {cell.printed}: {cell.check}: {cell.text}"
+
+
+def markdown(found: CheckedTable) -> str:
+    """The counts, what is believed, and every cell that any source is about."""
+    header, rows = summary(found)
+    lines = [f"## {escaping.markdown(found.title)}: what follows from public scores", ""]
+    lines += [*_grid(header, rows), ""]
+    lines += [f"- {escaping.markdown(sentence)}." for sentence in sentences(found)]
+    lines += [f"- {escaping.markdown(note)}." for note in found.notes]
+    lines += [
+        "",
+        f"A rule is believed where both chances of luck are at most {LIMIT:g}. "
+        + " ".join(f"{check}: {meaning}." for check, meaning in CHECKS.items()),
+    ]
+    for column in found.columns:
+        cells = [cell for cell in column.cells if cell.value is not None or cell.check == Check.INCOMPARABLE]
+        if cells:
+            lines += ["", f"### {escaping.markdown(column.label)}", ""]
+            lines += _grid(
+                ("Dataset", "Printed", "Verdict", "Source"),
+                [(cell.row, cell.printed, str(cell.check), cell.text) for cell in cells],
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(map(escaping.markdown, header))} |"
+    yield f"|{' --- |' * len(header)}"
+    yield from (f"| {' | '.join(map(escaping.markdown, row))} |" for row in rows)
+
+
+def latex(found: CheckedTable) -> str:
+    """The printed cells with a mark each, in a table of booktabs."""
+    columns = found.columns
+    rows = list(dict.fromkeys(cell.row for column in columns for cell in column.cells))
+    cells = {(cell.row, column.id): cell for column in columns for cell in column.cells}
+    lines = [
+        r"% needs \usepackage{booktabs}",
+        r"\begin{table}",
+        r"\centering",
+        r"\footnotesize",
+        rf"\caption{{{escaping.latex(found.title)}: what follows from public scores.}}",
+        rf"\begin{{tabular}}{{@{{}}l{'r' * len(columns)}@{{}}}}",
+        r"\toprule",
+        " & ".join(["Dataset", *(escaping.latex(column.label) for column in columns)]) + r" \\",
+        r"\midrule",
+    ]
+    for row in rows:
+        texts = [escaping.latex(row)]
+        for column in columns:
+            cell = cells.get((row, column.id))
+            mark = cell and rf"\textsuperscript{{{_MARKS[cell.check]}}}"
+            texts.append(f"{escaping.latex(cell.printed)}{mark}" if cell else "")
+        lines.append(" & ".join(texts) + r" \\")
+    legend = "; ".join(
+        rf"{_MARKS[check]}: {escaping.latex(f'{check}, {meaning}')}" for check, meaning in CHECKS.items()
+    )
+    lines += [
+        r"\midrule",
+        *(
+            " & ".join([str(check), *(str(column.count(check)) for column in columns)]) + r" \\"
+            for check in (Check.DERIVED, Check.MEAN, Check.OTHER)
+        ),
+        r"\bottomrule",
+        r"\end{tabular}",
+        "",
+        rf"\smallskip\parbox{{\linewidth}}{{{legend}.}}",
+        "",
+        *(rf"\smallskip\parbox{{\linewidth}}{{{escaping.latex(each)}.}}" for each in sentences(found)),
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def against_rows(found: Sequence[Against]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Header and rows of printed columns against sources."""
+    header = (
+        "Printed",
+        "Source",
+        "Algorithm",
+        "Datasets",
+        "Higher",
+        "Lower",
+        "Equal",
+        "Same scores",
+        "Difference",
+        "p",
+    )
+    return header, [
+        (
+            each.label,
+            each.source,
+            each.algorithm,
+            str(len(each.rows)),
+            str(each.higher),
+            str(each.lower),
+            str(each.equal),
+            str(each.same),
+            f"{each.difference:+.1f}",
+            "\N{EN DASH}" if each.p is None else f"{each.p:.3f}" if each.p >= 0.0005 else "<0.001",
+        )
+        for each in found
+    ]
+
+
+def against_markdown(found: Sequence[Against]) -> str:
+    """The same as a table of Markdown."""
+    return "\n".join(_grid(*against_rows(found))) + "\n"
