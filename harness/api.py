@@ -30,6 +30,7 @@ from harness.specs import Specs
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from harness.analysis.aggregates import Metric
     from harness.analysis.comparison import Comparison
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from harness.planning.plan import Measure, Plan
     from harness.planning.status import Status
     from harness.reports.acceptance import Acceptance
+    from harness.reports.figures import Illustration, Look
     from harness.reports.frames import Rliable
 
 BASELINES = Path("baselines")
@@ -273,6 +275,45 @@ class Table:
 
         found = self.statistics(**{"pairs": True, "profiles": True} | settings)
         return frames.rliable(self.comparison, found)
+
+    def illustrations(
+        self, kinds: Sequence[str] | None = None, look: Look | None = None
+    ) -> tuple[Illustration, ...]:
+        """Figures with their captions and data; `harness.reports.figures` has the kinds and looks.
+
+        Raises:
+            UnknownNameError: there is no such kind.
+        """
+        from harness.reports.figures import illustrations
+        from harness.reports.history import histories
+
+        with self.view.store() as store:
+            past = histories(self.view.seen(store), self.comparison, store)
+        return illustrations(self.comparison, past, kinds, look)
+
+    def figure(
+        self, kind: str, *, width: str = "single", style: str = "paper", palette: str = "colorblind"
+    ) -> Figure:
+        """One figure, which a notebook shows.
+
+        Args:
+            kind: ``profiles``, ``aggregates``, ``improvement``, ``curves``, ``efficiency``, ``scatter``,
+                ``runtime`` or ``radar``.
+            width: ``single``, ``double`` or centimetres.
+            style: ``paper`` or ``talk``.
+            palette: one of seaborn's.
+
+        Raises:
+            IncompleteError: its data do not exist.
+            HarnessError: there is no such kind, width or palette.
+        """
+        from harness.reports.figures import Look
+
+        for item in self.illustrations([kind], Look.of(width, style, palette)):
+            if item.figure is None:
+                raise IncompleteError(f"{item.name} needs {item.missing}")
+            return item.figure
+        raise IncompleteError(f"there is nothing to draw for {kind}")
 
     def _repr_html_(self) -> str:
         import numpy as np

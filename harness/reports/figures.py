@@ -1,32 +1,30 @@
-"""The figures of a report: functions from a compared table and its runs' histories to matplotlib figures.
+"""Figures: from a compared table and its runs' histories to matplotlib figures, each with the data drawn.
 
-Every function gives None where its data do not exist, so that no axis is ever empty. Nothing that a spec says
-is read as mathematics, and saved files are the same bytes whenever and wherever they are written.
+All numbers are this program's own estimates; seaborn and rliable's plot functions draw them. A figure whose
+data do not exist is None, so that no axis is ever empty. Nothing that a spec says is read as mathematics, and
+saved files are the same bytes whenever and wherever they are written.
 """
 
 from __future__ import annotations
 
 import math
 import re
-import statistics
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from harness import escaping
-from harness.analysis.aggregates import (
-    METRICS,
-    BootstrapSettings,
-    Floats,
-    aggregate,
-    improvements,
-    profile,
-)
-from harness.analysis.overall import select
+from harness.analysis.aggregates import BootstrapSettings, aggregate
+from harness.analysis.intervals import IntervalSettings, interval
+from harness.analysis.overall import Overall, overall
 from harness.analysis.verdicts import VerdictKind
 from harness.counting import count
-from harness.errors import IncompleteError
+from harness.errors import DataError, HarnessError, IncompleteError, UnknownNameError
+from harness.reports import frames, wording
 from harness.reports.history import thinned
 from harness.reports.protocols import axis
 
@@ -39,19 +37,16 @@ if TYPE_CHECKING:
     from harness.analysis.comparison import ComparedRow, Comparison
     from harness.reports.history import Histories, RunHistory
 
-Matrices = Mapping[str, Floats]  # column id -> scores (seeds, datasets), the same datasets in all
-
-_WIDTH = 3.3  # inches: a column of a two-column paper
+WIDTHS = {"single": 3.3, "double": 6.9}  # inches: a column and the page of a two-column paper
 _TITLE = 0.2  # inches: a line above a figure
 _LONGEST = 28  # characters of a label
-_MOST_STEPS = 100  # of a line
+_MOST_STEPS = 50  # of a line
 _MOST_SPOKES = 16  # that leave room for their labels
-
-# Okabe and Ito's colours without yellow, which white paper swallows; then the same with other dashes
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C8C")
+_MOST_NAMED = 3  # runs that a figure names
+_CENTIMETRE = 1 / 2.54
 _DASHES = ("-", "--", ":", "-.")
-
-_BOOTSTRAP = BootstrapSettings(repetitions=5000)
+_BOOTSTRAP = BootstrapSettings(repetitions=2000)
+_SCORE = "normalised score [points]"
 
 _VERDICTS: dict[VerdictKind, tuple[str, str]] = {
     # colour and marker
@@ -60,34 +55,73 @@ _VERDICTS: dict[VerdictKind, tuple[str, str]] = {
     VerdictKind.UNDECIDED: ("#8C8C8C", "D"),
     VerdictKind.BETTER: ("#0072B2", "^"),
     VerdictKind.WORSE: ("#D55E00", "v"),
-    VerdictKind.MISSING: ("#E69F00", "x"),
+    VerdictKind.MISSING: ("#E69F00", "X"),
     VerdictKind.INCOMPARABLE: ("#CC79A7", "s"),
 }
 
-_STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
-    "font.size": 7,
-    "axes.titlesize": 7,
-    "axes.labelsize": 7,
-    "axes.linewidth": 0.6,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#E4E4E4",
-    "grid.linewidth": 0.5,
-    "lines.linewidth": 1.1,
-    "lines.markersize": 3,
-    "legend.fontsize": 6.5,
-    "legend.frameon": False,
-    "xtick.labelsize": 6.5,
-    "ytick.labelsize": 6.5,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "text.parse_math": False,
-    "pdf.fonttype": 42,
-    "svg.hashsalt": "harness",
-}
+
+@dataclass(frozen=True)
+class Look:
+    """How figures look.
+
+    Attributes:
+        width: in inches.
+        scale: of all type: 1 for a paper, 2 for a talk.
+        palette: seaborn's name of it.
+    """
+
+    width: float = WIDTHS["single"]
+    scale: float = 1.0
+    palette: str = "colorblind"
+
+    @classmethod
+    def of(cls, width: str = "single", style: str = "paper", palette: str = "colorblind") -> Look:
+        """The look that options ask for: a width in centimetres or by name, ``paper`` or ``talk``.
+
+        Raises:
+            HarnessError: the width is none, or there is no such palette.
+        """
+        import seaborn as sns
+
+        inches = WIDTHS.get(width)
+        if inches is None:
+            if not re.fullmatch(r"\d+(\.\d+)?", width) or not 4 <= float(width) <= 100:
+                raise HarnessError(f"a width is single, double or from 4 to 100 (centimetres), not {width!r}")
+            inches = float(width) * _CENTIMETRE
+        try:
+            sns.color_palette(palette)
+        except ValueError as error:
+            raise HarnessError(
+                f"seaborn has no palette {palette!r}; colorblind, deep and tab10 are some"
+            ) from error
+        return cls(inches, 2.0 if style == "talk" else 1.0, palette)
+
+    @property
+    def settings(self) -> dict[Any, Any]:
+        """Matplotlib's."""
+        size, line = 7 * self.scale, 0.6 * self.scale
+        return {
+            "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
+            "font.size": size,
+            **dict.fromkeys(("axes.titlesize", "axes.labelsize", "figure.labelsize"), size),
+            **dict.fromkeys(
+                ("legend.fontsize", "legend.title_fontsize", "xtick.labelsize", "ytick.labelsize"),
+                0.93 * size,
+            ),
+            **dict.fromkeys(("axes.linewidth", "xtick.major.width", "ytick.major.width"), line),
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "grid.color": "#E4E4E4",
+            "grid.linewidth": 0.8 * line,
+            "lines.linewidth": 1.8 * line,
+            "lines.markersize": 3 * self.scale,
+            "legend.frameon": False,
+            "text.parse_math": False,
+            "pdf.fonttype": 42,
+            "svg.hashsalt": "harness",
+        }
 
 
 @dataclass(frozen=True)
@@ -98,96 +132,44 @@ class Illustration:
         name: of its files, without an ending.
         title: a line.
         caption: what is drawn, with its statistics.
-        figure: the figure; None if its data do not exist.
         missing: what it would need.
+        figure: the figure; None if its data do not exist.
+        data: what is drawn, a line per point.
     """
 
     name: str
     title: str
     caption: str
-    figure: Figure | None
     missing: str
+    figure: Figure | None = None
+    data: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
-def illustrations(comparison: Comparison, histories: Histories) -> tuple[Illustration, ...]:
-    """All figures of a table, in the order shown."""
+def illustrations(
+    comparison: Comparison,
+    histories: Histories,
+    kinds: Sequence[str] | None = None,
+    look: Look | None = None,
+) -> tuple[Illustration, ...]:
+    """Figures of a table, in the order asked for.
+
+    Args:
+        comparison: the table.
+        histories: of its runs.
+        kinds: of `KINDS`; None for all.
+        look: how they look.
+
+    Raises:
+        UnknownNameError: there is no such kind.
+    """
     import matplotlib as mpl
 
-    band = "lines: mean over seeds, then over the group's datasets; bands: one standard error from the seeds"
-    matrices = _score_matrices(comparison)
-    labels = {column.id: _text(column.label) for column in comparison.columns}
-    datasets = next((matrix.shape[1] for matrix in matrices.values()), 0)
-    over = f"the {count(datasets, 'dataset')} on which no algorithm lacks a seed"
-    resampled = (
-        f"{_BOOTSTRAP.level:.0%} stratified percentile bootstrap over seeds, "
-        f"{_BOOTSTRAP.repetitions} resamples, seed {_BOOTSTRAP.seed}"
-    )
-    gapless = "a dataset on which every measured algorithm has all its seeds, two or more"
-    with mpl.rc_context(_STYLE):
-        drawn = (
-            Illustration(
-                "published",
-                "Published against reproduced",
-                "A point per cell; on the diagonal both means are equal. Whiskers: the interval of our mean.",
-                scatter(comparison),
-                "a comparable cell with both numbers",
-            ),
-            Illustration(
-                "radar",
-                "Algorithms side by side",
-                "Mean scores, scaled on each spoke from the lowest algorithm (centre) to the highest (rim); "
-                "only algorithms and spokes without gaps.",
-                radar(comparison),
-                "three rows in which two algorithms have all their seeds",
-            ),
-            Illustration(
-                "curves",
-                "Learning curves",
-                f"Normalised score over training; {band}.",
-                learning_curves(comparison, histories),
-                "a scored run with two evaluations",
-            ),
-            Illustration(
-                "aggregates",
-                "All datasets together",
-                f"Aggregates over {over}; bars: {resampled}.",
-                aggregates(matrices, labels),
-                gapless,
-            ),
-            Illustration(
-                "profiles",
-                "Performance profiles",
-                f"Share of runs above each normalised score, over {over}; bands: {resampled}, pointwise.",
-                profiles(matrices, labels),
-                gapless,
-            ),
-            Illustration(
-                "improvement",
-                "Probability of improvement",
-                "How probable it is that a run of the row's algorithm scores above one of the column's on "
-                f"the same dataset, averaged over {over}; small: {resampled}.",
-                improvement(matrices, labels),
-                f"{gapless}, for two algorithms",
-            ),
-            *(
-                Illustration(
-                    f"metric-{_file_name(name)}",
-                    f"{name} over training",
-                    f"{name}, as training reported it; {band}.",
-                    metric_curves(comparison, histories, name),
-                    "a scored run with two values",
-                )
-                for name in metric_names(histories)
-            ),
-            Illustration(
-                "runtime",
-                "Time to train",
-                "Mean wall time of the populations that the runs trained in, whose members train at once; "
-                "whiskers: shortest and longest.",
-                runtime(comparison, histories),
-                "a run trained here to its end",
-            ),
-        )
+    if unknown := [kind for kind in kinds or () if kind not in KINDS]:
+        raise UnknownNameError("kind of figure", unknown[0], KINDS)
+    look = look or Look()
+    source = _Source(comparison, histories, look)
+    with mpl.rc_context(look.settings):
+        drawn = tuple(item for kind in kinds or KINDS for item in KINDS[kind](source))
         # a figure is shown without its table, too
         reasons = [
             reason
@@ -197,12 +179,12 @@ def illustrations(comparison: Comparison, histories: Histories) -> tuple[Illustr
         for item in drawn:
             if item.figure and reasons:
                 # the title takes room of its own: the smallest figures have none to spare
-                item.figure.set_figheight(item.figure.get_figheight() + _TITLE)
-                item.figure.suptitle(f"N/C: {_text('; '.join(reasons), 60)}", color="#9B3F86", fontsize=7)
+                item.figure.set_figheight(item.figure.get_figheight() + _TITLE * look.scale)
+                item.figure.suptitle(f"N/C: {_text('; '.join(reasons), 60)}", color="#9B3F86")
     return drawn
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path, look: Look | None = None) -> None:
     """Write a figure in the format of the path's suffix, without a date.
 
     Raises:
@@ -210,70 +192,316 @@ def save(figure: Figure, path: Path) -> None:
     """
     import matplotlib as mpl
 
-    date = "CreationDate" if path.suffix == ".pdf" else "Date"
-    with mpl.rc_context(_STYLE):
-        figure.savefig(path, metadata={date: None, "Creator": "harness"})
+    dates = {
+        ".pdf": {"CreationDate": None, "Creator": "harness"},
+        ".svg": {"Date": None, "Creator": "harness"},
+    }
+    with mpl.rc_context((look or Look()).settings):
+        figure.savefig(path, metadata=dates.get(path.suffix), dpi=300)
+
+
+def write(drawn: Sequence[Illustration], folder: Path, form: str, look: Look) -> Iterator[Path]:
+    """Write figures, and what each is drawn from beside it as CSV.
+
+    Args:
+        drawn: the figures; those without data are left out.
+        folder: where to; it is made.
+        form: ``pdf``, ``svg`` or ``png``.
+        look: how they look.
+
+    Yields:
+        the figures' paths.
+
+    Raises:
+        DataError: a file cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for item in drawn:
+            if item.figure:
+                path = folder / f"{item.name}.{form}"
+                save(item.figure, path, look)
+                texts = item.data.select_dtypes("object").columns
+                item.data.assign(**{name: item.data[name].map(_cell) for name in texts}).to_csv(
+                    path.with_suffix(".csv"), index=False
+                )
+                yield path
+    except OSError as error:
+        raise DataError(f"{error.filename or folder} cannot be written: {error.strerror}") from error
+
+
+def _cell(value: object) -> object:
+    return escaping.csv(value) if isinstance(value, str) else value
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What figures are drawn from."""
+
+    comparison: Comparison
+    histories: Histories
+    look: Look
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Column id -> label."""
+        return {column.id: _text(column.label) for column in self.comparison.columns}
+
+    @cached_property
+    def colours(self) -> dict[str, Any]:
+        """Column id -> colour, by its place in the table, whichever columns are drawn."""
+        import seaborn as sns
+
+        ids = list(self.labels)
+        return dict(zip(ids, sns.color_palette(self.look.palette, len(ids)), strict=True))
+
+    @cached_property
+    def dashes(self) -> dict[str, Any]:
+        """Column id -> dashes, others once a palette's colours begin anew."""
+        return {name: _DASHES[place // 10 % len(_DASHES)] for place, name in enumerate(self.labels)}
+
+    @cached_property
+    def overall(self) -> Overall | None:
+        """Statistics over the datasets on which no algorithm lacks a seed; None where there is none."""
+        try:
+            return overall(
+                self.comparison,
+                ("iqm", "mean", "median", "og"),
+                _BOOTSTRAP,
+                pairs=_BOOTSTRAP.repetitions,
+                profiles=True,
+            )
+        except IncompleteError:
+            return None
+
+    def empty(self, height: float) -> Figure:
+        """A figure of the look's width; height in inches of a single column."""
+        from matplotlib.figure import Figure
+
+        return Figure(figsize=(self.look.width, height * self.look.scale), layout="constrained")
+
+
+_GAPLESS = "a dataset on which every measured algorithm has all its seeds, two or more"
+_RESAMPLED = (
+    f"{_BOOTSTRAP.level:.0%} stratified percentile bootstrap over seeds, {_BOOTSTRAP.repetitions} resamples, "
+    f"seed {_BOOTSTRAP.seed}"
+)
+
+
+def _over(source: _Source) -> str:
+    datasets = len(source.overall.selection.datasets) if source.overall else 0
+    return f"the {count(datasets, 'dataset')} on which no algorithm lacks a seed"
 
 
 # -- the figures -------------------------------------------------------------------------------------------
 
 
-def scatter(comparison: Comparison) -> Figure | None:
-    """Published (x) against reproduced (y) means of all comparable cells that have both."""
+def _aggregates(source: _Source) -> Iterator[Illustration]:
+    found = source.overall
+    what = Illustration(
+        "aggregates",
+        "All datasets together",
+        f"Aggregates over {_over(source)}; bars: {_RESAMPLED}.",
+        _GAPLESS,
+    )
+    if found is None:
+        yield what
+        return
+    data = frames.aggregates(source.comparison, found)
+    wide = source.look.width / source.look.scale > 5
+    figure = source.empty(0.75 + 0.16 * len(found.aggregates) * (1 if wide else 2))
+    panels = figure.subplots(1 if wide else 2, 4 if wide else 2, sharey=True).ravel()
+    for axes, metric in zip(panels, ("iqm", "mean", "median", "og"), strict=True):
+        for place, name in enumerate(found.aggregates):
+            one = next(item for item in found.aggregates[name] if item.metric == metric)
+            colour = source.colours[name]
+            axes.barh(
+                place, one.interval.high - one.interval.low, 0.5, one.interval.low, color=colour, alpha=0.55
+            )
+            axes.vlines(one.value, place - 0.25, place + 0.25, color="black", linewidth=1.2)
+        axes.set_yticks(range(len(found.aggregates)), [source.labels[name] for name in found.aggregates])
+        axes.use_sticky_edges = False  # a bar does not begin at the edge
+        axes.autoscale(axis="x")
+        axes.set_ylim(len(found.aggregates) - 0.5, -0.5)
+        axes.set_title("Opt. gap (less is better)" if metric == "og" else wording.METRICS[metric])
+        axes.xaxis.set_major_locator(_few_ticks(3))
+    figure.supxlabel(f"{_SCORE}; bars: {_BOOTSTRAP.level:.0%} bootstrap intervals")
+    yield _with(what, figure, data)
+
+
+def _profiles(source: _Source) -> Iterator[Illustration]:
+    found = source.overall
+    what = Illustration(
+        "profiles",
+        "Performance profiles",
+        f"Share of runs above each normalised score, over {_over(source)}; bands: {_RESAMPLED}, pointwise.",
+        _GAPLESS,
+    )
+    if found is None:
+        yield what
+        return
+    from rliable import plot_utils
+
+    runs = {name: both[0] for name, both in found.profiles.items()}
+    figure = source.empty(2.4)
+    axes = figure.subplots()
+    plot_utils.plot_performance_profiles(
+        {name: one.shares for name, one in runs.items()},
+        next(iter(runs.values())).thresholds,
+        {name: (one.low, one.high) for name, one in runs.items()},
+        ax=axes,
+        colors=source.colours,
+        linestyles=source.dashes,
+        xlabel=f"{_SCORE}; bands: {_BOOTSTRAP.level:.0%} pointwise",
+        ylabel="share of runs above",
+    )
+    _restyled(axes)
+    _legend(figure, source, list(runs))
+    data = frames.profiles(source.comparison, found)
+    yield _with(what, figure, data[data["kind"] == "runs"])
+
+
+def _improvement(source: _Source) -> Iterator[Illustration]:
+    found = source.overall
+    what = Illustration(
+        "improvement",
+        "Probability of improvement",
+        "How probable it is that a run of X scores above one of Y on the same dataset, averaged over "
+        f"{_over(source)}; bars: {_RESAMPLED}.",
+        f"{_GAPLESS}, for two algorithms",
+    )
+    if found is None or not found.improvements:
+        yield what
+        return
+    from rliable import plot_utils
+
+    # of each pair the way round that is not below a half
+    shown = [
+        one if one.probability >= 0.5 else other
+        for one, other in zip(*[iter(found.improvements)] * 2, strict=True)
+    ]
+    pairs = {f"{source.labels[one.better]}\0{source.labels[one.than]}": one for one in shown}
+    figure = source.empty(0.7 + 0.2 * len(pairs))
+    axes = figure.subplots()
+    plot_utils.plot_probability_of_improvement(
+        {name: one.probability for name, one in pairs.items()},
+        {name: (one.interval.low, one.interval.high) for name, one in pairs.items()},
+        pair_separator="\0",
+        ax=axes,
+        colors=[source.colours[one.better] for one in pairs.values()],
+        xlabel=f"P(X > Y); bars: {_BOOTSTRAP.level:.0%} bootstrap intervals",
+    )
+    for each in figure.axes:
+        _restyled(each)
+        each.grid(visible=False, axis="y")
+        each.set_ylabel("")
+    axes.axvline(0.5, color="#555555", linewidth=0.8, linestyle=":")
+    axes.set_xlim(0, 1)
+    axes.set_title("X", loc="left")
+    axes.set_title("Y", loc="right")
+    yield _with(what, figure, frames.improvements(source.comparison, found))
+
+
+def _scatter(source: _Source) -> Iterator[Illustration]:
+    import seaborn as sns
+
     cells = [
         cell
-        for cell in comparison.cells
+        for cell in source.comparison.cells
         if cell.mean is not None and cell.published and not cell.verdict.reasons
     ]
+    what = Illustration(
+        "scatter",
+        "Published against reproduced",
+        "A point per cell; on the diagonal both means are equal. Whiskers: the interval of our mean.",
+        "a comparable cell with both numbers",
+    )
     if not cells:
-        return None
-    figure, axes = _figure(_WIDTH, 3.1)
-    for kind, (colour, marker) in _VERDICTS.items():
-        ours = [cell for cell in cells if cell.verdict.kind is kind]
-        points = [(cell.published.mean, cell.mean) for cell in ours if cell.published]
-        if not points:
-            continue
-        bars = [(x, cell.interval) for (x, _), cell in zip(points, ours, strict=True) if cell.interval]
-        axes.vlines(
-            [x for x, _ in bars],
-            [bar.low for _, bar in bars],
-            [bar.high for _, bar in bars],
-            colors=colour,
-            linewidth=0.6,
-            alpha=0.6,
-        )
-        xs, ys = zip(*points, strict=True)
-        axes.scatter(xs, ys, s=11, c=colour, marker=marker, linewidths=0.7, label=f"{kind} ({len(points)})")
+        yield what
+        return
+    counts = {kind: sum(cell.verdict.kind is kind for cell in cells) for kind in _VERDICTS}
+    names = {kind: f"{kind} ({number})" for kind, number in counts.items() if number}
+    data = pd.DataFrame(
+        {
+            "dataset": cell.row,
+            "column": cell.column,
+            "published": cell.published.mean if cell.published else None,
+            "reproduced": cell.mean,
+            "low": cell.interval.low if cell.interval else cell.mean,
+            "high": cell.interval.high if cell.interval else cell.mean,
+            "verdict": names[cell.verdict.kind],
+        }
+        for cell in cells
+    )
+    figure = source.empty(min(source.look.width / source.look.scale, 4.0))
+    axes = figure.subplots()
+    colours = {name: _VERDICTS[kind][0] for kind, name in names.items()}
+    axes.vlines(
+        data["published"],
+        data["low"],
+        data["high"],
+        colors=data["verdict"].map(colours),
+        alpha=0.5,
+        linewidth=0.6,
+    )
+    sns.scatterplot(
+        data,
+        x="published",
+        y="reproduced",
+        hue="verdict",
+        style="verdict",
+        hue_order=list(colours),
+        style_order=list(colours),
+        palette=colours,
+        markers={name: _VERDICTS[kind][1] for kind, name in names.items()},
+        s=14 * source.look.scale,
+        ax=axes,
+    )
     ends = [*axes.get_xlim(), *axes.get_ylim()]
-    low, high = min(ends), max(ends)
-    axes.plot([low, high], [low, high], color="#555555", linewidth=0.7, zorder=0)
-    axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-    axes.set(xlabel="published normalised score", ylabel="reproduced normalised score")
-    axes.legend(loc="upper left", handletextpad=0.2, borderaxespad=0.2)
-    return figure
+    axes.plot([min(ends), max(ends)], [min(ends), max(ends)], color="#555555", linewidth=0.7, zorder=0)
+    axes.set(xlim=(min(ends), max(ends)), ylim=(min(ends), max(ends)), aspect="equal")
+    axes.set(xlabel=f"published {_SCORE}", ylabel=f"reproduced {_SCORE}")
+    axes.legend(title=None, loc="upper left", handletextpad=0.2, borderaxespad=0.2)
+    yield _with(what, figure, data)
 
 
-def radar(comparison: Comparison) -> Figure | None:
-    """Min-max radar of the algorithms: a spoke per row, of the groups' averages where rows are too many."""
+def _radar(source: _Source) -> Iterator[Illustration]:
+    comparison = source.comparison
+    what = Illustration(
+        "radar",
+        "Algorithms side by side",
+        "Mean scores, scaled on each spoke from the lowest algorithm (centre) to the highest (rim); "
+        "only algorithms and spokes without gaps.",
+        "three rows in which three algorithms have all their seeds",
+    )
     rows = [row for group in comparison.groups for row in group.rows]
     if len(rows) > _MOST_SPOKES:
         rows = [row for group in comparison.groups for row in group.summaries if row.kind == "average"]
     trained = [place for place, column in enumerate(comparison.columns) if column.algorithm]
     shown, columns = _without_gaps(rows, trained)
-    if len(shown) < 3 or len(columns) < 2:
-        return None
-    figure, axes = _figure(_WIDTH, 3.4, projection="polar")
+    if len(shown) < 3 or len(columns) < 3:
+        yield what
+        return
+    figure = source.empty(3.4)
+    axes = figure.add_subplot(projection="polar")
     angles = [2 * math.pi * index / len(shown) for index in range(len(shown))]
     spokes = [_scaled([row.cells[column].mean or 0.0 for column in columns]) for row in shown]
+    lines = []
     for place, column in enumerate(columns):
+        name = comparison.columns[column].id
         values = [spoke[place] for spoke in spokes]
         axes.plot(
             [*angles, angles[0]],
             [*values, values[0]],
             marker="o",
-            label=_text(comparison.columns[column].label),
-            **_line(column),
+            label=source.labels[name],
+            color=source.colours[name],
+            linestyle=source.dashes[name],
         )
+        lines += [
+            {"row": row.id, "column": name, "mean": row.cells[column].mean, "scaled": value}
+            for row, value in zip(shown, values, strict=True)
+        ]
     axes.set_xticks(angles, [_text(row.label) for row in shown])
     for angle, label in zip(angles, axes.get_xticklabels(), strict=True):
         across = math.cos(angle)
@@ -281,18 +509,33 @@ def radar(comparison: Comparison) -> Figure | None:
     axes.set_yticks([0, 0.5, 1], ["", "", ""])
     axes.set_ylim(-0.15, 1.05)
     axes.spines["polar"].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=3)
-    return figure
+    _legend(figure, source, [comparison.columns[column].id for column in columns])
+    yield _with(what, figure, pd.DataFrame(lines))
 
 
-def learning_curves(comparison: Comparison, histories: Histories) -> Figure | None:
-    """Normalised score over training, a panel per group of datasets, a line per column."""
-    return _panels(comparison, histories, lambda run: run.curve, "normalised score")
+def _curves(source: _Source) -> Iterator[Illustration]:
+    what = Illustration(
+        "curves",
+        "Learning curves",
+        "Normalised score over training, a panel per dataset; lines: mean over seeds.",
+        "a scored run with two evaluations",
+    )
+    yield _panels(source, what, lambda run: run.curve, _SCORE)
 
 
-def metric_curves(comparison: Comparison, histories: Histories, name: str) -> Figure | None:
-    """One metric over training, laid out as `learning_curves`."""
-    return _panels(comparison, histories, lambda run: run.metrics.get(name, ()), name)
+def _metrics(source: _Source) -> Iterator[Illustration]:
+    for name in metric_names(source.histories):
+        what = Illustration(
+            f"metric-{_file_name(name)}",
+            f"{name} over training",
+            f"{name}, as training reported it, a panel per dataset; lines: mean over seeds.",
+            "a scored run with two values",
+        )
+        yield _panels(source, what, partial(_metric, name), name)
+
+
+def _metric(name: str, run: RunHistory) -> Sequence[tuple[int, float]]:
+    return run.metrics.get(name, ())
 
 
 def metric_names(histories: Histories) -> list[str]:
@@ -302,232 +545,275 @@ def metric_names(histories: Histories) -> list[str]:
     )
 
 
-def aggregates(matrices: Matrices, labels: Mapping[str, str]) -> Figure | None:
-    """Interval estimates of each aggregate: a panel per metric, a line per algorithm."""
-    if not matrices:
-        return None
-    found = {name: aggregate(matrix, settings=_BOOTSTRAP) for name, matrix in matrices.items()}
-    titles = {"mean": "mean", "median": "median", "iqm": "interquartile mean", "og": "optimality gap"}
-    figure = _empty(_WIDTH, 0.7 + 0.32 * len(matrices))
-    for panel, metric in enumerate(METRICS):
-        axes = figure.add_subplot(2, 2, panel + 1)
-        for place, (name, estimates) in enumerate(found.items()):
-            one = estimates[panel]
-            colour = _line(list(labels).index(name))["color"]
-            axes.plot(
-                [one.interval.low, one.interval.high], [place, place], color=colour, linewidth=3, alpha=0.45
-            )
-            axes.plot([one.value], [place], color=colour, marker="o")
-        axes.set_yticks(
-            range(len(found)), [labels[name] for name in found] if panel % 2 == 0 else [""] * len(found)
-        )
-        axes.set_ylim(len(found) - 0.5, -0.5)
-        axes.set_title(titles[metric])
-        axes.xaxis.set_major_locator(_few_ticks())
-    return figure
-
-
-def profiles(matrices: Matrices, labels: Mapping[str, str]) -> Figure | None:
-    """Performance profiles: the share of runs above each score, a line per algorithm."""
-    if not matrices:
-        return None
-    figure, axes = _figure(_WIDTH, 2.6)
-    for name, matrix in matrices.items():
-        one = profile(matrix, settings=_BOOTSTRAP)
-        style = _line(list(labels).index(name))
-        axes.plot(one.thresholds, one.shares, label=labels[name], **style)
-        axes.fill_between(one.thresholds, one.low, one.high, color=style["color"], alpha=0.2, linewidth=0)
-    axes.set(xlabel="normalised score", ylabel="share of runs above", ylim=(-0.02, 1.02))
-    figure.legend(loc="outside lower center", ncols=3)
-    return figure
-
-
-def improvement(matrices: Matrices, labels: Mapping[str, str]) -> Figure | None:
-    """How probable it is that one algorithm beats another, for every pair."""
-    if len(matrices) < 2:
-        return None
-    names = list(matrices)
-    size = len(names)
-    figure, axes = _figure(_WIDTH, 0.8 + 0.38 * size)
-    for one in improvements(matrices, _BOOTSTRAP):
-        x, y = names.index(one.than), names.index(one.better)
-        # purple to orange through white, which colour-blind readers tell apart
-        strength = min(abs(one.probability - 0.5) * 2, 1.0)
-        axes.fill(
-            [x - 0.5, x + 0.5, x + 0.5, x - 0.5],
-            [y - 0.5, y - 0.5, y + 0.5, y + 0.5],
-            color="#E69F00" if one.probability > 0.5 else "#A58AC9",
-            alpha=0.85 * strength,
-            linewidth=0,
-        )
-        axes.text(x, y, f"{one.probability:.2f}", ha="center", va="bottom" if size <= 8 else "center")
-        if size <= 8:
-            ends = f"{one.interval.low:.2f}\N{EN DASH}{one.interval.high:.2f}"
-            axes.text(x, y + 0.08, ends, ha="center", va="top", fontsize=4.5)
-    axes.set(xlim=(-0.5, size - 0.5), ylim=(size - 0.5, -0.5))
-    axes.set_xticks(range(size), [labels[name] for name in names], rotation=30, ha="right")
-    axes.set_yticks(range(size), [labels[name] for name in names])
-    axes.grid(visible=False)
-    axes.tick_params(length=0)
-    axes.set(
-        xlabel="\N{HORIZONTAL ELLIPSIS} than this one", ylabel="this one is better \N{HORIZONTAL ELLIPSIS}"
+def _efficiency(source: _Source) -> Iterator[Illustration]:
+    what = Illustration(
+        "efficiency",
+        "IQM over training",
+        f"Interquartile mean over {_over(source)}, at the evaluations that all their runs have; bands: "
+        f"{_RESAMPLED}.",
+        f"{_GAPLESS}, with two evaluations of each run",
     )
-    return figure
+    found = source.overall
+    lines = list(_iqm_curves(source)) if found else []
+    if not lines:
+        yield what
+        return
+    from rliable import plot_utils
+
+    data = pd.DataFrame(lines)
+    by_column = dict(iter(data.groupby("column", sort=False)))
+    figure = source.empty(2.4)
+    axes = figure.subplots()
+    for name, part in by_column.items():
+        plot_utils.plot_sample_efficiency_curve(
+            part["step"],
+            {name: part["value"]},
+            {name: (part["low"], part["high"])},
+            ax=axes,
+            colors=source.colours,
+            marker="",
+            linewidth=1.1 * source.look.scale,
+            xlabel="",
+            ylabel=f"IQM, {_SCORE}",
+        )
+    _restyled(axes)
+    axes.set_xlabel(f"{data['over'].iloc[0]}; bands: {_BOOTSTRAP.level:.0%} bootstrap intervals")
+    axes.xaxis.set_major_locator(_few_ticks())
+    axes.xaxis.set_major_formatter(lambda step, _: _short(step))
+    _legend(figure, source, list(by_column))
+    yield _with(what, figure, data)
 
 
-def runtime(comparison: Comparison, histories: Histories) -> Figure | None:
-    """Wall time of finished runs trained here: a bar per column and device."""
-    bars: list[tuple[int, str, list[float]]] = []
-    for index, column in enumerate(comparison.columns):
-        seconds: dict[str, list[float]] = {}
-        for (_, name), runs in histories.items():
-            for run in runs if name == column.id else ():
-                if run.status == "finished" and run.origin == "trained" and run.wall_seconds is not None:
-                    device = run.environment.get("device", "device not recorded")
-                    seconds.setdefault(device, []).append(run.wall_seconds)
-        bars += [(index, device, seconds[device]) for device in sorted(seconds)]
-    if not bars:
-        return None
-    longest = max(max(values) for _, _, values in bars)
+def _iqm_curves(source: _Source) -> Iterator[dict[str, Any]]:
+    """The IQM of each column at the steps that all its runs have."""
+    import numpy as np
+
+    assert source.overall is not None  # noqa: S101 (asked before)
+    selection = source.overall.selection
+    overs = {cell.column: axis(cell.protocol) for cell in source.comparison.cells if cell.protocol}
+    for name in selection.scores:
+        curves = [
+            {
+                run.seed: dict(run.curve)
+                for run in source.histories.get((dataset, name), ())
+                if run.score is not None
+            }
+            for dataset in selection.datasets
+        ]
+        runs = [[by_seed.get(seed, {}) for by_seed in curves] for seed in selection.seeds]
+        steps = sorted(set.intersection(*(set(run) for each in runs for run in each)))
+        for step in thinned(steps, _MOST_STEPS) if len(steps) > 1 else ():
+            [one] = aggregate(np.array([[run[step] for run in each] for each in runs]), ("iqm",), _BOOTSTRAP)
+            yield {
+                "column": name,
+                "label": source.labels[name],
+                "over": overs.get(name, ""),
+                "step": step,
+                "value": one.value,
+                "low": one.interval.low,
+                "high": one.interval.high,
+            }
+
+
+def _runtime(source: _Source) -> Iterator[Illustration]:
+    import seaborn as sns
+
+    what = Illustration(
+        "runtime",
+        "Time to train",
+        "Mean wall time of the populations that the runs trained in, whose members train at once; "
+        "whiskers: shortest and longest.",
+        "a run trained here to its end",
+    )
+    data = pd.DataFrame(
+        {
+            "dataset": dataset,
+            "column": column,
+            "label": source.labels[column],
+            "seed": run.seed,
+            "device": _text(run.environment.get("device", "device not recorded")),
+            "seconds": run.wall_seconds,
+        }
+        for column in source.labels
+        for (dataset, name), runs in source.histories.items()
+        for run in runs
+        if name == column
+        and run.status == "finished"
+        and run.origin == "trained"
+        and run.wall_seconds is not None
+    )
+    if data.empty:
+        yield what
+        return
+    longest = data["seconds"].max()
     unit, length = next(
         ((unit, length) for unit, length in (("h", 3600), ("min", 60)) if longest > 2 * length), ("s", 1)
     )
-    devices = sorted({device for _, device, _ in bars})
-    hatches = ("", "////", "....", "xxxx")
-    figure, axes = _figure(_WIDTH, 0.7 + 0.2 * len(bars) + 0.12 * len(devices))
-    for place, (index, device, values) in enumerate(bars):
-        mean = statistics.fmean(values) / length
-        axes.barh(
-            place,
-            mean,
-            xerr=[[mean - min(values) / length], [max(values) / length - mean]],
-            color=_line(index)["color"],
-            edgecolor="white",
-            linewidth=0.3,
-            hatch=hatches[devices.index(device) % len(hatches)],
-            error_kw={"linewidth": 0.7, "capsize": 1.5},
-        )
-    axes.set_yticks(
-        range(len(bars)),
-        [f"{_text(comparison.columns[index].label)} ({len(values)})" for index, _, values in bars],
-    )
-    axes.invert_yaxis()
-    axes.grid(visible=False, axis="y")
-    axes.set_xlabel(f"wall time [{unit}]; in brackets: runs")
-
-    from matplotlib.patches import Patch
-
-    handles = [
-        Patch(
-            facecolor="#BBBBBB", edgecolor="white", hatch=hatches[place % len(hatches)], label=_text(device)
-        )
-        for place, device in enumerate(devices)
+    numbers = data.groupby("column", sort=False).size()
+    data["bar"] = [
+        f"{label} ({numbers[column]})" for label, column in zip(data["label"], data["column"], strict=True)
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=1)
-    return figure
+    data["time"] = data["seconds"] / length
+    devices = sorted(data["device"].unique())
+    figure = source.empty(0.75 + 0.16 * len(numbers) * len(devices) + 0.12 * len(devices))
+    axes = figure.subplots()
+    sns.barplot(
+        data,
+        x="time",
+        y="bar",
+        hue="device",
+        hue_order=devices,
+        palette=source.look.palette,
+        errorbar=("pi", 100),
+        err_kws={"linewidth": 0.8},
+        ax=axes,
+    )
+    axes.grid(visible=False, axis="y")
+    axes.set(xlabel=f"wall time [{unit}]; in brackets: runs", ylabel="")
+    handles, names = axes.get_legend_handles_labels()
+    if own := axes.get_legend():
+        own.remove()
+    figure.legend(handles, names, loc="outside lower center")
+    yield _with(what, figure, data.drop(columns=["bar", "time"]))
+
+
+#: Kind -> what draws its figures; `metrics` has one for each metric.
+KINDS: dict[str, Callable[[_Source], Iterator[Illustration]]] = {
+    "scatter": _scatter,
+    "radar": _radar,
+    "curves": _curves,
+    "efficiency": _efficiency,
+    "aggregates": _aggregates,
+    "profiles": _profiles,
+    "improvement": _improvement,
+    "metrics": _metrics,
+    "runtime": _runtime,
+}
 
 
 # -- what they share ---------------------------------------------------------------------------------------
 
 
-def _empty(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _figure(width: float, height: float, **subplot: Any) -> tuple[Figure, Axes]:
-    figure = _empty(width, height)
-    return figure, figure.add_subplot(**subplot)
+def _with(what: Illustration, figure: Figure, data: pd.DataFrame) -> Illustration:
+    return Illustration(what.name, what.title, what.caption, what.missing, figure, data)
 
 
 def _panels(
-    comparison: Comparison,
-    histories: Histories,
+    source: _Source,
+    what: Illustration,
     points: Callable[[RunHistory], Sequence[tuple[int, float]]],
     label: str,
-) -> Figure | None:
-    # by group and by what is counted: an update and a step in the environment share no axis
-    found: dict[tuple[str, str], dict[int, list[list[dict[int, float]]]]] = {}
-    for group in comparison.groups:
-        for cells in zip(*(row.cells for row in group.rows), strict=True):
-            for cell in cells:
-                runs = histories.get((cell.row, cell.column), ())
-                curves = [points(run) for run in runs if run.score is not None]
-                if cell.protocol and (drawable := [dict(curve) for curve in curves if len(curve) > 1]):
-                    columns = found.setdefault((group.label, axis(cell.protocol)), {})
-                    columns.setdefault(_place(comparison, cell.column), []).append(drawable)
-    panels = [
-        (title, over, lines)
-        for (title, over), columns in found.items()
-        if (lines := {place: band for place, cells in columns.items() if (band := _band(cells))})
-    ]
-    if not panels:
-        return None
-    one_axis = len({over for _, over, _ in panels}) == 1
-    across = min(2, len(panels))
+) -> Illustration:
+    """A panel per dataset and per what is counted: an update and a step in the environment share no axis."""
+    import seaborn as sns
+
+    data = pd.DataFrame(_bands(source, points))
+    if data.empty:
+        return what
+    panels = list(data.groupby(["dataset", "over"], sort=False))
+    across = min(len(panels), max(2, round(source.look.width / source.look.scale / 1.7)))
     down = -(-len(panels) // across)
-    figure = _empty(_WIDTH, 0.6 + 1.35 * down)
-    drawn: dict[str, Any] = {}
-    for place, (title, over, lines) in enumerate(panels):
-        axes = figure.add_subplot(down, across, place + 1)
-        for index, band in lines.items():
-            steps, means, errors = zip(*band, strict=True)
-            low, high = zip(*((m - e, m + e) for m, e in zip(means, errors, strict=True)), strict=True)
-            style = _line(index)
-            (line,) = axes.plot(steps, means, **style)
-            axes.fill_between(steps, low, high, color=style["color"], alpha=0.2, linewidth=0)
-            drawn.setdefault(_text(comparison.columns[index].label), line)
-        axes.set_title(_text(title))
-        if place % across == 0:
-            axes.set_ylabel(_text(label))
-        if place + across >= len(panels) or not one_axis:
-            axes.set_xlabel(over)
-        axes.xaxis.set_major_locator(_few_ticks())
+    figure = source.empty(0.75 + 1.15 * down)
+    grid = figure.subplots(down, across, squeeze=False)
+    for axes in grid.ravel()[len(panels) :]:
+        axes.remove()
+    for axes, ((dataset, over), part) in zip(grid.ravel(), panels, strict=False):
+        drawn = part["column"].unique()
+        sns.lineplot(
+            part,
+            x="step",
+            y="mean",
+            hue="column",
+            hue_order=drawn,
+            palette=source.colours,
+            errorbar=None,
+            legend=False,
+            ax=axes,
+        )
+        for line, name in zip(axes.lines, drawn, strict=True):
+            line.set(label=source.labels[name], linestyle=source.dashes[name])
+            band = part[part["column"] == name]
+            axes.fill_between(
+                band["step"], band["low"], band["high"], color=source.colours[name], alpha=0.2, linewidth=0
+            )
+        axes.set(xlabel="", ylabel="")
+        axes.set_title(_text(str(dataset)), fontsize="small")
+        axes.xaxis.set_major_locator(_few_ticks(3))
+        axes.yaxis.set_major_locator(_few_ticks())
         axes.xaxis.set_major_formatter(lambda step, _: _short(step))
-    figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=3)
-    return figure
+        if data["over"].nunique() > 1:
+            axes.set_xlabel(str(over))
+    shared = [str(data["over"].iloc[0])] if data["over"].nunique() == 1 else []
+    shared.append(f"bands: 95% {data['method'].iloc[0]}" if data["method"].any() else "one seed, no band")
+    cut = _cut_off(source, points)
+    named = [*cut[:_MOST_NAMED], *([f"{len(cut) - _MOST_NAMED} more"] if len(cut) > _MOST_NAMED else [])]
+    lines = ["; ".join(shared), *([f"cut off, not drawn: {', '.join(named)}"] if cut else [])]
+    figure.supylabel(_text(label))
+    _legend(figure, source, list(data["column"].unique()), "\n".join(lines))
+    said = f"{what.caption} Bands: 95% {data['method'].iloc[0] or 'of one seed, none'}."
+    return Illustration(what.name, what.title, said, what.missing, figure, data)
 
 
-def _place(comparison: Comparison, column: str) -> int:
-    """Of a column in the table, which its colour and dashes go by."""
-    return [each.id for each in comparison.columns].index(column)
+def _bands(
+    source: _Source, points: Callable[[RunHistory], Sequence[tuple[int, float]]]
+) -> Iterator[dict[str, Any]]:
+    """Mean and interval over seeds at the steps that all scored runs of a cell have."""
+    settings = IntervalSettings()
+    for cell in source.comparison.cells:
+        runs = source.histories.get((cell.row, cell.column), ())
+        curves = [dict(curve) for run in runs if run.score is not None and len(curve := points(run)) > 1]
+        steps = sorted(set.intersection(*map(set, curves))) if curves and cell.protocol else []
+        for step in thinned(steps, _MOST_STEPS):
+            values = [curve[step] for curve in curves]
+            mean = math.fsum(values) / len(values)
+            found = interval(values, settings)
+            yield {
+                "dataset": cell.row,
+                "column": cell.column,
+                "label": source.labels[cell.column],
+                "over": axis(cell.protocol) if cell.protocol else "",
+                "step": step,
+                "mean": mean,
+                "low": found.low if found else mean,
+                "high": found.high if found else mean,
+                "seeds": len(values),
+                "method": f"{found.method} over seeds" if found else "",
+            }
 
 
-def _band(cells: Sequence[Sequence[Mapping[int, float]]]) -> list[tuple[int, float, float]]:
-    """(step, mean, standard error) at the steps that all runs of all cells have.
-
-    Args:
-        cells: for each cell its runs, each step -> value.
-    """
-    if not cells:
-        return []
-    steps = sorted(set.intersection(*(set(run) for runs in cells for run in runs)))
-    band = []
-    for step in thinned(steps, _MOST_STEPS):
-        values = [[run[step] for run in runs] for runs in cells]
-        mean = statistics.fmean(statistics.fmean(seeds) for seeds in values)
-        # not statistics.variance, which takes exact fractions and most of the time of all figures
-        variance = sum(_squared_error(seeds) for seeds in values)
-        band.append((step, mean, math.sqrt(variance) / len(cells)))
-    return band
+def _cut_off(source: _Source, points: Callable[[RunHistory], Sequence[tuple[int, float]]]) -> list[str]:
+    """The runs that have points but no score: failed or under way."""
+    return [
+        f"{_text(cell.row)} / {source.labels[cell.column]} seed {run.seed} at {_short(curve[-1][0])}"
+        for cell in source.comparison.cells
+        for run in source.histories.get((cell.row, cell.column), ())
+        if run.score is None and run.origin == "trained" and (curve := points(run))
+    ]
 
 
-def _squared_error(values: Sequence[float]) -> float:
-    """The squared standard error of the mean; 0 for one value, which says nothing about it."""
-    n = len(values)
-    if n < 2:
-        return 0.0
-    mean = math.fsum(values) / n
-    return math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n
+def _restyled(axes: Axes) -> None:
+    """What rliable draws in sizes of its own, in the look's."""
+    import matplotlib as mpl
+
+    for text in (axes.xaxis.label, axes.yaxis.label):
+        text.set_fontsize(mpl.rcParams["axes.labelsize"])
+    axes.tick_params(labelsize=mpl.rcParams["xtick.labelsize"])
+    for place, spine in axes.spines.items():
+        spine.set_linewidth(mpl.rcParams["axes.linewidth"])
+        if place in ("left", "bottom"):
+            spine.set_position(("outward", 0))
+    for line in axes.lines:
+        line.set_linewidth(mpl.rcParams["lines.linewidth"])
 
 
-def _score_matrices(comparison: Comparison) -> Matrices:
-    """The scores of the algorithms, each (seeds, datasets), on the datasets where none lacks a seed."""
-    try:
-        return select(comparison).scores
-    except IncompleteError:
-        return {}
+def _legend(figure: Figure, source: _Source, names: Sequence[str], above: str = "") -> None:
+    """Below the figure: the columns drawn, each with its line, and what must be said above them."""
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], color=source.colours[name], linestyle=source.dashes[name]) for name in names]
+    across = max(1, round(source.look.width / source.look.scale))
+    labels = [source.labels[name] for name in names]
+    figure.legend(handles, labels, loc="outside lower center", ncols=across, title=above or None)
 
 
 def _without_gaps(rows: Sequence[ComparedRow], places: Sequence[int]) -> tuple[list[ComparedRow], list[int]]:
@@ -544,14 +830,6 @@ def _scaled(values: Sequence[float]) -> list[float]:
     return [(value - low) / (high - low) if high > low else 1.0 for value in values]
 
 
-def _line(index: int) -> dict[str, Any]:
-    """The colour and dashes of a column, by its place in the table."""
-    return {
-        "color": _COLOURS[index % len(_COLOURS)],
-        "linestyle": _DASHES[index // len(_COLOURS) % len(_DASHES)],
-    }
-
-
 def _text(text: str, longest: int = _LONGEST) -> str:
     """A label: one line, not too long; matplotlib hides what begins with an underscore."""
     line = " ".join(escaping.terminal(text).split())
@@ -566,10 +844,10 @@ def _short(step: float) -> str:
     return f"{step:g}"
 
 
-def _few_ticks() -> Any:
+def _few_ticks(most: int = 4) -> Any:
     from matplotlib.ticker import MaxNLocator
 
-    return MaxNLocator(nbins=4)
+    return MaxNLocator(nbins=most)
 
 
 def _file_name(text: str) -> str:

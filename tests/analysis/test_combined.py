@@ -13,7 +13,7 @@ from harness.analysis.comparison import compare
 from harness.planning.cells import resolve
 from harness.planning.choice import Choice
 from harness.reports import render, render_diff
-from harness.reports.figures import learning_curves
+from harness.reports.figures import illustrations
 from harness.reports.history import histories
 from harness.reports.page import html_table
 from harness.reports.wording import notes as render_notes
@@ -249,11 +249,8 @@ def test_steps_shorten_both_kinds(specs):
 
 def test_curves_of_steps_and_of_interactions_have_panels_of_their_own(world):
     resolved, store, comparison = world
-    figure = learning_curves(comparison, histories(resolved, comparison, store))
-    shown = [(axes.get_title(), axes.get_xlabel(), len(axes.lines)) for axes in figure.axes]
-    assert shown == [
-        ("Locomotion", "training steps", 2),
-        ("Locomotion", "environment interactions", 1),
-        ("Mazes", "training steps", 2),
-        ("Mazes", "environment interactions", 1),
-    ]
+    [item] = illustrations(comparison, histories(resolved, comparison, store), ["curves"])
+    panels = {(place.dataset, place.over) for place in item.data.itertuples()}
+    assert len(item.figure.axes) == len(panels)
+    assert {over for _, over in panels} == {"training steps", "environment interactions"}
+    assert {axes.get_xlabel() for axes in item.figure.axes} == {"training steps", "environment interactions"}

@@ -28,6 +28,7 @@ ALONE = (
     "status",
     "retry",
     "table",
+    "figure",
     "report",
     "cite",
     "stats",
@@ -82,8 +83,8 @@ def test_help_lists_each_verb_on_one_line_in_full(cli):
         (["show", "aspc-table1", "--published"], {"torch"}),
         (["audit", "--all"], {"torch", "sqlalchemy", "numpy", "rich"}),
         (["table", "aspc-table1", "--db", "results.db"], {"torch", "scipy.stats", "matplotlib"}),
-        (["report", "aspc-table1", "--db", "results.db"], {"torch", "scipy.stats", "pandas"}),
-        (["stats", "aspc-table1", "--pairs", "--db", "results.db"], {"torch", "scipy.stats", "pandas"}),
+        (["report", "aspc-table1", "--db", "results.db"], {"torch"}),
+        (["stats", "aspc-table1", "--pairs", "--db", "results.db"], {"torch"}),
         (["diff", "aspc-table1", "--db", "results.db"], {"torch", "scipy.stats", "matplotlib"}),
         (
             ["drift", "aspc-table1", "--db", "results.db", "--baseline", "results.db"],

@@ -59,3 +59,27 @@ def test_table_as_html(cli, scores, elsewhere):
     page = cli("table", "aspc-table1", "-f", "html").out
     assert page.startswith("<!doctype html>")
     assert "hopper-medium-v2" in page
+
+
+def test_figures_are_drawn_each_with_its_data(cli, elsewhere, trained):
+    trained("some.db")
+    choice = ("--preset", "smoke", "--db", "some.db", "-o", "pictures")
+    drawn = cli("figure", "aspc-table1", "aggregates,curves", "efficiency", "--format", "svg", *choice)
+    assert drawn.code == 0
+    assert drawn.out.split() == [f"pictures/{name}.svg" for name in ("aggregates", "curves", "efficiency")]
+    assert {path.suffix for path in (elsewhere / "pictures").iterdir()} == {".svg", ".csv"}
+
+
+def test_figures_that_need_curves_where_there_are_only_finals(cli, elsewhere, scores):
+    assert cli("db", "import", scores(), "--table", "aspc-table1").code == 0
+    result = cli("figure", "aspc-table1", "curves", "scatter", "-o", "pictures")
+    assert result.code == 3
+    assert result.out.split() == ["pictures/scatter.pdf"]
+    assert "error: curves needs a scored run with two evaluations" in result.err
+
+
+@pytest.mark.parametrize("wrong", [("--width", "0"), ("--palette", "no"), ("--level", "2")])
+def test_figures_refuse_what_makes_no_sense(cli, wrong):
+    result = cli("figure", "aspc-table1", "curves", "-o", "x", *wrong)
+    assert result.code == 2
+    assert len(result.err.strip().splitlines()) == 1 or "No such option" in result.err

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import math
+import csv
 import re
 import warnings
 from dataclasses import replace
@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.reports.figures import illustrations, save
+from harness.errors import HarnessError, UnknownNameError
+from harness.reports.figures import Look, illustrations, save, write
 from harness.reports.history import RunHistory
 
 NASTY = "$\\frac{1}{$ _ <script>\n\x1b[31m"
@@ -88,9 +89,10 @@ def test_without_data_nothing_is_drawn(example):
     figures = drawn(empty, {})
     assert set(figures.values()) == {None}
     assert set(figures) == {
-        "published",
+        "scatter",
         "radar",
         "curves",
+        "efficiency",
         "aggregates",
         "profiles",
         "improvement",
@@ -110,7 +112,7 @@ def test_saved_twice_they_are_the_same_bytes(example, tmp_path):
             for ending in ("svg", "pdf"):
                 save(figure, tmp_path / f"{turn}-{name}.{ending}")
     files = sorted(tmp_path.glob("a-*"))
-    assert len(files) == 16
+    assert len(files) == 18
     for path in files:
         content = path.read_bytes()
         assert content == path.with_name(f"b{path.name[1:]}").read_bytes()
@@ -142,7 +144,7 @@ def test_a_metric_cannot_name_a_file_elsewhere(example):
     assert re.fullmatch(r"metric-------x-[0-9a-f]{8}", name)
 
 
-def test_bands_are_standard_errors_of_the_mean_over_cells(example):
+def test_bands_are_intervals_over_seeds_and_seeds_that_are_cut_off_are_named(example):
     def curve(last):
         return [(500, 0.0), (1000, last)]
 
@@ -152,26 +154,91 @@ def test_bands_are_standard_errors_of_the_mean_over_cells(example):
         # failed: its curve is no part of any mean
         ("hopper-expert-v2", "td3_bc"): (run(0, None, curve(1e6), status="failed"),),
     }
-    (axes,) = drawn(example(), histories)["curves"].axes
-    (line,) = axes.lines
-    assert line.get_xydata().tolist() == [[500, 0], [1000, 23.5]]
-    error = math.sqrt(8 / 2 + 50 / 2) / 2
+    [item] = illustrations(example(), histories, ["curves"])
+    assert [axes.get_title() for axes in item.figure.axes] == ["hopper-medium-v2", "hopper-expert-v2"]
+    axes = item.figure.axes[0]
+    assert axes.lines[0].get_xydata().tolist() == [[500, 0], [1000, 12]]
     heights = axes.collections[0].get_paths()[0].vertices[:, 1]
-    assert (heights.min(), heights.max()) == pytest.approx((0, 23.5 + error))
+    assert (heights.min(), heights.max()) == pytest.approx((0, 14))
+    said = item.figure.legends[0].get_title().get_text()
+    assert "bands: 95% exact percentile bootstrap over seeds" in said
+    assert "cut off, not drawn: hopper-expert-v2 / TD3+BC seed 0 at 1k" in said
+    last = item.data[item.data["step"] == 1000]
+    assert list(last["mean"]) == [12.0, 35.0]
+    assert list(last["high"]) == [14.0, 40.0]
+
+
+def test_efficiency_is_the_iqm_at_each_step(example):
+    comparison, histories = full(example)
+    [item] = illustrations(comparison, histories, ["efficiency"])
+    assert set(item.data["step"]) == {500, 1000}
+    [statistics] = illustrations(comparison, histories, ["aggregates"])
+    whole = statistics.data[statistics.data["metric"] == "iqm"].set_index("column")["value"]
+    last = item.data[item.data["step"] == 1000].set_index("column")["value"]
+    assert last.to_dict() == pytest.approx(whole.to_dict())
+
+
+def test_a_radar_needs_three_algorithms(example):
+    comparison, histories = full(example)
+    two = replace(
+        comparison,
+        columns=comparison.columns[:2],
+        groups=tuple(
+            replace(group, rows=tuple(replace(row, cells=row.cells[:2]) for row in group.rows), summaries=())
+            for group in comparison.groups
+        ),
+        total=None,
+    )
+    [item] = illustrations(two, histories, ["radar"])
+    assert item.figure is None
+    assert "three algorithms" in item.missing
+
+
+@pytest.mark.parametrize(("width", "inches"), [("single", 3.3), ("double", 6.9), ("12.7", 5.0)])
+def test_widths(example, width, inches):
+    look = Look.of(width)
+    for item in illustrations(*full(example), look=look):
+        assert item.figure.get_size_inches()[0] == pytest.approx(inches)
+
+
+@pytest.mark.parametrize("width", ["0", "-3", "wide", "1e9", "nan"])
+def test_widths_that_are_none(width):
+    with pytest.raises(HarnessError, match="a width is single, double or from 4 to 100"):
+        Look.of(width)
+
+
+def test_palettes_and_kinds_that_are_none(example):
+    with pytest.raises(HarnessError, match="no palette 'red-ish'"):
+        Look.of(palette="red-ish")
+    with pytest.raises(UnknownNameError, match="did you mean curves"):
+        illustrations(example(), {}, ["curve"])
+
+
+def test_data_lie_beside_each_figure_and_are_no_formulas(example, tmp_path):
+    comparison, histories = full(example)
+    columns = [column.model_copy(update={"label": f"={column.label}"}) for column in comparison.columns]
+    comparison = replace(comparison, columns=tuple(columns))
+    drawn = illustrations(comparison, histories, ["profiles", "curves"])
+    paths = list(write(drawn, tmp_path / "deep" / "er", "png", Look()))
+    assert [path.name for path in paths] == ["profiles.png", "curves.png"]
+    for path in paths:
+        lines = list(csv.DictReader(path.with_suffix(".csv").open()))
+        assert lines
+        assert {line["label"][:2] for line in lines} == {"'="}
 
 
 def test_scatter_holds_every_comparable_cell_once(example):
     comparison = example()
     both = [cell for cell in comparison.cells if cell.mean is not None and cell.published]
-    (axes,) = drawn(comparison, {})["published"].axes
+    (axes,) = drawn(comparison, {})["scatter"].axes
     points = [
         tuple(point)
         for found in axes.collections
         for point in found.get_offsets()
-        if found.get_label()[0] != "_"
+        if len(found.get_offsets()) > 1 or found.get_offsets().any()
     ]
     assert sorted(points) == sorted((cell.published.mean, cell.mean) for cell in both)
-    assert drawn(example(incomparable=("generated data",)), {})["published"] is None
+    assert drawn(example(incomparable=("generated data",)), {})["scatter"] is None
 
 
 def test_numbers_on_other_data_are_labelled_in_every_figure(example):
@@ -188,7 +255,7 @@ def test_numbers_on_other_data_are_labelled_in_every_figure(example):
         for group in comparison.groups
     )
     figures = drawn(replace(comparison, groups=groups), histories)
-    assert figures.pop("published") is None
+    assert figures.pop("scatter") is None
     for figure in figures.values():
         assert figure.get_suptitle() == "N/C: generated data; smoke protocol"
 
@@ -235,6 +302,7 @@ def test_runtime_is_per_device_and_of_runs_trained_here(example):
     )
     figure = drawn(example(), {("hopper-medium-v2", "aspc"): runs})["runtime"]
     axes = figure.axes[0]
-    assert [text.get_text() for text in axes.get_yticklabels()] == ["ASPC (2)", "ASPC (1)"]
-    assert [bar.get_width() for bar in axes.patches] == pytest.approx([200 / 60, 50 / 60])
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["ASPC (3)"]
+    widths = [bar.get_width() for bar in axes.patches if bar.get_height()]
+    assert sorted(width for width in widths if width) == pytest.approx([50 / 60, 200 / 60])
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["GPU", "device not recorded"]
