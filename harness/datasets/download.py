@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import re
 import socket
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from harness import files
 from harness.errors import DataError, masked
 
 _CHUNK = 1 << 16
+_LOOK = 0.1  # seconds between two looks at how fast a download is
 
 Progress = Callable[[int, int | None], None]
 
@@ -34,6 +38,7 @@ class Retry:
         read_timeout: Seconds without a byte after which a transfer counts as stalled.
         slowest: Bytes a second below which a download is given up, on average since it began.
         grace: Seconds before that is looked at.
+        largest: Bytes that a file may have of which neither the spec nor the server says how many it has.
     """
 
     attempts: int = 6
@@ -44,6 +49,7 @@ class Retry:
     read_timeout: float = 60.0
     slowest: float = 1000.0
     grace: float = 120.0
+    largest: int = 10_000_000_000
 
 
 class _TransientError(Exception):
@@ -98,7 +104,7 @@ def download(
         for url in urls:
             part = _Part(destination, url)
             try:
-                _fetch(part, wanted)
+                _fetch_in_time(part, wanted)
                 _accept(part, check)
             except DataError as error:
                 reasons.append(str(error))
@@ -122,14 +128,37 @@ class _Wanted:
     retry: Retry
 
 
-def _fetch(part: _Part, wanted: _Wanted) -> None:
-    """Attempt after attempt until the part is complete.
+def _fetch_in_time(part: _Part, wanted: _Wanted) -> None:
+    """As `_fetch`, in a thread: a byte now and then, as of a header, keeps the libraries waiting for ever.
 
     Raises:
         DataError: The server refuses, keeps failing or is too slow.
     """
+    pace, outcome = _Pace(part, wanted.retry), Future[None]()
+
+    def work() -> None:
+        try:
+            _fetch(part, wanted, pace)
+            outcome.set_result(None)
+        except BaseException as error:  # whatever it is, it belongs to who waits
+            outcome.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        while not wait([outcome], _LOOK).done:
+            pace.check()
+        outcome.result()
+    finally:
+        pace.end()
+
+
+def _fetch(part: _Part, wanted: _Wanted, pace: _Pace) -> None:
+    """Attempt after attempt until the part is complete.
+
+    Raises:
+        DataError: The server refuses or keeps failing.
+    """
     retry, failures, most = wanted.retry, 0, part.length
-    pace = _Pace(retry)
     while True:
         try:
             return _attempt(part, wanted, pace)
@@ -159,23 +188,41 @@ def _accept(part: _Part, check: Callable[[Path], None] | None) -> None:
 
 
 class _Pace:
-    """Whether a download comes fast enough to end."""
+    """Whether a download comes fast enough to end, and whether anybody still waits for it."""
 
-    def __init__(self, retry: Retry) -> None:
-        self._retry, self._start, self._came = retry, time.monotonic(), 0
+    def __init__(self, part: _Part, retry: Retry) -> None:
+        self._part, self._retry, self._start, self._came = part, retry, time.monotonic(), 0
+        self._writing, self._over = threading.Lock(), False
 
-    def check(self, part: _Part, came: int = 0) -> None:
-        """Complain where too little has come in the time so far, with so many bytes now.
+    def check(self) -> None:
+        """Complain where too little has come in the time so far.
 
         Raises:
             DataError: The part is kept.
         """
-        self._came += came
         if time.monotonic() - self._start > self._retry.grace + self._came / self._retry.slowest:
             raise DataError(
-                f"cannot download {part.url}: the server sends fewer than {self._retry.slowest:,.0f} bytes a "
-                f"second{part.kept}"
+                f"cannot download {self._part.url}: the server sends fewer than {self._retry.slowest:,.0f} "
+                f"bytes a second{self._part.kept}"
             )
+
+    def end(self) -> None:
+        """From now on nothing is written any more."""
+        with self._writing:
+            self._over = True
+
+    @contextlib.contextmanager
+    def writing(self, came: int = 0) -> Iterator[None]:
+        """The right to write the part, with so many bytes that came.
+
+        Raises:
+            DataError: Nobody waits for it any more.
+        """
+        with self._writing:
+            if self._over:
+                raise DataError("the download was given up")
+            self._came += came
+            yield
 
 
 class _Part:
@@ -219,7 +266,7 @@ def _attempt(part: _Part, wanted: _Wanted, pace: _Pace) -> None:
     Raises:
         _TransientError: The transfer broke or ended early.
         requests.RequestException: The connection failed.
-        DataError: The server refuses, serves something else or is too slow, or the disk is full.
+        DataError: The server refuses or serves something else, or the disk is full.
     """
     begun = part.begun()
     if begun and begun["total"] == part.length:
@@ -231,22 +278,39 @@ def _attempt(part: _Part, wanted: _Wanted, pace: _Pace) -> None:
         if begun["version"]:
             headers["If-Range"] = str(begun["version"])
     timeout = (wanted.retry.connect_timeout, wanted.retry.read_timeout)
-    pace.check(part)
-    with requests.get(part.url, headers=headers, stream=True, timeout=timeout) as response:
-        _check_status(response, part)
-        total = _total(response, part, wanted.size)
-        version = _version(response)
-        if response.status_code == requests.codes.partial_content and begun:
-            if (version, total) != (begun["version"], begun["total"]):
-                part.discard()
-                raise _ChangedError("the file changed on the server since the download began")
-        else:
-            part.begin(version, total)
+    hooks = {"response": _leave_bodies_of_redirects}
+    with requests.get(part.url, headers=headers, stream=True, timeout=timeout, hooks=hooks) as response:
+        with pace.writing():
+            _check_status(response, part)
+            total = _total(response, part, wanted.size)
+            version = _version(response)
+            if response.status_code == requests.codes.partial_content and begun:
+                if (version, total) != (begun["version"], begun["total"]):
+                    part.discard()
+                    raise _ChangedError("the file changed on the server since the download began")
+            else:
+                part.begin(version, total)
         if total is not None:
             files.require_space(part.path, total - part.length)
-        _append(response, part, total, wanted, pace)
+        try:
+            _append(response, part, total, wanted, pace)
+        except (OSError, urllib3.exceptions.HTTPError) as error:
+            if total is None and response.headers.get("Accept-Ranges") != "bytes":
+                length = part.length
+                part.discard()
+                raise DataError(
+                    f"cannot download {part.url}: {_reason(error)} after {length:,} bytes of a file of unknown "
+                    "size, and the server does not say that it can go on from there"
+                ) from error
+            raise
     if total is not None and part.length != total:
         raise _TransientError(f"the server sent {part.length:,} of {total:,} bytes")
+
+
+def _leave_bodies_of_redirects(response: requests.Response, **_: object) -> None:
+    """Close what ``requests`` would read to its end, and unpack, before it follows a redirect."""
+    if response.is_redirect:
+        response.raw.close()
 
 
 def _append(
@@ -256,24 +320,25 @@ def _append(
 
     Raises:
         urllib3.exceptions.HTTPError: The transfer broke.
-        DataError: The bytes are no such file, too many or too slow, or the disk is full.
+        DataError: The bytes are no such file or too many, or the disk is full.
     """
-    done = part.length
+    done, most = part.length, wanted.retry.largest if total is None else total
     with part.path.open("ab", buffering=0) as file:
         # what has come, be it a byte: a whole block of a server that dawdles may take for ever
         while chunk := response.raw.read1(_CHUNK, decode_content=False):
-            if total is not None and done + len(chunk) > total:
-                part.discard()
-                raise DataError(f"{part.url} sends more than the {total:,} bytes that it should have")
-            rest = memoryview(chunk)
-            with files.explained(part.path, None if total is None else total - done):
-                while rest:
-                    rest = rest[file.write(rest) :]
-            done += len(chunk)
-            if done - len(chunk) < len(wanted.begins):
-                _check_beginning(part, wanted.begins)
+            with pace.writing(len(chunk)):
+                if done + len(chunk) > most:
+                    part.discard()
+                    what = "that it should have" if total else "that a file of unknown size may have here"
+                    raise DataError(f"{part.url} sends more than the {most:,} bytes {what}")
+                rest = memoryview(chunk)
+                with files.explained(part.path, None if total is None else total - done):
+                    while rest:
+                        rest = rest[file.write(rest) :]
+                done += len(chunk)
+                if done - len(chunk) < len(wanted.begins):
+                    _check_beginning(part, wanted.begins)
             wanted.progress(done, total)
-            pace.check(part, len(chunk))
 
 
 def _check_beginning(part: _Part, begins: bytes) -> None:

@@ -100,9 +100,18 @@ def _download(dataset: Dataset, source: MinariSource) -> None:
     # whatever the client of Minari's storage raises: there are several, each with errors of its own
     except Exception as error:
         raise DataError(
-            f"cannot download Minari's {source.id!r} for {dataset.id}: {error}; is the network up? "
+            f"cannot download Minari's {source.id!r} for {dataset.id}: {error}; "
+            f"{_without_certificates() or 'is the network up?'} "
             f"A copy of the dataset belongs at {path(source)}"
         ) from error
+
+
+def _without_certificates() -> str:
+    """What to do where the environment names certificates that are not there, of which clients say little."""
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        if (place := os.environ.get(name)) and not Path(place).exists():
+            return f"{name} names {place}, which is not there: correct or unset it."
+    return ""
 
 
 def read(place: Path, dataset: str) -> Rows:

@@ -266,12 +266,48 @@ def endless(handler: Any, content: bytes) -> None:
         handler.wfile.write(content)
 
 
-def drip(handler: Any, content: bytes) -> None:
-    _head(handler, 200, len(content))
+def endless_unless_it_breaks(handler: Any, content: bytes) -> None:
+    """Chunks without end, and then none: as often as it is asked."""
+    handler.protocol_version = "HTTP/1.1"
+    handler.send_response(200)
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    for _ in range(3):
+        handler.wfile.write(b"%x\r\n%s\r\n" % (len(content), content))
+    handler.close_connection = True
+
+
+def _drip(handler: Any, content: bytes) -> None:
     for i in range(len(content)):
         handler.wfile.write(content[i : i + 1])
         if handler.harness.closing.wait(0.05):
             return
+
+
+def drip_header(handler: Any, content: bytes) -> None:
+    _drip(handler, b"HTTP/1.1 200 OK\r\nX: " + b"a" * 10_000)
+
+
+def drip_continue(handler: Any, content: bytes) -> None:
+    _drip(handler, b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+
+
+def drip_chunk(handler: Any, content: bytes) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    _drip(handler, b"1;" + b"a" * 10_000)
+
+
+def redirect_with_a_body(handler: Any, content: bytes) -> None:
+    handler.send_response(302)
+    handler.send_header("Location", "/second")
+    handler.end_headers()
+    while not handler.harness.closing.is_set():
+        handler.wfile.write(content)
+
+
+def drip(handler: Any, content: bytes) -> None:
+    _head(handler, 200, len(content))
+    _drip(handler, content)
 
 
 def round_and_round(handler: Any, content: bytes) -> None:
@@ -299,6 +335,11 @@ BEHAVIOURS: dict[str, Callable[[Any, bytes], None]] = {
     for behaviour in (
         serve,
         serve_slowly,
+        endless_unless_it_breaks,
+        drip_header,
+        drip_continue,
+        drip_chunk,
+        redirect_with_a_body,
         send_half,
         stall,
         reset,

@@ -170,16 +170,52 @@ def test_a_server_that_plays_tricks_is_given_up_at_once(server, target, behaviou
     assert visible(target) == set()
 
 
-def test_a_byte_now_and_then_is_not_waited_for(server, target):
-    server.script = ["drip"]
+@pytest.mark.parametrize("behaviour", ["drip", "drip_header", "drip_continue", "drip_chunk"])
+def test_a_byte_now_and_then_is_not_waited_for(server, target, behaviour):
+    server.script = [behaviour]
     retry = Retry(attempts=4, backoff=0.01, read_timeout=5, grace=0.3)
-    with pytest.raises(DataError, match=r"fewer than 1,000 bytes a second, \d+ bytes are kept"):
+    kept = r", \d+ bytes are kept" if behaviour == "drip" else ""
+    start = time.monotonic()
+    with pytest.raises(DataError, match=f"fewer than 1,000 bytes a second{kept}"):
         download([server.url], target, retry=retry)
+    assert time.monotonic() - start < 3
     assert not target.exists()
 
 
-def test_a_bundle_of_certificates_that_is_missing_is_a_sentence(target, monkeypatch):
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere")
+def test_a_download_that_was_given_up_writes_nothing_more(server, target):
+    server.script = ["drip", "serve"]
+    download([server.url] * 2, target, retry=Retry(grace=0.3))
+    time.sleep(0.2)  # the first one goes on meanwhile
+    assert target.read_bytes() == server.content
+    assert visible(target) == {target.name}
+
+
+def test_a_file_of_unknown_size_is_taken_up_to_a_limit(server, target):
+    server.script = ["endless"]
+    with pytest.raises(DataError, match=r"more than the 3,000,000 bytes that a file of unknown size may"):
+        download([server.url], target, retry=Retry(largest=3_000_000))
+    assert len(server.requests) == 1
+    assert visible(target) == set()
+
+
+def test_what_breaks_and_cannot_go_on_is_not_asked_for_again(server, target):
+    server.script = ["endless_unless_it_breaks"]
+    with pytest.raises(DataError, match=r"after [\d,]+ bytes of a file of unknown size"):
+        download([server.url], target, retry=IMPATIENT)
+    assert len(server.requests) == 1
+    assert visible(target) == set()
+
+
+def test_what_a_redirect_says_is_not_read(server, target):
+    server.script = ["redirect_with_a_body", "serve"]
+    download([server.url], target, retry=IMPATIENT)
+    assert target.read_bytes() == server.content
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_a_bundle_of_certificates_that_is_missing_is_a_sentence(target, monkeypatch, variable):
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.setenv(variable, "/nowhere")
     with pytest.raises(DataError, match="TLS CA certificate bundle, invalid path: /nowhere"):
         download(["https://127.0.0.1/x.hdf5"], target, retry=IMPATIENT)
 

@@ -215,6 +215,13 @@ def test_no_network(spec, monkeypatch):
         datasets.pull(spec, "minari")
 
 
+def test_certificates_that_are_missing_are_named(spec, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
+    monkeypatch.setenv("HF_ENDPOINT", "https://127.0.0.1:1")
+    with pytest.raises(DataError, match=r"SSL_CERT_FILE names /nowhere/ca.pem, which is not there: correct"):
+        datasets.pull(spec, "minari")
+
+
 def test_a_missing_client_is_not_taken_for_a_missing_network(spec, monkeypatch):
     def fail(*args, **kwargs):
         raise ImportError("huggingface_hub is not installed")
