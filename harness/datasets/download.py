@@ -299,8 +299,8 @@ def _attempt(part: _Part, wanted: _Wanted, pace: _Pace) -> None:
                 length = part.length
                 part.discard()
                 raise DataError(
-                    f"cannot download {part.url}: {_reason(error)} after {length:,} bytes of a file of unknown "
-                    "size, and the server does not say that it can go on from there"
+                    f"cannot download {part.url}: {_reason(error)} after {length:,} bytes of a file of "
+                    "unknown size, and the server does not say that it can go on from there"
                 ) from error
             raise
     if total is not None and part.length != total:
