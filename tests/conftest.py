@@ -18,6 +18,27 @@ settings.register_profile("unhurried", settings(), deadline=None)
 settings.load_profile("unhurried")
 
 
+@pytest.fixture
+def store(tmp_path):
+    """A new results database, r.db."""
+    with Store.open(tmp_path / "r.db", create=True) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def write_files():
+    """Writes files into a folder, by their paths in it; gives the folder."""
+
+    def write(folder, files):
+        for name, text in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        return folder
+
+    return write
+
+
 @pytest.fixture(scope="session")
 def trained():
     """Writes a database of made-up runs of a table, finished as training finishes them.

@@ -19,11 +19,8 @@ STATUSES = ("finished", "running", "queued", "interrupted", "failed", "missing")
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A failed run: what it is, where it stopped and, in a line, why.
-
-    The column is known of a table's runs only.
-    """
+class Told:
+    """A run as a person knows it; the column is known of a table's runs only."""
 
     key: str
     dataset: str
@@ -31,22 +28,19 @@ class Failure:
     algorithm: str
     seed: int
     step: int | None
+
+
+@dataclass(frozen=True)
+class Failure(Told):
+    """A failed run: what it is, where it stopped and, in a line, why."""
+
     error: str
 
 
 @dataclass(frozen=True)
-class Work:
-    """A run under way, and by which process.
+class Work(Told):
+    """A run under way, and by which process."""
 
-    The column is known of a table's runs only.
-    """
-
-    key: str
-    dataset: str
-    column: str | None
-    algorithm: str
-    seed: int
-    step: int | None
     owner: str
 
 
@@ -121,24 +115,12 @@ def _again(run: RunState) -> bool:
 
 
 def _work(run: RunState, columns: Mapping[str, str]) -> Work:
-    return Work(
-        run.key,
-        run.dataset,
-        columns.get(run.key),
-        run.algorithm,
-        run.seed,
-        run.step,
-        run.owner or "unknown",
-    )
+    return Work(*_told(run, columns), run.step, run.owner or "unknown")
 
 
 def _failure(run: RunState, columns: Mapping[str, str]) -> Failure:
-    return Failure(
-        run.key,
-        run.dataset,
-        columns.get(run.key),
-        run.algorithm,
-        run.seed,
-        run.failed_step,
-        reason(run.error or ""),
-    )
+    return Failure(*_told(run, columns), run.failed_step, reason(run.error or ""))
+
+
+def _told(run: RunState, columns: Mapping[str, str]) -> tuple[str, str, str | None, str, int]:
+    return run.key, run.dataset, columns.get(run.key), run.algorithm, run.seed

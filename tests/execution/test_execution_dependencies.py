@@ -72,12 +72,9 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture
-def specs(tmp_path):
-    for name, text in {"tables/own.yaml": TABLE, "presets/tiny.yaml": PRESET}.items():
-        path = tmp_path / "specs" / name
-        path.parent.mkdir(parents=True)
-        path.write_text(text)
-    return Specs([tmp_path / "specs"])
+def specs(tmp_path, write_files):
+    files = {"tables/own.yaml": TABLE, "presets/tiny.yaml": PRESET}
+    return Specs([write_files(tmp_path / "specs", files)])
 
 
 @pytest.fixture
@@ -93,12 +90,6 @@ def train(specs, tmp_path, data):
         return outcome, said.getvalue()
 
     return run
-
-
-@pytest.fixture
-def store(tmp_path):
-    with Store.open(tmp_path / "r.db", create=True) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -70,12 +70,6 @@ def train(resolved, tmp_path):
     return run
 
 
-@pytest.fixture
-def store(tmp_path):
-    with Store.open(tmp_path / "r.db", create=True) as opened:
-        yield opened
-
-
 def statuses(store):
     return sorted(state.status for state in store.runs().values())
 

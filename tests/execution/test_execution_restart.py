@@ -9,14 +9,7 @@ from harness.execution.restart import restart
 from harness.planning.cells import resolve
 from harness.planning.choice import Choice
 from harness.results.schema import Location
-from harness.results.store import Store
 from harness.specs import Specs
-
-
-@pytest.fixture
-def store(tmp_path):
-    with Store.open(tmp_path / "results.db", create=True) as store:
-        yield store
 
 
 @pytest.fixture

@@ -92,23 +92,14 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture
-def specs(tmp_path):
-    for name, text in {
+def specs(tmp_path, write_files):
+    files = {
         "tables/offline.yaml": TABLE.format(id="offline", columns=OFFLINE),
         "tables/online.yaml": TABLE.format(id="online", columns=ONLINE),
         "protocols/short.yaml": PROTOCOL,
         "presets/tiny.yaml": PRESET,
-    }.items():
-        path = tmp_path / "specs" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return Specs([tmp_path / "specs"])
-
-
-@pytest.fixture
-def store(tmp_path):
-    with Store.open(tmp_path / "r.db", create=True) as opened:
-        yield opened
+    }
+    return Specs([write_files(tmp_path / "specs", files)])
 
 
 def resolved(specs, table, **choices):

@@ -20,7 +20,6 @@ from harness.planning.plan import plan
 from harness.planning.status import status, trainable_keys
 from harness.planning.validation import validate_algorithms
 from harness.results.records import BEGINNING, EvaluationRecord, value_metric
-from harness.results.store import Store
 from harness.specs import Specs
 from harness.specs.validation import validate
 
@@ -52,29 +51,20 @@ PRESET = "id: less\ndescription: D\nlabel: less\nlineage: generated\ncolumns: [r
 
 
 @pytest.fixture
-def own(tmp_path, monkeypatch):
+def own(tmp_path, monkeypatch, write_files):
     """Writes a folder of specs, perhaps with something else in the table; gives the specs."""
     monkeypatch.chdir(tmp_path)
 
     def write(old="", new=""):
         assert old in TABLE
-        for name, text in {
+        files = {
             "tables/own.yaml": TABLE.replace(old, new) if old else TABLE,
             "protocols/short.yaml": PROTOCOL,
             "presets/less.yaml": PRESET,
-        }.items():
-            path = tmp_path / "specs" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        return Specs([tmp_path / "specs"])
+        }
+        return Specs([write_files(tmp_path / "specs", files)])
 
     return write
-
-
-@pytest.fixture
-def store(tmp_path):
-    with Store.open(tmp_path / "r.db", create=True) as opened:
-        yield opened
 
 
 def cell(resolved, column, dataset="maze2d-umaze-v1"):

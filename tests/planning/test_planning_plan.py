@@ -20,12 +20,6 @@ SPECS = Specs([Path(__file__).parent / "specs"])
 
 
 @pytest.fixture
-def store(tmp_path):
-    with Store.open(tmp_path / "results.db", create=True) as store:
-        yield store
-
-
-@pytest.fixture
 def resolved():
     """Four rows; the columns td3_bc and aspc can be trained and the third cannot."""
     return resolve(SPECS, "two-of-three")

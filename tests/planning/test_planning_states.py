@@ -39,7 +39,7 @@ PROTOCOL = "id: {id}\ndescription: D\nsteps: {steps}\nevaluate_every: 50\nepisod
 
 
 @pytest.fixture
-def own(tmp_path, monkeypatch):
+def own(tmp_path, monkeypatch, write_files):
     """Writes a folder of specs, perhaps with something else in the second table; gives the specs."""
     monkeypatch.chdir(tmp_path)
 
@@ -52,7 +52,7 @@ def own(tmp_path, monkeypatch):
             columns=ONLINE,
         )
         assert old in online
-        for name, text in {
+        files = {
             "tables/offline.yaml": TABLE.format(
                 id="offline", lineage="generated", protocol="long", datasets=rows, columns=offline
             ),
@@ -60,11 +60,8 @@ def own(tmp_path, monkeypatch):
             "protocols/short.yaml": PROTOCOL.format(id="short", steps=100, seeds="[0, 1]"),
             "protocols/long.yaml": PROTOCOL.format(id="long", steps=1000, seeds="[0, 1, 2]"),
             "presets/less.yaml": "id: less\ndescription: D\nlabel: less\nsteps: 60\ncolumns: ['on']\n",
-        }.items():
-            path = tmp_path / "specs" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        return Specs([tmp_path / "specs"])
+        }
+        return Specs([write_files(tmp_path / "specs", files)])
 
     return write
 
