@@ -225,6 +225,24 @@ class Table:
         """GitHub-flavoured Markdown; `harness.reports.render` has the options."""
         return render(self.comparison, "markdown", **options)
 
+    @property
+    def scores(self) -> pd.DataFrame:
+        """The scores that the cells count, see `harness.scores`."""
+        from harness.reports import frames
+
+        return _frame(self.view, self.comparison, frames.scores)
+
+    def per_seed(self) -> str:
+        """`scores` as CSV that ``harness db import`` takes."""
+        from harness.escaping import csv
+
+        scores = self.scores.rename(columns={"column": "algorithm"}).map(
+            lambda value: csv(value) if isinstance(value, str) else value
+        )
+        columns = ["dataset", "algorithm", "seed", "step", "score", "return", "source"]
+        text: str = scores[columns].to_csv(index=False)
+        return text
+
     def statistics(
         self,
         metrics: Sequence[Metric] = METRICS,
@@ -427,12 +445,15 @@ def metrics(table: str, name: str | None = None, **options: Unpack[Options]) -> 
 
 def _read(table: str, options: Options, frame: Callable[..., pd.DataFrame]) -> pd.DataFrame:
     """What a function of `harness.reports.frames` makes of a table's runs."""
+    found = _view(table, options).table()
+    return _frame(found.view, found.comparison, frame)
+
+
+def _frame(view: View, comparison: Comparison, frame: Callable[..., pd.DataFrame]) -> pd.DataFrame:
     from harness.reports.history import histories
 
-    view = _view(table, options)
     with view.store() as store:
         resolved = view.seen(store)
-        comparison = compare(resolved, view.specs, store)
         return frame(resolved, comparison, histories(resolved, comparison, store, None))
 
 

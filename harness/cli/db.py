@@ -16,6 +16,7 @@ from harness.cli.options import (
     database,
     examples,
     open_store,
+    parts,
     resolved_table,
     specs_of,
 )
@@ -133,6 +134,15 @@ def import_scores(
             help="Where the scores come from; default: the file's column 'source', else its name.",
         ),
     ] = None,
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="NAME=COLUMN",
+            help="The file's name of a column or, as NAME==TEXT, what stands in each row; only these and "
+            "the five are taken then; repeatable, or with commas.",
+        ),
+    ] = None,
     scale: Annotated[
         Literal["1", "100"] | None,
         typer.Option("--scale", help="The score of an expert in the file; default: 100, or it is asked."),
@@ -148,6 +158,8 @@ def import_scores(
     """
     if (path is None) == (public is None):
         raise typer.BadParameter("name a FILE, or a public source with --from")
+    if public and mapping:
+        raise typer.BadParameter("it is for a FILE", param_hint="--map")
     from harness.analysis.measurements import measure
     from harness.analysis.seen import seen
     from harness.planning.imports import import_rows, looks_like_fractions
@@ -155,7 +167,7 @@ def import_scores(
 
     resolved, specs = resolved_table(ctx, table, choice), specs_of(ctx)
     if path is not None:
-        scores = transfer.read_scores_csv(path)
+        scores = transfer.read_scores_csv(path, _mapping(mapping))
         if scale is None and looks_like_fractions(scores, specs.published(specs.table(table)) or {}):
             scale = _asked_scale(path)
         imports = [(path, import_rows(resolved, scores, path, source, 100.0 if scale == "1" else 1.0))]
@@ -191,6 +203,24 @@ def _of_source(
     if not imports:
         raise IncompleteError(f"{name} has no scores of {resolved.table.id} that are on this machine")
     return imports
+
+
+def _mapping(texts: list[str] | None) -> dict[str, str]:
+    """What --map says: our names with the file's.
+
+    Raises:
+        BadParameter: a part is no NAME=COLUMN, or a name stands twice.
+    """
+    found: dict[str, str] = {}
+    for part in parts(texts or ()):
+        name, equals, column = part.partition("=")
+        if not (name and equals and column.removeprefix("=")) or name in found:
+            raise typer.BadParameter(
+                f"{part!r} is no NAME=COLUMN of a name of its own, as score=final_score or step==1000000",
+                param_hint="--map",
+            )
+        found[name] = column
+    return found
 
 
 def _asked_scale(path: Path) -> Literal["1", "100"]:

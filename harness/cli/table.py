@@ -43,7 +43,7 @@ def add_to(app: App) -> None:
             "harness table aspc-table1 -f latex --standalone -o table.tex",
             "harness table aspc-table1 -f latex --style paper --show ci --level 0.9 --wide",
             "harness table aspc-table1 -f latex --siunitx --with-published",
-            "harness table aspc-table1 --preset smoke -f csv",
+            "harness table aspc-table1 --preset smoke -f csv --per-seed",
         ),
     )(table)
     app.command(
@@ -65,6 +65,10 @@ def table(
     ] = None,
     output: Output = None,
     notes: Notes = False,
+    per_seed: Annotated[
+        bool,
+        typer.Option("--per-seed", help="CSV: a line per score, with its return, as `db import` takes it."),
+    ] = False,
     style: Annotated[
         Literal["paper", "audit"] | None,
         typer.Option(
@@ -125,6 +129,8 @@ def table(
     """
     from harness.reports import refuse_meaningless, render
 
+    if per_seed and form != "csv":
+        raise typer.BadParameter("it is for -f csv", param_hint="--per-seed")
     found = _compared(ctx, table, choice, db, ci, level)
     options: dict[str, Any] = {
         "style": style,
@@ -139,7 +145,10 @@ def table(
         "siunitx": siunitx,
         "with_published": with_published,
     }
-    if _drawn(form, output):
+    if per_seed:
+        refuse_meaningless("csv", options)
+        write(output, found.per_seed())
+    elif _drawn(form, output):
         from harness.reports import console
 
         given = refuse_meaningless("console", options) | {"all_notes": _all_notes(found, "table", notes)}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from harness.errors import SpecError
@@ -35,13 +37,16 @@ class ScoreRow:
     labels: tuple[tuple[str, str], ...] = ()
 
 
-def read_scores_csv(path: Path) -> list[ScoreRow]:
+def read_scores_csv(path: Path, mapping: Mapping[str, str] | None = None) -> list[ScoreRow]:
     """Read a file of scores: UTF-8, comma-separated, a header with the five columns in any order.
 
-    A sixth, ``source``, may tell where each score comes from; any others are kept as labels.
+    A sixth, ``source``, may tell where each score comes from; ``return`` is what a score was made of and is
+    not taken; any others are kept as labels.
 
     Args:
         path: the file.
+        mapping: name of a column of ours, or of a label -> the file's name of it, or ``=`` and what stands in
+            every row. Where there is one, the file's other columns are not taken.
 
     Returns:
         its rows, in order; blank lines are skipped.
@@ -51,7 +56,10 @@ def read_scores_csv(path: Path) -> list[ScoreRow]:
     """
     rows: list[ScoreRow] = []
     seen: dict[tuple[str, str, int, int, str], int] = {}
-    for record in read_records(path, COLUMNS, None, limit=_MAX_BYTES):
+    mapping = {**dict(zip(COLUMNS, COLUMNS, strict=True)), **mapping} if mapping else {}
+    needed = [name for name in mapping.values() if not name.startswith("=")] if mapping else COLUMNS
+    for found in read_records(path, needed, None, limit=_MAX_BYTES, refuse=partial(_not_scores, mapping)):
+        record = _mapped(found, mapping)
         if "" in record.fields:
             raise SpecError(Record(path, 1, {}).problem("a column has no name"))
         row = ScoreRow(
@@ -65,7 +73,7 @@ def read_scores_csv(path: Path) -> list[ScoreRow]:
             tuple(
                 (name, text.strip())
                 for name, text in record.fields.items()
-                if name not in (*COLUMNS, "source") and text.strip()
+                if name not in (*COLUMNS, "source", "return") and text.strip()
             ),
         )
         identity = (row.dataset, row.algorithm, row.seed, row.step, row.source)
@@ -77,6 +85,44 @@ def read_scores_csv(path: Path) -> list[ScoreRow]:
     if not rows:
         raise SpecError(Record(path, 1, {}).problem("there is no score below the header"))
     return rows
+
+
+def _mapped(record: Record, mapping: Mapping[str, str]) -> Record:
+    """A record with our names; of a run of Weights & Biases only if it has finished.
+
+    Raises:
+        SpecError: it has not.
+    """
+    fields = record.fields
+    if {"Name", "State"} <= fields.keys() and fields["State"].strip() != "finished":
+        raise SpecError(
+            record.problem(
+                f"the run is {fields['State']!r}, not finished; export finished runs only", "State"
+            )
+        )
+    if mapping:
+        fields = {
+            name: given[1:] if given.startswith("=") else fields[given] for name, given in mapping.items()
+        }
+    return replace(record, fields=fields)
+
+
+def _not_scores(mapping: Mapping[str, str], names: Sequence[str]) -> str:
+    """Why a file with these columns is an export of Weights & Biases without scores; empty if it is none."""
+    instead = (
+        "its history is sampled and is not the scores; export the table of runs (Runs, Download, "
+        "Export as CSV) and say by --map which columns are which"
+    )
+    if any(name.endswith(("__MIN", "__MAX")) for name in names):
+        return f"this is a chart of Weights & Biases: {instead}"
+    if {"_step", "_timestamp"} <= {*names} and not {"Name", "State", "seed"} & {*names}:
+        return f"this is the history of a run of Weights & Biases: {instead}"
+    if {"Name", "State"} <= {*names} and not mapping and not {*COLUMNS} <= {*names}:
+        return (
+            "this is Weights & Biases' table of runs; say which of its columns are which, as --map "
+            f"dataset=env,algorithm=algo,seed=seed,step=_step,score=NAME; it has {', '.join(names)}"
+        )
+    return ""
 
 
 def _name(record: Record, column: str) -> str:

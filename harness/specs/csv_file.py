@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,7 @@ def read_records(
     *,
     referrer: Place | None = None,
     limit: int = MAX_BYTES,
+    refuse: Callable[[Sequence[str]], str] | None = None,
 ) -> list[Record]:
     """The records below the header, in their order; blank lines are skipped.
 
@@ -47,6 +48,7 @@ def read_records(
         optional: Columns that may be there; None for any.
         referrer: Where another file names this one.
         limit: Bytes that the file may have.
+        refuse: From the names of its columns to why it is another kind of file; empty if it is not.
 
     Raises:
         SpecError: The file cannot be read, or its header or the length of a record is wrong; a line for each.
@@ -62,6 +64,8 @@ def read_records(
         unknown = [name for name in names if name not in allowed]
         problems += [f"unknown column {name!r}; allowed: {', '.join(allowed)}" for name in unknown]
     problems += [f"column {name!r} is missing" for name in required if name not in names]
+    if refuse and (why := refuse(names)):
+        problems = [why]
     if problems and len(header) == 1 and ";" in header[0]:
         problems = ["separate the columns by commas, not semicolons"]
     if problems:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sqlite3
+from pathlib import Path
 
 import pytest
 
@@ -127,3 +128,72 @@ def test_the_scores_that_a_printed_number_was_made_of_are_not_tested_against_it(
         found = cell(cli, "--db", f"{tested}.db")
         assert (found["p"] != "") == tested
         assert ("from the same scores: not tested" not in found["notes"]) == tested
+
+
+def test_scores_written_per_seed_are_read_again(cli, trained, elsewhere):
+    trained("some.db")
+    choice = ("--preset", "smoke")
+    per_seed = ("table", "aspc-table1", "-f", "csv", "--per-seed", *choice)
+    written = cli(*per_seed, "--db", "some.db", "-o", "out.csv")
+    assert written.code == 0
+    lines = list(csv.DictReader(Path("out.csv").read_text().splitlines()))
+    assert set(lines[0]) == {"dataset", "algorithm", "seed", "step", "score", "return", "source"}
+    assert cli("db", "import", "out.csv", "--table", "aspc-table1", *choice, "--db", "new.db").code == 0
+
+    def means(database):
+        found = json.loads(cli("table", "aspc-table1", "-f", "json", *choice, "--db", database).out)
+        rows = [row for group in found["groups"] for row in group["rows"]]
+        return [cell["mean"] for row in rows for cell in row["cells"]]
+
+    assert means("new.db") == pytest.approx(means("some.db"))
+    assert cli("table", "aspc-table1", "--per-seed").code == 2
+    assert cli(*per_seed, "--digits", "2", "--db", "some.db").code == 2
+
+
+RUNS = "Name,State,env,algo,Seed,_step,final_score,lr\n"
+
+
+def test_a_table_of_runs_of_weights_and_biases(cli, elsewhere):
+    Path("runs.csv").write_text(
+        RUNS
+        + "".join(f"r{seed},finished,hopper-medium-v2,aspc,{seed},9,{90 + seed},0.1\n" for seed in range(4))
+    )
+    given = ("db", "import", "runs.csv", "--table", "aspc-table1")
+    asked = cli(*given)
+    assert asked.code == 2
+    assert "table of runs; say which of its columns are which" in asked.err
+    mapping = "dataset=env,algorithm=algo,seed=Seed,score=final_score"
+    done = cli(*given, "--map", mapping, "--map", "step==1000000", "--map", "rate=lr")
+    assert done.code == 0, done.err
+    table = cli(
+        "table", "aspc-table1", "-f", "json", "--datasets", "hopper-medium-v2", "--algorithms", "aspc"
+    ).out
+    [cell] = json.loads(table)["groups"][0]["rows"][0]["cells"]
+    assert cell["mean"] == 91.5
+    assert "rate 0.1" in " ".join(cell["notes"])
+    Path("runs.csv").write_text(RUNS + "r,crashed,hopper-medium-v2,aspc,0,999,90,0.1\n")
+    assert "the run is 'crashed'" in cli(*given, "--map", mapping, "--map", "step==1000000").err
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["Step,aspc - score,aspc - score__MIN,aspc - score__MAX", "_step,_timestamp,_runtime,score"],
+)
+def test_a_sampled_history_is_refused(cli, elsewhere, header):
+    Path("history.csv").write_text(f"{header}\n1,2,3,4\n")
+    result = cli("db", "import", "history.csv", "--table", "aspc-table1", "--map", "score=score")
+    assert result.code == 2
+    assert "history is sampled" in result.err
+    assert "export the table of runs" in result.err
+
+
+@pytest.mark.parametrize("mapping", ["score", "=x", "score=", "score==", "score=a,score=b"])
+def test_mappings_that_are_none(cli, elsewhere, mapping):
+    result = cli("db", "import", "x.csv", "--table", "aspc-table1", "--map", mapping)
+    assert result.code == 2
+    assert "NAME=COLUMN" in result.err
+
+
+def test_a_column_that_the_file_lacks_is_named(cli, scores):
+    result = cli("db", "import", scores(), "--table", "aspc-table1", "--map", "score=final")
+    assert (result.code, "column 'final' is missing" in result.err) == (2, True)
