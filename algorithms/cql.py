@@ -31,7 +31,7 @@ PARTS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class ConservativeHyperparameters(Hyperparameters):
-    """What CQL and CQL+ASPC share."""
+    """What CQL, CQL(SA) and CQL+ASPC share."""
 
     discount: float = per_member(minimum=0, maximum=1)  # γ
     soft_update: float = static(minimum=0, maximum=1)  # τ
@@ -46,15 +46,24 @@ class ConservativeHyperparameters(Hyperparameters):
     max_target_backup: bool = static()
     clamp_minimum: float = per_member()
     clamp_maximum: float = per_member()
+    layer_norm: bool = static(neutral=False)  # in the critics, before each activation
+    # how weights begin: with small outputs, or orthogonal in every layer
+    initialisation: str = static(choices=("small_outputs", "orthogonal"), neutral="small_outputs")
 
 
 @dataclass(frozen=True, kw_only=True)
-class CQLHyperparameters(ConservativeHyperparameters):
+class LagrangianHyperparameters(ConservativeHyperparameters):
+    """What CQL and CQL(SA) share."""
+
+    lagrange: bool = static()
+    target_gap: float = per_member()  # what R is to come down to; used if `lagrange`
+
+
+@dataclass(frozen=True, kw_only=True)
+class CQLHyperparameters(LagrangianHyperparameters):
     """Hyperparameters of CQL."""
 
     cql_alpha: float = per_member(minimum=0)  # α
-    lagrange: bool = static()
-    target_gap: float = per_member()  # what R is to come down to; used if `lagrange`
 
 
 class SampledActions(NamedTuple):
@@ -69,14 +78,14 @@ class Step(NamedTuple):
 
     action: Tensor  # ã ~ π(s), (M, B, A)
     samples: SampledActions
-    penalty: Tensor  # Σ_k R_k before the step, (M, 1)
+    penalty: Tensor  # Σ_k R_k before the step, weighed sample by sample, (M, 1)
     penalty_gradients: list[Tensor]  # ∇ of that, one per parameter of the critics
     gradients: list[Tensor]  # those that the critics' step took
     metrics: dict[str, Tensor]
 
 
 class ConservativeCritics(Algorithm):
-    """What CQL and CQL+ASPC share: soft actor-critic with the penalty R on its critics.
+    """What CQL, CQL(SA) and CQL+ASPC share: soft actor-critic with the penalty R on its critics.
 
     A descendant says how much the penalty weighs.
     """
@@ -87,24 +96,13 @@ class ConservativeCritics(Algorithm):
         self.actor = TanhGaussianActor(
             self.initial,
             sizes,
-            Layers(hyper.actor_hidden_sizes, output_weights=xavier(0.01), output_bias=0.0),
+            self.actor_layers(),
             log_std_multiplier=hyper.log_std_multiplier,
             log_std_offset=hyper.log_std_offset,
         )
         # two networks and not two heads of one: their depths may differ
         self.critics = nn.ModuleList(
-            Critic(
-                self.initial,
-                sizes,
-                Layers(
-                    hidden,
-                    hidden_bias=0.0,
-                    hidden_weights=orthogonal(2**0.5),
-                    output_weights=orthogonal(0.01),
-                    output_bias=0.0,
-                ),
-            )
-            for hidden in (hyper.critic_hidden_sizes, hyper.second_critic_hidden_sizes)
+            Critic(self.initial, sizes, self.critic_layers(hidden)) for hidden in self.critic_sizes()
         )
         self.target_critics = target_of(self.critics)
         self.log_temperature = self.initial.constant((1,), 0.0)
@@ -120,6 +118,29 @@ class ConservativeCritics(Algorithm):
             "next": normal(*many),
             "current": normal(*many),
         }
+
+    def actor_layers(self) -> Layers:
+        """What the policy is made of."""
+        hidden = self.hyper.actor_hidden_sizes
+        if self.hyper.initialisation == "orthogonal":
+            even = orthogonal(2**0.5)
+            return Layers(hidden, hidden_weights=even, hidden_bias=0.0, output_weights=even, output_bias=0.0)
+        return Layers(hidden, output_weights=xavier(0.01), output_bias=0.0)
+
+    def critic_sizes(self) -> tuple[str, str]:
+        """The hidden layers of either critic."""
+        return self.hyper.critic_hidden_sizes, self.hyper.second_critic_hidden_sizes
+
+    def critic_layers(self, hidden_sizes: str) -> Layers:
+        """What a critic with these hidden layers is made of."""
+        return Layers(
+            hidden_sizes,
+            norm="before" if self.hyper.layer_norm else None,
+            hidden_weights=orthogonal(2**0.5),
+            hidden_bias=0.0,
+            output_weights=orthogonal(2**0.5 if self.hyper.initialisation == "orthogonal" else 0.01),
+            output_bias=0.0,
+        )
 
     # -- losses --
 
@@ -177,25 +198,35 @@ class ConservativeCritics(Algorithm):
         clamped: Tensor = difference.clamp(self.hyper.clamp_minimum, self.hyper.clamp_maximum)
         return clamped
 
-    def penalty(self, batch: Batch, samples: SampledActions) -> tuple[Tensor, list[Tensor]]:
+    def penalty(
+        self, batch: Batch, samples: SampledActions, weights: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
         """Σ_k R_k, R_k the mean of `conservatism`, and its gradient.
 
         Evaluating and differentiating 3N actions per observation takes nearly all of the memory and time of
         CQL. States do not interact, so one critic and one part of the minibatch are done at a time; what they
         needed is freed before the next.
 
+        Args:
+            batch: the minibatch.
+            samples: for each of its observations.
+            weights: of each observation in the mean, constants, ``(M, B)``; None: 1.
+
         Returns:
             ``(M, 1)``, and one tensor per parameter of the critics.
         """
         size = math.ceil(self.hyper.batch_size / PARTS)
-        split = [torch.split(x, size, 1) for x in (batch.observation, batch.action, *samples)]
-        parts = [(s, a, SampledActions(*drawn)) for s, a, *drawn in zip(*split, strict=True)]
+        weights = torch.ones_like(batch.reward) if weights is None else weights
+        columns = (weights, batch.observation, batch.action, *samples)
+        split = [torch.split(x, size, 1) for x in columns]
+        parts = [(w, s, a, SampledActions(*drawn)) for w, s, a, *drawn in zip(*split, strict=True)]
         total, gradients = torch.zeros_like(self.hyper.discount), list[Tensor]()
         for critic in self.critics:
             parameters = list(critic.parameters())
             gradient = [torch.zeros_like(p) for p in parameters]
-            for part in parts:
-                share = self.conservatism(critic, *part).sum(1, keepdim=True) / self.hyper.batch_size
+            for weight, *part in parts:
+                weighed = weight * self.conservatism(critic, *part)
+                share = weighed.sum(1, keepdim=True) / self.hyper.batch_size
                 torch._foreach_add_(gradient, torch.autograd.grad(share.sum(), parameters))
                 total += share.detach()
             gradients += gradient
@@ -203,10 +234,22 @@ class ConservativeCritics(Algorithm):
 
     # -- a step --
 
-    def step(self, batch: Batch, noise: Mapping[str, Tensor], weight: Tensor) -> Step:
+    def step(
+        self,
+        batch: Batch,
+        noise: Mapping[str, Tensor],
+        weight: Tensor,
+        sample_weights: Tensor | None = None,
+    ) -> Step:
         """Temperature, actor, critics on Σ_k TD_k + `weight` · Σ_k R_k, targets.
 
         All losses are those of the networks as they were before any of them moved.
+
+        Args:
+            batch: the minibatch.
+            noise: as of `update`.
+            weight: ``(M, 1)``, a constant.
+            sample_weights: of each observation within R_k, see `penalty`.
         """
         policy = self.actor(batch.observation)
         with torch.no_grad():
@@ -221,7 +264,7 @@ class ConservativeCritics(Algorithm):
 
         td_loss = self.td_loss(batch, target)
         td_gradients = torch.autograd.grad(td_loss.sum(), self.critic_optimiser.parameters)
-        penalty, penalty_gradients = self.penalty(batch, samples)
+        penalty, penalty_gradients = self.penalty(batch, samples, sample_weights)
         gradients = [
             g + weight.unsqueeze(-1) * h for g, h in zip(td_gradients, penalty_gradients, strict=True)
         ]
@@ -247,27 +290,8 @@ class ConservativeCritics(Algorithm):
         return action
 
 
-@register("cql")
-class CQL(ConservativeCritics):
-    """CQL(H) (Kumar et al., 2020, arXiv:2006.04779), as CORL has it, which the ASPC paper's code took over.
-
-    The critics minimise Σ_k TD_k + α Σ_k R_k. With `lagrange` the penalty weighs α' α, and the multiplier
-    α' = exp(l), whose l begins at 1, rises while R_k is above `target_gap`. The temperature T begins at 1.
-
-    CORL's configurations evaluate 100 episodes on AntMaze (every 50,000 steps) and on Maze2d, 10 elsewhere;
-    here the table's protocol decides.
-
-    Differences from the paper, all of them in CORL's code and the ASPC repository's:
-        - The TD loss is not halved.
-        - The log standard deviation of the policy passes through two learnt scalars; the policy's last layer
-          begins with weights by Glorot and Bengio times 0.01, and the critics begin orthogonal.
-        - The difference that is penalised may be clamped (AntMaze: at -200).
-        - On AntMaze the first critic has five hidden layers and the second three, because the code hands the
-          depth to the first only: `second_critic_hidden_sizes`.
-        - No entropy in the target; on AntMaze it is the best of ten actions.
-    """
-
-    Hyperparameters = CQLHyperparameters
+class LagrangianCritics(ConservativeCritics):
+    """What CQL and CQL(SA) share: with `lagrange`, a learnt multiplier of the penalty."""
 
     def build(self) -> None:
         """With `lagrange` also l."""
@@ -280,20 +304,49 @@ class CQL(ConservativeCritics):
     def multiplier(self) -> Tensor:
         """α' = clamp(exp(l), 0, 10⁶), 1 without `lagrange`: ``(M, 1)``."""
         if not self.hyper.lagrange:
-            return torch.ones_like(self.hyper.cql_alpha)
+            return torch.ones_like(self.hyper.target_gap)
         multiplier: Tensor = self.log_multiplier.exp().clamp(0, 1e6)
         return multiplier
 
-    def multiplier_loss(self, penalty: Tensor) -> Tensor:
-        """-½ Σ_k α' α (R_k - gap): ``(M, 1)``."""
-        loss: Tensor = -self.multiplier * self.hyper.cql_alpha * (penalty - 2 * self.hyper.target_gap) / 2
+    def multiplier_loss(self, excess: Tensor) -> Tensor:
+        """-½ α' · `excess`, by how much both critics' penalties are above the gap: ``(M, 1)``."""
+        loss: Tensor = -self.multiplier * excess / 2
         return loss
+
+
+@register("cql")
+class CQL(LagrangianCritics):
+    """CQL(H) (Kumar et al., 2020, arXiv:2006.04779), as CORL has it, which the ASPC paper's code took over.
+
+    The critics minimise Σ_k TD_k + α Σ_k R_k. With `lagrange` the penalty weighs α' α, and the multiplier
+    α' = exp(l), whose l begins at 1, rises while R_k is above `target_gap`: it descends
+    -½ Σ_k α' α (R_k - gap). The temperature T begins at 1.
+
+    CORL's configurations evaluate 100 episodes on AntMaze (every 50,000 steps) and on Maze2d, 10 elsewhere;
+    here the table's protocol decides.
+
+    Differences from the paper, all of them in CORL's code and the ASPC repository's:
+        - The TD loss is not halved.
+        - The log standard deviation of the policy passes through two learnt scalars; the policy's last layer
+          begins with weights by Glorot and Bengio times 0.01, and the critics begin orthogonal.
+        - The difference that is penalised may be clamped (AntMaze: at -200).
+        - On AntMaze the first critic has five hidden layers and the second three, because the code hands the
+          depth to the first only: `second_critic_hidden_sizes`.
+        - No entropy in the target; on AntMaze it is the best of ten actions.
+
+    CORL's fine-tuning has ``initialisation: orthogonal``, every layer's first weights orthogonal times √2 and
+    biases of 0, and critics of equal depth. ``layer_norm`` is nobody's CQL: it is there to tell how much of
+    CQL(SA)'s gain comes from the layer normalisation of its critics.
+    """
+
+    Hyperparameters = CQLHyperparameters
 
     def update(self, batch: Batch, noise: Mapping[str, Tensor], phase: str) -> dict[str, Tensor]:
         """Temperature, actor, critics, targets; and the multiplier, on the critics as they were."""
         step = self.step(batch, noise, self.multiplier.detach() * self.hyper.cql_alpha)
         if self.hyper.lagrange:
-            self.multiplier_optimiser.descend(self.multiplier_loss(step.penalty))
+            excess = self.hyper.cql_alpha * (step.penalty - 2 * self.hyper.target_gap)
+            self.multiplier_optimiser.descend(self.multiplier_loss(excess))
         return step.metrics
 
 

@@ -146,7 +146,8 @@ class MLP(nn.Module):
         self, initial: Initial, inputs: int, outputs: int, layers: Layers, *, heads: tuple[int, ...] = ()
     ) -> None:
         super().__init__()
-        self._activate, self._options, self._heads = ACTIVATIONS[layers.activation], layers, heads
+        self._activate, self._dropout, self._heads = ACTIVATIONS[layers.activation], layers.dropout, heads
+        self.norm = layers.norm
         self._widths = [int(width) for width in layers.hidden_sizes.split("-")]
         hidden = [inputs, *self._widths]
         self.layers, self.norms = nn.ModuleList(), nn.ModuleList()
@@ -181,7 +182,7 @@ class MLP(nn.Module):
             dropout: numbers for `dropout_noise`, one tensor a hidden layer; none: nothing is dropped.
         """
         *hidden, output = self.layers
-        norm, rate = self._options.norm, self._options.dropout
+        norm, rate = self.norm, self._dropout
         for index, layer in enumerate(hidden):
             x = layer(x, head)
             if norm == "before":
@@ -349,13 +350,23 @@ class TanhGaussian(NamedTuple):
         """
         mean, log_std = (t.unsqueeze(2) if noise.dim() == 4 else t for t in self)
         x = mean + log_std.exp() * noise
-        log_normal = -(noise**2) / 2 - log_std - math.log(2 * math.pi) / 2
-        log_slope = 2 * (math.log(2) - x - F.softplus(-2 * x))
-        return torch.tanh(x), (log_normal - log_slope).sum(-1)
+        return torch.tanh(x), _log_densities(x, noise, log_std).sum(-1)
+
+    def log_densities(self, action: Tensor) -> Tensor:
+        """Ln π_j(a_j) of each action dimension j, -1 < a_j < 1: ``(M, B, A) -> (M, B, A)``."""
+        x = torch.atanh(action)
+        return _log_densities(x, (x - self.mean) / self.log_std.exp(), self.log_std)
 
     def detach(self) -> TanhGaussian:
         """The same, constant."""
         return TanhGaussian(self.mean.detach(), self.log_std.detach())
+
+
+def _log_densities(x: Tensor, noise: Tensor, log_std: Tensor) -> Tensor:
+    """Log-densities of each dimension of tanh x, where x lies `noise` standard deviations off the mean."""
+    log_normal = -(noise**2) / 2 - log_std - math.log(2 * math.pi) / 2
+    log_slope = 2 * (math.log(2) - x - F.softplus(-2 * x))
+    return log_normal - log_slope
 
 
 class TanhGaussianActor(nn.Module):

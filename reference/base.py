@@ -56,7 +56,7 @@ def plain_mlp(network: Any, member: int, head: int | None = None, *end: nn.Modul
     """One member's (and head's) copy of an `algorithms.networks.MLP`, and then `end`."""
     layers: list[nn.Module] = []
     for index, linear in enumerate(network.layers):
-        layers += [plain_linear(linear, member, head), nn.ReLU()]
+        hidden: list[nn.Module] = [nn.ReLU()]
         if index < len(network.norms):
             norm = network.norms[index]
             weight, bias = (
@@ -64,7 +64,8 @@ def plain_mlp(network: Any, member: int, head: int | None = None, *end: nn.Modul
             )
             plain = nn.LayerNorm(weight.shape[-1], norm.epsilon, device=weight.device, dtype=weight.dtype)
             plain.weight.data, plain.bias.data = weight[0].clone(), bias[0].clone()
-            layers.append(plain)
+            hidden.insert(0 if network.norm == "before" else 1, plain)
+        layers += [plain_linear(linear, member, head), *hidden]
     return nn.Sequential(*layers[:-1], *end)
 
 

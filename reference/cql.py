@@ -74,21 +74,32 @@ class Program(base.Program):
         with torch.no_grad():
             return Samples(*self.actor(s.unsqueeze(1), noise))
 
-    def gap(self, critic: nn.Module, s: Tensor, a: Tensor, samples: Sequence[Samples]) -> Tensor:
-        """R of one critic."""
+    def differences(self, critic: nn.Module, s: Tensor, a: Tensor, samples: Sequence[Samples]) -> Tensor:
+        """What R of one critic is the mean of, ``(B,)``."""
         weighed = [self.q(critic, s, each.action) - each.log_density for each in samples]
         difference = torch.cat(weighed, 1).logsumexp(1) - self.q(critic, s, a)
-        return difference.clamp(self.h["clamp_minimum"], self.h["clamp_maximum"]).mean()
+        return difference.clamp(self.h["clamp_minimum"], self.h["clamp_maximum"])
+
+    def gap(self, critic: nn.Module, s: Tensor, a: Tensor, samples: Sequence[Samples]) -> Tensor:
+        """R of one critic."""
+        return self.differences(critic, s, a, samples).mean()
+
+    def weighed(self, differences: Tensor) -> Tensor:
+        """The penalty that the critics' loss has for these."""
+        return self.h["cql_alpha"] * differences.mean()
+
+    def policy_loss(self, new_a: Tensor, a: Tensor, log_prob: Tensor, value: Tensor) -> Tensor:
+        """Of actions ã ~ π(s), their log-probabilities and values."""
+        return (self.log_temperature.exp().detach() * log_prob - value).mean()
 
     def update(self, step: int, batch: Batch, noise: Mapping[str, Tensor]) -> None:
         """All losses, then all steps."""
         s, a, s2 = batch.observation, batch.action, batch.next_observation
         # temperature and policy
         new_a, log_prob = self.actor(s, noise["action"])
-        temperature = self.log_temperature.exp().detach()
         temperature_loss = -(self.log_temperature * (log_prob.detach() - a.shape[1])).mean()
         value = torch.min(*[self.q(critic, s, new_a) for critic in self.critics])
-        actor_loss = (temperature * log_prob - value).mean()
+        actor_loss = self.policy_loss(new_a, a, log_prob, value)
         # targets
         with torch.no_grad():
             best = self.h["max_target_backup"]
@@ -120,14 +131,14 @@ class Program(base.Program):
     ) -> None:
         """The critics' loss; then everything steps."""
         td = sum(F.mse_loss(self.q(critic, s, a), y) for critic in self.critics)
-        gaps = [self.gap(critic, s, a, samples) for critic in self.critics]
+        differences = [self.differences(critic, s, a, samples) for critic in self.critics]
         if self.h["lagrange"]:
             multiplier = self.log_multiplier.exp().clamp(0, 1e6)
-            excess = [self.h["cql_alpha"] * (gap - self.h["target_gap"]) for gap in gaps]
+            excess = [self.weighed(each - self.h["target_gap"]) for each in differences]
             loss = td + sum(multiplier.detach() * each for each in excess)
             base.descend(-sum(multiplier * each.detach() for each in excess) / 2, self.multiplier_optimiser)
         else:
-            loss = td + self.h["cql_alpha"] * sum(gaps)
+            loss = td + sum(map(self.weighed, differences))
         self.update_policy(*policy_losses)
         base.descend(loss, self.critic_optimiser)
 

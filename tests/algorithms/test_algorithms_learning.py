@@ -21,6 +21,7 @@ CQL = {"actor_learning_rate": 3e-3, "critic_learning_rate": 3e-3, "sampled_actio
 CHANGES = {
     "cql": CQL | {"cql_alpha": 0.1},
     "cql_aspc": CQL | {"initial_alpha": 0.1},
+    "cql_sa": CQL | {"initial_coefficient": 0.1},
     "spot": {"lambda_start": 0.1},  # its autoencoder has learnt nothing here
 }
 CLONING = ("bc", "cvae")
