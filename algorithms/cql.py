@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from algorithms.base import (
     Algorithm,
     Batch,
     Hyperparameters,
+    Sizes,
     batch_mean,
     layer_sizes,
     normal,
@@ -22,16 +23,50 @@ from algorithms.base import (
     static,
     uniform,
 )
-from algorithms.networks import Critic, Layers, TanhGaussian, TanhGaussianActor, orthogonal, xavier
+from algorithms.networks import (
+    Critic,
+    Layers,
+    TanhGaussian,
+    TanhGaussianActor,
+    fan_in,
+    lecun_normal,
+    orthogonal,
+    xavier,
+)
 from algorithms.optimisers import Adam, soft_update, target_of
 
 PARTS = 8
 """Into how many parts of the minibatch the evaluation of the sampled actions is cut, to save memory."""
 
+ORTHOGONAL: Mapping[str, Any] = {
+    "hidden_weights": orthogonal(2**0.5),
+    "hidden_bias": 0.0,
+    "output_weights": orthogonal(2**0.5),
+    "output_bias": 0.0,
+}
+JAX: Mapping[str, Any] = {
+    "hidden_weights": lecun_normal,
+    "hidden_bias": 0.0,
+    "output_weights": fan_in(0.01),
+    "output_bias": 0.0,
+}
+ACTORS_BEGIN: Mapping[str, Mapping[str, Any]] = {
+    "small_outputs": {"output_weights": xavier(0.01), "output_bias": 0.0},
+    "orthogonal": ORTHOGONAL,
+    "jax": JAX,
+}
+"""How a policy's first weights are drawn, by `initialisation`."""
+CRITICS_BEGIN: Mapping[str, Mapping[str, Any]] = {
+    "small_outputs": {**ORTHOGONAL, "output_weights": orthogonal(0.01)},
+    "orthogonal": ORTHOGONAL,
+    "jax": JAX,
+}
+"""How a critic's first weights are drawn, by `initialisation`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ConservativeHyperparameters(Hyperparameters):
-    """What CQL, CQL(SA) and CQL+ASPC share."""
+    """What CQL and its descendants share."""
 
     discount: float = per_member(minimum=0, maximum=1)  # γ
     soft_update: float = static(minimum=0, maximum=1)  # τ
@@ -47,8 +82,8 @@ class ConservativeHyperparameters(Hyperparameters):
     clamp_minimum: float = per_member()
     clamp_maximum: float = per_member()
     layer_norm: bool = static(neutral=False)  # in the critics, before each activation
-    # how weights begin: with small outputs, or orthogonal in every layer
-    initialisation: str = static(choices=("small_outputs", "orthogonal"), neutral="small_outputs")
+    norm_epsilon: float = static(above=0, neutral=1e-5)  # used if `layer_norm`
+    initialisation: str = static(choices=tuple(ACTORS_BEGIN), neutral="small_outputs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,19 +108,26 @@ class SampledActions(NamedTuple):
     log_density: Tensor  # (M, B, 3N)
 
 
+class CriticStep(NamedTuple):
+    """What a step of the critics used and found."""
+
+    samples: SampledActions
+    penalty: Tensor  # Σ_k R_k before the step, (M, 1)
+    penalty_gradients: list[Tensor]  # ∇ of that, one per parameter of the critics
+    gradients: list[Tensor]  # those that the step took
+    metrics: dict[str, Tensor]
+
+
 class Step(NamedTuple):
     """What a training step used and found, for what is learnt besides."""
 
     action: Tensor  # ã ~ π(s), (M, B, A)
-    samples: SampledActions
-    penalty: Tensor  # Σ_k R_k before the step, weighed sample by sample, (M, 1)
-    penalty_gradients: list[Tensor]  # ∇ of that, one per parameter of the critics
-    gradients: list[Tensor]  # those that the critics' step took
+    critics: CriticStep
     metrics: dict[str, Tensor]
 
 
 class ConservativeCritics(Algorithm):
-    """What CQL, CQL(SA) and CQL+ASPC share: soft actor-critic with the penalty R on its critics.
+    """What CQL and its descendants share: soft actor-critic with the penalty R on its critics.
 
     A descendant says how much the penalty weighs.
     """
@@ -95,7 +137,7 @@ class ConservativeCritics(Algorithm):
         hyper, sizes = self.hyper, self.sizes
         self.actor = TanhGaussianActor(
             self.initial,
-            sizes,
+            self.actor_sizes(),
             self.actor_layers(),
             log_std_multiplier=hyper.log_std_multiplier,
             log_std_offset=hyper.log_std_offset,
@@ -119,13 +161,13 @@ class ConservativeCritics(Algorithm):
             "current": normal(*many),
         }
 
+    def actor_sizes(self) -> Sizes:
+        """What the policy takes and gives."""
+        return self.sizes
+
     def actor_layers(self) -> Layers:
         """What the policy is made of."""
-        hidden = self.hyper.actor_hidden_sizes
-        if self.hyper.initialisation == "orthogonal":
-            even = orthogonal(2**0.5)
-            return Layers(hidden, hidden_weights=even, hidden_bias=0.0, output_weights=even, output_bias=0.0)
-        return Layers(hidden, output_weights=xavier(0.01), output_bias=0.0)
+        return Layers(self.hyper.actor_hidden_sizes, **ACTORS_BEGIN[self.hyper.initialisation])
 
     def critic_sizes(self) -> tuple[str, str]:
         """The hidden layers of either critic."""
@@ -136,10 +178,8 @@ class ConservativeCritics(Algorithm):
         return Layers(
             hidden_sizes,
             norm="before" if self.hyper.layer_norm else None,
-            hidden_weights=orthogonal(2**0.5),
-            hidden_bias=0.0,
-            output_weights=orthogonal(2**0.5 if self.hyper.initialisation == "orthogonal" else 0.01),
-            output_bias=0.0,
+            norm_epsilon=self.hyper.norm_epsilon,
+            **CRITICS_BEGIN[self.hyper.initialisation],
         )
 
     # -- losses --
@@ -262,6 +302,31 @@ class ConservativeCritics(Algorithm):
         self.temperature_optimiser.descend(self.temperature_loss(log_prob))
         self.actor_optimiser.descend(actor_loss)
 
+        critics = self.update_critics(batch, target, samples, weight, sample_weights)
+        metrics = critics.metrics | {
+            "actor_loss": actor_loss.detach(),
+            "entropy": -batch_mean(log_prob.detach()),
+            "temperature": self.log_temperature.detach().exp(),
+        }
+        return Step(action.detach(), critics, metrics)
+
+    def update_critics(
+        self,
+        batch: Batch,
+        target: Tensor,
+        samples: SampledActions,
+        weight: Tensor,
+        sample_weights: Tensor | None = None,
+    ) -> CriticStep:
+        """Critics on Σ_k TD_k + `weight` · Σ_k R_k, then their targets.
+
+        Args:
+            batch: the minibatch.
+            target: y, ``(M, B)``.
+            samples: the actions that are penalised.
+            weight: as of `step`.
+            sample_weights: as of `step`.
+        """
         td_loss = self.td_loss(batch, target)
         td_gradients = torch.autograd.grad(td_loss.sum(), self.critic_optimiser.parameters)
         penalty, penalty_gradients = self.penalty(batch, samples, sample_weights)
@@ -274,11 +339,8 @@ class ConservativeCritics(Algorithm):
             "critic_loss": td_loss.detach(),
             "penalty": penalty,
             "target_value": batch_mean(target),
-            "actor_loss": actor_loss.detach(),
-            "entropy": -batch_mean(log_prob.detach()),
-            "temperature": self.log_temperature.detach().exp(),
         }
-        return Step(action.detach(), samples, penalty, penalty_gradients, gradients, metrics)
+        return CriticStep(samples, penalty, penalty_gradients, gradients, metrics)
 
     def act(self, observation: Tensor) -> Tensor:
         """The policy's mode before tanh, through it: tanh μ(s)."""
@@ -345,7 +407,7 @@ class CQL(LagrangianCritics):
         """Temperature, actor, critics, targets; and the multiplier, on the critics as they were."""
         step = self.step(batch, noise, self.multiplier.detach() * self.hyper.cql_alpha)
         if self.hyper.lagrange:
-            excess = self.hyper.cql_alpha * (step.penalty - 2 * self.hyper.target_gap)
+            excess = self.hyper.cql_alpha * (step.critics.penalty - 2 * self.hyper.target_gap)
             self.multiplier_optimiser.descend(self.multiplier_loss(excess))
         return step.metrics
 

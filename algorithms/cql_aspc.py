@@ -105,9 +105,9 @@ class CQLASPC(ConservativeCritics):
         L_out(φ') = -E[q'] / E|q'| + c · ½ Σ_k R_k(φ') (+ L2), c = α held constant, or 1. α enters the inner
         loss linearly: ∂²L_in/∂α∂φ = ∇_φ Σ_k R_k, which the inner step has computed already.
         """
-        inner = self.critic_optimiser
+        inner, critics = self.critic_optimiser, step.critics
         value_loss, value_average = self.value_loss(self.q(batch, step.action), old_value)
-        penalty, penalty_gradients = self.penalty(batch, step.samples)
+        penalty, penalty_gradients = self.penalty(batch, critics.samples)
         scale = (self.alpha if self.hyper.outer_scale == "alpha" else torch.ones_like(self.alpha)) / 2
         gradients = [
             g + scale.unsqueeze(-1) * h
@@ -116,7 +116,7 @@ class CQLASPC(ConservativeCritics):
             )
         ]
         d_alpha = outer_derivative(
-            inner, self.hyper.critic_learning_rate, step.gradients, gradients, step.penalty_gradients
+            inner, self.hyper.critic_learning_rate, critics.gradients, gradients, critics.penalty_gradients
         )
         self.scale.update(self.scale_optimiser, d_alpha, value_average)
         return value_loss.detach() + scale * penalty

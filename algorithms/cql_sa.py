@@ -101,7 +101,7 @@ class CQLSA(LagrangianCritics):
         metrics = step.metrics | self.coefficient.metrics(coefficient, batch) | {"value": value}
         if self.hyper.lagrange:
             gap = 2 * self.hyper.target_gap * batch_mean(weights)
-            self.multiplier_optimiser.descend(self.multiplier_loss(step.penalty - gap))
+            self.multiplier_optimiser.descend(self.multiplier_loss(step.critics.penalty - gap))
         if self.hyper.coefficient == "learnt":
             slack = self.slack(batch)
             metrics |= self.coefficient.learn(

@@ -350,7 +350,8 @@ class TanhGaussian(NamedTuple):
         """
         mean, log_std = (t.unsqueeze(2) if noise.dim() == 4 else t for t in self)
         x = mean + log_std.exp() * noise
-        return torch.tanh(x), _log_densities(x, noise, log_std).sum(-1)
+        log_density = _log_densities(x, noise, log_std).sum(-1)
+        return torch.tanh(x), log_density
 
     def log_densities(self, action: Tensor) -> Tensor:
         """Ln π_j(a_j) of each action dimension j, -1 < a_j < 1: ``(M, B, A) -> (M, B, A)``."""

@@ -86,7 +86,8 @@ class Program(base.Program):
 
     def weighed(self, differences: Tensor) -> Tensor:
         """The penalty that the critics' loss has for these."""
-        return self.h["cql_alpha"] * differences.mean()
+        penalty: Tensor = self.h["cql_alpha"] * differences.mean()
+        return penalty
 
     def policy_loss(self, new_a: Tensor, a: Tensor, log_prob: Tensor, value: Tensor) -> Tensor:
         """Of actions ã ~ π(s), their log-probabilities and values."""
@@ -134,11 +135,11 @@ class Program(base.Program):
         differences = [self.differences(critic, s, a, samples) for critic in self.critics]
         if self.h["lagrange"]:
             multiplier = self.log_multiplier.exp().clamp(0, 1e6)
-            excess = [self.weighed(each - self.h["target_gap"]) for each in differences]
-            loss = td + sum(multiplier.detach() * each for each in excess)
-            base.descend(-sum(multiplier * each.detach() for each in excess) / 2, self.multiplier_optimiser)
+            excess = torch.stack([self.weighed(each - self.h["target_gap"]) for each in differences]).sum()
+            loss = td + multiplier.detach() * excess
+            base.descend(-multiplier * excess.detach() / 2, self.multiplier_optimiser)
         else:
-            loss = td + sum(map(self.weighed, differences))
+            loss = td + torch.stack([self.weighed(each) for each in differences]).sum()
         self.update_policy(*policy_losses)
         base.descend(loss, self.critic_optimiser)
 

@@ -34,7 +34,11 @@ class Coefficient:
     def annealing(self, step: int) -> float:
         """What is left of β at step 1, 2, … online."""
         done = step / self.h["decay_steps"]
-        left = {"none": 1.0, "linear": max(1 - done, 0), "cosine": math.cos(math.pi / 2 * min(done, 1))}
+        left: Mapping[str, float] = {
+            "none": 1.0,
+            "linear": max(1 - done, 0.0),
+            "cosine": math.cos(math.pi / 2 * min(done, 1)),
+        }
         return left[self.h["annealing"]]
 
     def weights(self, step: int, beta: Tensor, trust: Tensor) -> Tensor:
