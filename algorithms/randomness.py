@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -58,13 +59,12 @@ class Initial:
         return nn.Parameter(((torch.stack(draws) * 2 - 1) * bound).to(self.device, self.dtype))
 
     def cut_normal(self, shape: Sequence[int], deviation: float) -> nn.Parameter:
-        """Normal numbers within twice their scale, of this standard `deviation`; shape ``(M, *shape)``."""
-        draws = [
-            nn.init.trunc_normal_(torch.empty(*shape), a=-2.0, b=2.0, generator=g) for g in self._generators
-        ]
-        # what is left of the standard deviation of a normal distribution that is cut off at ±2
-        scale = deviation / 0.87962566103423978
-        return nn.Parameter((torch.stack(draws) * scale).to(self.device, self.dtype))
+        """A normal distribution cut off at ±2, scaled to this standard `deviation`; shape ``(M, *shape)``."""
+        draws = [torch.rand(*shape, generator=g, dtype=torch.float32) for g in self._generators]
+        within = (torch.stack(draws) * 2 - 1) * math.erf(2**0.5)
+        normal = 2**0.5 * torch.erfinv(within)
+        # what cutting leaves of a standard deviation of 1
+        return nn.Parameter((normal * (deviation / 0.87962566103423978)).to(self.device, self.dtype))
 
     def orthogonal(self, shape: Sequence[int], gain: float) -> nn.Parameter:
         """`gain` times orthonormal rows or columns, whichever are fewer; shape ``(M, *heads, in, out)``."""
