@@ -223,6 +223,7 @@ class ValueFunction(nn.Module):
 
 CRITICS = {
     "vanilla": Layers("256-256"),  # TD3 (Fujimoto et al., 2018)
+    "layer_norm": Layers("256-256", norm="before"),  # SSAR's
     # ReBRAC's, taken over by ASPC for every starred column
     "robust": Layers(
         "256-256-256", norm="after", hidden_bias=0.1, output_weights=within(3e-3), output_bias=within(3e-3)
