@@ -170,11 +170,14 @@ def import_scores(
         scores = transfer.read_scores_csv(path, _mapping(mapping))
         if scale is None and looks_like_fractions(scores, specs.published(specs.table(table)) or {}):
             scale = _asked_scale(path)
-        imports = [(path, import_rows(resolved, scores, path, source, 100.0 if scale == "1" else 1.0))]
+        times = 100.0 if scale == "1" else 1.0
+        imports = [(path, import_rows(resolved, scores, path, source, times))]
     else:
         imports = _of_source(specs, resolved, str(public), data_home)
-    rows = [row for _, some in imports for row in some]
     with open_store(ctx, db, choice.preset, create=True) as store:
+        if path is not None and transfer.imported_without_source(store, path, source):
+            imports = [(path, import_rows(resolved, scores, path, source, times, sourceless=True))]
+        rows = [row for _, some in imports for row in some]
         reports = [transfer.import_scores(store, some, file) for file, some in imports]
         what = seen(rows, measure(resolved, store, {}))
     added, unchanged = (sum(getattr(each, name) for each in reports) for name in ("added", "unchanged"))

@@ -6,6 +6,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
+from pathlib import Path
 
 from algorithms import algorithm_class
 from harness import files
@@ -17,6 +18,7 @@ from harness.execution.progress import Reporter
 from harness.execution.session import Session
 from harness.planning.populations import Population, halved
 from harness.results.leases import LEASE_SECONDS, LeaseLostError
+from harness.results.models import RUNNING
 from harness.results.records import BEGINNING
 from harness.results.store import RunState, Store
 from harness.training import checkpoints
@@ -96,31 +98,51 @@ def _resumable(
     """Cut claimed runs into parts that stand at the same point: each with its checkpoint, or at the start.
 
     A checkpoint that presumes what the database lacks, as after a power cut or beside a restored backup,
-    would leave holes: such runs go back to the start.
+    would leave holes: such runs go back to the start, as those do whose checkpoint is gone. Where it is
+    damaged they are left out.
     """
-    store = session.store
+    store, folder = session.store, session.setup.checkpoints
     states, reported = store.runs(population.keys), store.reported(population.keys)
-    behind = 0
-    loaded: dict[str, Checkpoint] = {}
+    behind = gone = 0
+    loaded: dict[str, Checkpoint | None] = {}
     parts: defaultdict[str | None, list[str]] = defaultdict(list)
     for key in population.keys:
         # the file may be newer than the database: a kill can fall between writing the one and the other;
         # a run of no population was never begun, or is retried from the start, whatever files there are
-        name = states[key].checkpoint or f"{states[key].population}.pt"
-        if name not in loaded and (path := files.inside(session.setup.checkpoints, name)).exists():
-            loaded[name] = checkpoints.load(path)
-        resumable = name in loaded and key in loaded[name].keys
-        if resumable and loaded[name].presumes(key, *reported[key]):
+        recorded = states[key].checkpoint
+        name = recorded or f"{states[key].population}.pt"
+        if name not in loaded and (path := files.inside(folder, name)).exists():
+            loaded[name] = _loaded(path, session)
+        checkpoint = loaded.get(name)
+        if name in loaded and checkpoint is None:
+            continue
+        resumable = checkpoint is not None and key in checkpoint.keys
+        if checkpoint and resumable and checkpoint.presumes(key, *reported[key]):
             behind, resumable = behind + 1, False
+        gone += bool(recorded and not checkpoint and states[key].status == RUNNING)
         parts[name if resumable else None].append(key)
     if behind:
         session.reporter.message(
             f"{store.location} is older than the checkpoints of {behind} run(s) and lacks evaluations that "
             "they presume: these runs begin again at the start"
         )
+    if gone:
+        session.reporter.message(
+            f"the checkpoints of {gone} run(s) are gone from {folder}: these runs begin again at the start"
+        )
     for file, keys in parts.items():
         if part := population.only(keys):
             yield part, {key: states[key] for key in part.keys}, loaded[file] if file else None
+
+
+def _loaded(path: Path, session: Session) -> Checkpoint | None:
+    """A checkpoint; None where it is damaged, which is said."""
+    try:
+        return checkpoints.load(path)
+    except DataError as error:
+        session.unreadable.append(str(error))
+        session.reporter.message(f"{error}; until then its runs are left out")
+        return None
 
 
 @contextmanager

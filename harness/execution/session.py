@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 
+from harness.errors import DataError
 from harness.execution.loading import Loader
 from harness.execution.progress import Reporter
 from harness.execution.setup import Setup
@@ -30,6 +31,7 @@ class Session:
     Attributes:
         read: keys of the configurations whose runs leave their whole training state.
         counts: what became of the runs so far, by the names of `Outcome`.
+        unreadable: what is wrong with checkpoints; their runs are left as they are, for a person to decide.
     """
 
     store: Store
@@ -40,8 +42,15 @@ class Session:
     load: Loader
     read: Set[str]
     counts: Counter[str] = field(default_factory=Counter)
+    unreadable: list[str] = field(default_factory=list)
 
     def outcome(self, *, interrupted: bool) -> Outcome:
-        """What has become of the runs."""
+        """What has become of the runs.
+
+        Raises:
+            DataError: some were left out, for their checkpoints are damaged.
+        """
+        if self.unreadable and not interrupted:
+            raise DataError("\n".join([*self.unreadable, "all other runs were trained"]))
         counts = self.counts
         return Outcome(counts["finished"], counts["failed"], counts["elsewhere"], interrupted)

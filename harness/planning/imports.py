@@ -27,6 +27,8 @@ def import_rows(
     path: Path,
     source: str | None = None,
     times: float = 1.0,
+    *,
+    sourceless: bool = False,
 ) -> list[ImportRow]:
     """What each score of a file is a score of, and the raw mean return that it stands for.
 
@@ -40,6 +42,7 @@ def import_rows(
         path: the file, for messages.
         source: where the scores come from that do not say; default: the file's name.
         times: what makes of a score in the file one of 0 to 100.
+        sourceless: the file was imported before sources were kept: its scores are those that say none.
 
     Raises:
         SpecError: a dataset or column that the table does not have; ``file:line`` is where.
@@ -54,7 +57,8 @@ def import_rows(
                 error = UnknownNameError(f"{kind} of {resolved.table.id}", name, known)
                 raise SpecError(f"{shown(path)}:{score.line}: {error}")
         cell = cells[score.dataset, score.algorithm]
-        [record] = cell.with_seeds([score.seed]).imported(score.source or source or path.name)
+        known = "" if sourceless else score.source or source or path.name
+        [record] = cell.with_seeds([score.seed]).imported(known)
         joined.append(ImportRow(score, record, cell.dataset.reference.raw(score.score * times)))
     return joined
 

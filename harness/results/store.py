@@ -831,12 +831,15 @@ class Store:
                 found.setdefault(row.key, {})[row.kind] = Artefact(*row[1:])
         return found
 
-    def sources(self) -> tuple[str, ...]:
-        """Where imported scores come from, the first imported first; '' of those that do not say."""
+    def imported(self) -> list[dict[str, str]]:
+        """What is known of the environments of imported scores, the first imported first."""
         with self.reading() as connection:
             rows = connection.execute(select(FingerprintRow.fingerprint).order_by(FingerprintRow.id))
-            found = [row.fingerprint for row in rows if row.fingerprint.get("origin") == IMPORTED]
-        return tuple(dict.fromkeys(fingerprint.get("source", "") for fingerprint in found))
+            return [row.fingerprint for row in rows if row.fingerprint.get("origin") == IMPORTED]
+
+    def sources(self) -> tuple[str, ...]:
+        """Where imported scores come from, the first imported first; '' of those that do not say."""
+        return tuple(dict.fromkeys(fingerprint.get("source", "") for fingerprint in self.imported()))
 
     def seeds(self, configurations: Iterable[str]) -> dict[str, tuple[int, ...]]:
         """The seeds of the finished runs of configurations, ascending, by configuration key."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import math
 import os
@@ -58,6 +57,7 @@ __all__ = [
     "backup",
     "export",
     "import_scores",
+    "imported_without_source",
     "merge",
     "read_scores_csv",
 ]
@@ -573,6 +573,22 @@ class ImportReport:
     unchanged: int
 
 
+def imported_without_source(store: Store, path: Path, source: str | None = None) -> bool:
+    """Whether a file's scores were imported before sources were kept: it has the name or content of one then.
+
+    Args:
+        store: the database.
+        path: the file.
+        source: where its scores are said to come from now; its name tells nothing then.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    found = [fingerprint for fingerprint in store.imported() if "source" not in fingerprint]
+    names = set() if source else {fingerprint.get("file") for fingerprint in found}
+    return path.name in names or _sha256(path) in {fingerprint.get("sha256") for fingerprint in found}
+
+
 def import_scores(store: Store, rows: Sequence[ImportRow], path: Path) -> ImportReport:
     """Add scores that were measured elsewhere, as finished runs of origin ``imported``.
 
@@ -588,10 +604,7 @@ def import_scores(store: Store, rows: Sequence[ImportRow], path: Path) -> Import
         ValueError: a mean return is not finite.
         DataError: a score was imported before with another value, or the file cannot be read.
     """
-    try:
-        content = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    content = _sha256(path)
     lines = {(row.record.key, row.score.step): row for row in rows}
     by_run: dict[str, list[ImportRow]] = {}
     for row in rows:
@@ -625,6 +638,13 @@ def import_scores(store: Store, rows: Sequence[ImportRow], path: Path) -> Import
                     f"{given.mean_return!r} here; correct the file, or name another --source"
                 )
     return ImportReport(len(added), len(lines) - len(added))
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return files.sha256(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _by_fingerprint(

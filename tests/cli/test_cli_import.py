@@ -10,6 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from harness.planning.cells import resolve
+from harness.planning.choice import Choice
+from harness.planning.imports import import_rows
+from harness.results import transfer
+from harness.results.store import Store
+from harness.specs import Specs
+
 IMPORT = ("db", "import", "scores.csv", "--table", "aspc-table1")
 
 
@@ -105,6 +112,26 @@ def test_a_second_source_stands_beside_the_first(cli, write):
     assert "also imported from another lab: 70.8 ± 0.6 (4 seeds)" in found["notes"]
     write(score=71.0)
     assert "name another --source" in cli(*IMPORT).err
+
+
+@pytest.mark.parametrize("name", ["scores.csv", "renamed.csv"])
+def test_a_file_that_was_imported_before_sources_were_kept_is_no_second_source(cli, write, name):
+    write()
+    path = Path("scores.csv")
+    rows = import_rows(
+        resolve(Specs(), "aspc-table1", Choice()), transfer.read_scores_csv(path), path, sourceless=True
+    )
+    with Store.open("results.db", create=True) as store:
+        transfer.import_scores(store, rows, path)
+        assert store.sources() == ("",)
+    path.rename(name)
+    done = cli("db", "import", name, "--table", "aspc-table1")
+    assert (done.code, "0 scores added, 4 were there already" in done.err) == (0, True)
+    assert "also imported" not in cell(cli)["notes"]
+    if name == "scores.csv":  # with more in it, it is still the same source
+        write(seeds=range(5))
+        assert "1 score added, 4 were there already" in cli(*IMPORT).err
+        assert cell(cli, "--seeds", "all")["n"] == "5"
 
 
 def test_fractions_beside_printed_per_cents_are_asked_about(cli, write):

@@ -317,6 +317,35 @@ def test_other_code_does_not_go_on_with_begun_runs(train, store, monkeypatch):
     assert set(statuses(store)) == {"interrupted", "queued"}
 
 
+def test_runs_of_a_damaged_checkpoint_are_left_out_and_the_others_go_on(train, store, tmp_path):
+    asked = iter([False] * 151)
+    assert train(store, stop=lambda: next(asked, True))[0].interrupted
+    [path] = (tmp_path / "checkpoints").iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
+    damaged = path.read_bytes()
+    for _ in range(2):
+        with pytest.raises(
+            DataError, match=r"(?s)the checkpoint .* is missing, damaged .*all other runs were"
+        ):
+            train(store)
+        assert statuses(store) == ["finished", "finished", "interrupted", "interrupted"]
+        assert path.read_bytes() == damaged
+    path.write_bytes(whole)  # as from a backup
+    assert train(store)[0].finished == 2
+    assert store.check() == []
+
+
+def test_a_checkpoint_that_is_gone_is_said(train, store, tmp_path):
+    asked = iter([False] * 151)
+    assert train(store, stop=lambda: next(asked, True))[0].interrupted
+    [path] = (tmp_path / "checkpoints").iterdir()
+    path.unlink()
+    outcome, said = train(store)
+    assert outcome.finished == 4
+    assert f"the checkpoints of 2 run(s) are gone from {path.parent}: these runs begin again" in said
+
+
 @pytest.fixture
 def resumed(monkeypatch):
     """Run key -> whether its training began from a checkpoint."""
