@@ -14,8 +14,10 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 _PASSWORD = re.compile(r"(?<=://)([^:/@\s]*):(?:(?!://)\S)*@")
+# in a URL's query, and in the words that PostgreSQL's own programs take: host=h password=p
 _SECRET = re.compile(
-    r"([?&][^=&\s]*(?:password|passwd|pwd|secret|token|key)[^=&\s]*=)[^&\s'\"]+", re.IGNORECASE
+    r"([?&][^=&\s]*(?:password|passwd|pwd|secret|token|key)[^=&\s]*=|\b(?:ssl)?password\s*=\s*)[^&\s'\"]+",
+    re.IGNORECASE,
 )
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from harness import files
 from harness.errors import DataError
 from harness.escaping import terminal
 
@@ -83,7 +84,12 @@ def write(path: Path | None, text: str) -> None:
         out(text.removesuffix("\n"))
         return
     try:
-        path.write_text(text, encoding="utf-8")
+        if path.exists() and not path.is_file():  # a device or a pipe
+            path.write_text(text, encoding="utf-8")
+        else:  # what was there stays until all is written
+            path.parent.stat()  # a folder that is not there is not made
+            with files.atomic(path.resolve()) as temporary:
+                temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}") from error
     note(f"written to {path}")

@@ -57,8 +57,8 @@ def import_rows(
                 error = UnknownNameError(f"{kind} of {resolved.table.id}", name, known)
                 raise SpecError(f"{shown(path)}:{score.line}: {error}")
         cell = cells[score.dataset, score.algorithm]
-        known = "" if sourceless else score.source or source or path.name
-        [record] = cell.with_seeds([score.seed]).imported(known)
+        origin = "" if sourceless else score.source or source or path.name
+        [record] = cell.with_seeds([score.seed]).imported(origin)
         joined.append(ImportRow(score, record, cell.dataset.reference.raw(score.score * times)))
     return joined
 

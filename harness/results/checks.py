@@ -11,6 +11,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    LargeBinary,
     String,
     Table,
     UniqueConstraint,
@@ -30,6 +31,7 @@ from harness.results.models import (
     OBJECT,
     RUNNING,
     STATUSES,
+    TEXTS,
     TIMESTAMP,
     TRAINED,
     Base,
@@ -55,9 +57,7 @@ def problems(connection: Connection) -> Iterator[str]:
     for problem in forgeries(connection):
         found = True
         yield problem
-    if not found:  # what is below reads all tables, and takes them for what they should be
-        yield from _contradictions(connection)
-        yield from _unlike_their_episodes(connection)
+    if not found:  # what is below takes all tables for what they should be
         for key, steps in unevaluated(connection).items():
             yield (
                 f"run {key} is finished and lacks the evaluations at {_listed(steps)}; "
@@ -68,10 +68,10 @@ def problems(connection: Connection) -> Iterator[str]:
 def forgeries(connection: Connection) -> Iterator[str]:
     """Whatever shows that this program did not write the database as it is.
 
-    Damage, another structure, values of another kind, keys of other content. What one of these finds may be
-    beyond the next.
+    Damage, another structure, values of another kind, keys of other content, contradictions. What one of
+    these finds may be beyond the next.
     """
-    for look in (_damage, _structure, _values, _keys):
+    for look in (_damage, _structure, _values, _keys, _contradictions):
         found = False
         for problem in look(connection):
             found = True
@@ -104,7 +104,7 @@ def unevaluated(connection: Connection, keys: Iterable[str] | None = None) -> di
     for key, configuration in by_key(connection, runs, keys):
         if configuration not in planned:
             content = select(ConfigurationRow.content).where(ConfigurationRow.id == configuration)
-            planned[configuration] = _evaluations(connection.execute(content).scalar_one())
+            planned[configuration] = _evaluations(connection.execute(content).scalar_one_or_none() or {})
         if steps := [step for step in planned[configuration] if step not in done[key]]:
             missing[key] = steps
     return missing
@@ -176,7 +176,7 @@ def _values(connection: Connection) -> Iterator[str]:
             others = select(func.count()).select_from(table).where(_is_other(table, column))
             if count := connection.execute(others).scalar_one():
                 yield f"{count} rows of {table.name} have a {column.name} that is none"
-            elif column.type in (OBJECT, TIMESTAMP):
+            elif column.type in (OBJECT, TEXTS, TIMESTAMP) or isinstance(column.type, String):
                 yield from _unreadable(connection, column)
 
 
@@ -191,11 +191,12 @@ def _is_other(table: Table, column: Column[Any]) -> Any:
 
 def _unreadable(connection: Connection, column: Column[Any]) -> Iterator[str]:
     convert = column.type.dialect_impl(connection.dialect).result_processor(connection.dialect, None)
-    assert convert is not None  # noqa: S101 - every checked type has one
-    for text in connection.execute(select(cast(column, String)).distinct()).scalars():
+    for stored in connection.execute(select(cast(column, LargeBinary)).distinct()).scalars():
         try:
-            convert(text)
-        except DataError as error:
+            text = None if stored is None else stored.decode()
+            if convert:  # texts have none
+                convert(text)
+        except (DataError, UnicodeDecodeError) as error:
             yield f"{column.table.name}.{column.name}: {error}"
 
 
@@ -209,22 +210,28 @@ def _keys(connection: Connection) -> Iterator[str]:
     for row in connection.execute(select(FingerprintRow.id, FingerprintRow.hash, FingerprintRow.fingerprint)):
         if _digest(row.fingerprint) != row.hash:
             yield f"fingerprint {row.id} has the hash of another content"
-    texts = {}
+    texts, with_source = {}, set()
     configurations = select(*ConfigurationRow.__table__.columns)
     for row in connection.execute(configurations):
         if _digest(row.content) != row.key:
             yield f"configuration {row.key} has the key of another content"
             continue
         texts[row.id] = canonical(row.content)
+        if "source" in row.content:
+            with_source.add(row.id)
         dataset = row.content.get("dataset")
         said = [row.content.get("algorithm"), *(dict(dataset or {}).get(name) for name in ("id", "lineage"))]
         filed = [row.algorithm, row.dataset, row.lineage]
         if said != filed or _digest(dataset) != identities.get(row.dataset_id):
             yield f"configuration {row.key} is filed under another algorithm or dataset than it is of"
-    runs = select(RunRow.key, RunRow.configuration_id, RunRow.seed).where(RunRow.origin == TRAINED)
-    for key, configuration, seed in connection.execute(runs.order_by(RunRow.id)):
-        if configuration in texts and run_key(texts[configuration], seed) != key:
-            yield f"run {key} has the key of another configuration or seed"
+    runs = select(RunRow.key, RunRow.origin, RunRow.configuration_id, RunRow.seed).order_by(RunRow.id)
+    for key, origin, configuration, seed in connection.execute(runs):
+        if configuration not in texts:
+            continue
+        its_own = run_key(texts[configuration], seed) == key
+        # imported before sources were kept: by a key that the configuration alone does not give
+        if its_own != (origin == TRAINED or configuration in with_source):
+            yield f"run {key} has the key of another configuration, seed or origin"
 
 
 def _digest(value: Any) -> str | None:
@@ -261,6 +268,7 @@ def _contradictions(connection: Connection) -> Iterator[str]:
     for key, configuration in connection.execute(silent.order_by(RunRow.id)):
         if "protocol" not in configuration or _evaluations(configuration):
             yield f"run {key} is finished and has no evaluation"
+    yield from _unlike_their_episodes(connection)
 
 
 def _unlike_their_episodes(connection: Connection) -> Iterator[str]:

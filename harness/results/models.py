@@ -102,6 +102,12 @@ def _of(kind: type) -> Callable[[Any], Any]:
     return read
 
 
+def _texts(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise TypeError
+    return value
+
+
 def _finite(value: Any) -> float:
     if not math.isfinite(value):
         raise ValueError
@@ -111,6 +117,7 @@ def _finite(value: Any) -> float:
 #: A moment, stored as UTC without a zone and read back with one.
 TIMESTAMP: Final = Checked("timestamp", DateTime(), lambda moment: moment.replace(tzinfo=UTC))
 OBJECT: Final = Checked("JSON object", JSON(), _of(dict))
+TEXTS: Final = Checked("JSON object of texts", JSON(), _texts)
 #: Of up to 64 bits.
 WHOLE: Final = Checked("whole number", BigInteger(), _of(int))
 NUMBER: Final = Checked("number", Float(53), float)
@@ -166,7 +173,7 @@ class FingerprintRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     hash: Mapped[str] = mapped_column(String(64), unique=True)
-    fingerprint: Mapped[dict[str, str]] = mapped_column(OBJECT)
+    fingerprint: Mapped[dict[str, str]] = mapped_column(TEXTS)
 
 
 class RunRow(Base):

@@ -319,9 +319,12 @@ def _version(connection: Connection, location: Location) -> str | None:
 
 
 def _holds_sqlite(path: Path) -> bool:
-    if path.is_dir():
-        raise SchemaError(f"{path} is a directory; give the path of a results database")
     try:
+        if not path.is_file():  # a pipe would never answer
+            if not path.exists():
+                return False
+            what = "a directory" if path.is_dir() else "no regular file"
+            raise SchemaError(f"{path} is {what}; give the path of a results database")
         with path.open("rb") as file:
             header = file.read(len(_HEADER))
     except FileNotFoundError:

@@ -858,15 +858,25 @@ class Store:
 
     @_persistent
     def fingerprints(self, ids: Iterable[int]) -> dict[int, dict[str, str]]:
-        """Fingerprints by row id; ids that the database does not know are left out."""
+        """Fingerprints by row id.
+
+        Raises:
+            DataError: the database lacks one.
+        """
+        wanted = set(ids)
         with self.reading() as connection:
-            return {
+            found = {
                 row.id: row.fingerprint
-                for chunk in chunks(ids)
+                for chunk in chunks(wanted)
                 for row in connection.execute(
                     select(FingerprintRow.id, FingerprintRow.fingerprint).where(FingerprintRow.id.in_(chunk))
                 )
             }
+        if missing := wanted - found.keys():
+            raise DataError(
+                f"{self.location} lacks fingerprint {min(missing)}, which runs refer to; run harness db check"
+            )
+        return found
 
     def configurations(self) -> dict[str, dict[str, Any]]:
         """The configurations of all finished runs, by configuration key."""

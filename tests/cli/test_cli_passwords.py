@@ -97,6 +97,7 @@ def test_no_verb_shows_or_writes_the_password(cli, server, elsewhere, line):
         ("http://:p@h/a and ftp://u:q@i", "http://:***@h/a and ftp://u:***@i"),
         ('["a://u:p@h","b://v:q@i"]', '["a://u:***@h","b://v:***@i"]'),
         ("x://h/d?sslpassword=p&a=b&access_token=q c", "x://h/d?sslpassword=***&a=b&access_token=*** c"),
+        ("'host=h password=p sslpassword = q'", "'host=h password=*** sslpassword = ***'"),
         ("https://h:8000/a?b=c", "https://h:8000/a?b=c"),
         ("a: b@c, x://y and z@w", "a: b@c, x://y and z@w"),
         ("/a:b@c", "/a:b@c"),

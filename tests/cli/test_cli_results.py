@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -87,6 +88,21 @@ def test_an_output_file_that_cannot_be_written(cli, imported):
     result = cli("table", "aspc-table1", "-o", "no/such/folder/t.md")
     assert result.code == 4
     assert "no/such/folder/t.md" in result.err
+
+
+def test_an_output_file_stays_until_the_new_one_is_whole(cli, imported, elsewhere, monkeypatch):
+    def full(self, text, **_):
+        self.write_bytes(text.encode()[:10])
+        raise OSError(28, "No space left on device")
+
+    link = elsewhere / "link.md"
+    link.symlink_to(elsewhere / "t.md")
+    assert cli("table", "aspc-table1", "-o", link).code == 0
+    before = (elsewhere / "t.md").read_text()
+    assert link.is_symlink()
+    monkeypatch.setattr(Path, "write_text", full)
+    assert cli("table", "aspc-table1", "-o", link).code == 4
+    assert (elsewhere / "t.md").read_text() == before
 
 
 def test_without_a_database_nothing_is_made(cli, elsewhere):

@@ -136,6 +136,13 @@ def test_paths_that_the_system_refuses_are_a_sentence(cli, db):
         assert "Traceback" not in result.err
 
 
+@pytest.mark.parametrize("arguments", [["status"], ["table", "aspc-table1"], ["db", "merge", "pipe"]])
+def test_a_pipe_is_not_waited_for(cli, elsewhere, arguments):
+    os.mkfifo(elsewhere / "pipe")
+    result = cli(*arguments, *([] if "merge" in arguments else ["--db", "pipe"]))
+    assert (result.code, "pipe is no regular file" in result.err) == (4, True)
+
+
 def test_seeds_may_have_ten_digits(cli):
     assert cli("plan", "aspc-table1", "--seeds", "1234567890").code == 0
 

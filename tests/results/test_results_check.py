@@ -19,7 +19,15 @@ FORGERIES = {
     "lacks the column": "ALTER TABLE run RENAME COLUMN owner TO proprietor",
     "twice": "ALTER TABLE dataset RENAME TO d; CREATE TABLE dataset AS SELECT * FROM d",
     "another content": "UPDATE configuration SET content = replace(content, '2.5', '25.0')",
-    "another configuration or seed": "UPDATE run SET seed = 7",
+    "another configuration, seed or origin": "UPDATE run SET seed = 7",
+    "seed or origin": "UPDATE run SET origin = 'imported'",
+    "for a JSON object of texts": """UPDATE environment SET fingerprint = '{"torch":[2]}'""",
+    "can't decode byte 0xff": "UPDATE run SET population = CAST(x'ff' AS TEXT)",
+    "at another step than": "UPDATE evaluation SET step = -step",
+    "says -2 episodes": "UPDATE evaluation SET episodes = -2",
+    "the means are not theirs": "UPDATE evaluation SET mean_return = 99",
+    "refers to a row of configuration": "PRAGMA foreign_keys=OFF; DELETE FROM configuration",
+    "refers to a row of environment": "PRAGMA foreign_keys=OFF; DELETE FROM environment",
     "another identity": "UPDATE dataset SET identity = replace(identity, 'd4rl', 'minari')",
     "fingerprint 1 has the hash": """UPDATE environment SET fingerprint = '{"torch":"9"}'""",
     "filed under another": "UPDATE configuration SET algorithm = 'iql'",
@@ -86,3 +94,8 @@ def test_no_command_ends_in_a_traceback_over_them(forged, said, capsys, tmp_path
 def test_the_shipped_results_are_genuine():
     with Store.open(Path(__file__).parents[2] / "results.db") as store:
         assert store.check() == []
+
+
+def test_rows_that_refer_to_nothing_end_no_retry(forged):
+    with Store.open(forged(FORGERIES["refers to a row of configuration"])) as store:
+        assert store.retry(["another"]) == 0

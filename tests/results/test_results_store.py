@@ -27,7 +27,9 @@ def test_life_of_a_run(store, record):
     assert (state.status, state.step, state.checkpoint, state.checkpoint_step) == ("interrupted", 5, "abc", 5)
     assert (state.algorithm, state.dataset, state.lineage) == ("td3_bc", "hopper-medium-v2", "d4rl")
     assert (state.configuration_key, state.seed, state.origin) == (record().configuration_key, 0, "trained")
-    assert store.fingerprints([state.fingerprint_id, 99]) == {state.fingerprint_id: {"device": "cpu"}}
+    assert store.fingerprints([state.fingerprint_id]) == {state.fingerprint_id: {"device": "cpu"}}
+    with pytest.raises(DataError, match="lacks fingerprint 99, which runs refer to"):
+        store.fingerprints([state.fingerprint_id, 99])
 
     assert store.claim([key]) == [key]
     store.record_evaluations([EvaluationRecord(key, 10, [3.0, 4.0], [10, 20])])
