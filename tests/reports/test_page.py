@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from hypothesis import strategies as st
 from harness.reports import render
 from harness.reports.figures import illustrations
 from harness.reports.history import RunHistory, thinned
-from harness.reports.page import Picture, html_report, svg_source
+from harness.reports.page import Picture, _facts, html_report, svg_source
+from harness.specs.published import Check
 
 GOLDEN = Path(__file__).parent / "golden"
 INCOMPARABLE = {"incomparable": ("generated data",), "label": "smoke protocol"}
@@ -136,6 +138,16 @@ def test_a_cell_says_all_that_is_known(example):
     assert cells["hopper-expert-v2/iql"]["command"] is None
     assert cells["hopper/aspc"]["command"] is None
     assert cells["hopper-expert-v2/td3_bc"]["notes"] == ["1 failed"]
+
+
+def test_a_cell_says_what_public_scores_say(example):
+    cell = example().cells[3]
+    found = replace(cell.published, check=Check.DERIVED, sample="rebrac-2023", n=10, rounding="cut off")
+    facts = dict(_facts(replace(cell, published=found), 1))
+    assert facts["Public scores"].startswith("DERIVED from rebrac-2023, 10 seeds, ddof 1, cut off: mean and")
+    facts = dict(_facts(replace(cell, published=replace(found, check=Check.OTHER)), 1))
+    assert facts["Public scores"] == "OTHER CELL: the cell is another algorithm's or dataset's"
+    assert "Public scores" not in dict(_facts(cell, 1))
 
 
 def test_buttons_and_data_are_of_the_same_cells(example):
