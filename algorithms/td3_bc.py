@@ -41,7 +41,7 @@ class TD3CoreHyperparameters(Hyperparameters):
 class TD3Hyperparameters(TD3CoreHyperparameters):
     """What TD3+BC and the descendants that choose between its critics share."""
 
-    critic: str = static(choices=tuple(CRITICS))
+    critic: str = static(choices=("vanilla", "layer_norm", "robust"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -119,7 +119,7 @@ def eager(algorithm: str, transitions: Transitions, device: str) -> Callable[[],
 def task(algorithm: str, members: int, transitions: Transitions) -> Task:
     """A population with the shipped hyperparameters."""
     values = {name: h.value for name, h in Specs().algorithm(algorithm).hyperparameters.items()}
-    if "critic" in values:
+    if values.get("critic") == "vanilla":
         values["critic"] = "robust"
     runs = [run_record({"algorithm": algorithm, "hyperparameters": values}, seed) for seed in range(members)]
     protocol = Protocol(id="timing", description="", steps=1, evaluate_every=1, episodes=1, seeds=(0,))

@@ -76,7 +76,7 @@ def train(lab, algorithm_id, columns, seeds=("a", "b")):
     with torch.no_grad():
         for _ in range(LENGTH):
             wanted = algorithm.acting_noise
-            noise = [wanted.draw(source, s.shape[:2])] if wanted else []
+            noise = [wanted.draw(source, *s.shape[:2])] if wanted else []
             s = move(s, algorithm.act(s, *noise))
             total += reward(s)
     return total.mean(1).tolist()
