@@ -28,12 +28,30 @@ if TYPE_CHECKING:
     from harness.results.store import Store
     from harness.sources.scores import Scores
     from harness.specs import Specs, Table
+    from harness.specs.catalogue import Kind
 
 ScoreRule = Literal["last", "mean_last", "best"]
 
 _FILES = 12  # of which the names are said
 
-TableId = Annotated[str, typer.Argument(metavar="TABLE", help="Id of a table; `harness ls` lists them.")]
+
+def _completing(kind: Kind) -> Callable[[str], list[str]]:
+    """For a shell: from the beginning of an id of shipped specs to those that begin so."""
+
+    def complete(incomplete: str) -> list[str]:
+        from harness.specs import Specs
+
+        return [name for name in Specs().ids(kind) if name.startswith(incomplete)]
+
+    return complete
+
+
+TableId = Annotated[
+    str,
+    typer.Argument(
+        metavar="TABLE", help="Id of a table; `harness ls` lists them.", autocompletion=_completing("tables")
+    ),
+]
 OptionalTableId = Annotated[
     str | None, typer.Argument(metavar="TABLE", help="Id of a table; without, all runs of the database.")
 ]
@@ -127,6 +145,7 @@ _CHOOSING: dict[str, Any] = {
             "--preset",
             metavar="ID",
             help="Another, mostly smaller way to run the table; `harness ls presets`.",
+            autocompletion=_completing("presets"),
         ),
     ],
     "datasets": Annotated[

@@ -28,6 +28,7 @@ STYLES = {
 }
 _NAME = 16  # characters of a dataset's name, where there is not room for all
 _NOTES = 3  # lines of them
+_HEADERS = ("Column", "Reproduced (n)", "Published (n)", "Difference", "Verdict", "p (adjusted)")
 _SHORTER = {"Difference": "Diff.", "p (adjusted)": "p adj."}
 _WIDE = 100  # characters of a terminal with room for spaces in numbers
 
@@ -121,16 +122,13 @@ def diff(comparison: Comparison, width: int, all_notes: str = "") -> Group:
         )
         for line in wording.diff_lines(comparison)
     ]
-    headers = ("Column", "Reproduced (n)", "Published (n)", "Difference", "Verdict", "p (adjusted)")
     grid.add_column("Dataset", overflow="fold")
-    for header in headers:
-        left = header in ("Column", "Verdict")
-        grid.add_column(
-            _SHORTER.get(header, header) if narrow else header,
-            justify="left" if left else "right",
-            overflow="fold",
-        )
-    taken = sum(max(len(entries[place].plain) for _, entries in shown) + 2 for place in range(len(headers)))
+    taken = 0
+    for place, full in enumerate(_HEADERS):
+        header = _SHORTER.get(full, full) if narrow else full
+        left = full in ("Column", "Verdict")
+        grid.add_column(header, justify="left" if left else "right", overflow="fold")
+        taken += 2 + max(map(len, (header, *(entries[place].plain for _, entries in shown))))
     name, before = max(width - taken, _NAME - 2), ""
     for line, entries in shown:
         grid.add_row(harmless(_wrapped(line.row, name) if line.row != before else ""), *entries)

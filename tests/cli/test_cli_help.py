@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -125,3 +126,12 @@ def test_version(cli):
 def test_the_module_runs_too(program):
     done = program("ls")
     assert (done.returncode, done.stdout.split()) == (0, Specs().ids("tables"))
+
+
+def test_a_shell_completes_tables_and_presets(program):
+    def completed(line):
+        words = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
+        return program(env=dict(os.environ) | words | {"_HARNESS_COMPLETE": "complete_bash"}).stdout.split()
+
+    assert "aspc-table13" in completed("harness table aspc-table1")
+    assert completed("harness table aspc-table1 --preset smo") == ["smoke"]
