@@ -140,6 +140,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _end(str(error), error.exit_code)
     except OSError as error:
         _end(system_error(error), DataError.exit_code)
+    except MemoryError:
+        _end("this takes more memory than there is; free some, or choose less at once", DataError.exit_code)
     except Exception:
         traceback.print_exc()
         raise SystemExit(_DEFECT) from None

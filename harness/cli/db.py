@@ -233,11 +233,15 @@ def _asked_scale(path: Path) -> Literal["1", "100"]:
         HarnessError: there is nobody to ask.
     """
     what = f"no score in {path} is above 1.5, and the paper's are on a scale of 0 to 100"
+    unanswered = HarnessError(
+        f"{what}; say --scale 1 to multiply them by 100, or --scale 100 to take them as they are"
+    )
     if not sys.stdin.isatty():
-        raise HarnessError(
-            f"{what}; say --scale 1 to multiply them by 100, or --scale 100 to take them as they are"
-        )
-    return "1" if typer.confirm(f"{what}. Multiply them by 100?", err=True) else "100"
+        raise unanswered
+    try:
+        return "1" if typer.confirm(f"{what}. Multiply them by 100?", err=True) else "100"
+    except typer.Abort:  # whose exit code would be that of drift
+        raise unanswered from None
 
 
 @group.command("export", epilog=examples("harness db export results.csv", "harness db export results.json"))

@@ -140,6 +140,11 @@ def test_fractions_beside_printed_per_cents_are_asked_about(cli, write):
     assert done.code == 2
     assert "no score in scores.csv is above 1.5" in done.err
     assert "--scale 1 to multiply them by 100, or --scale 100" in done.err
+    with pytest.MonkeyPatch.context() as patch:  # a terminal that is closed in the midst of the question
+        patch.setattr("sys.stdin", io.StringIO())
+        patch.setattr("sys.stdin.isatty", lambda: True)
+        closed = cli(*IMPORT)
+    assert (closed.code, "--scale 1 to multiply" in closed.err) == (2, True)
     assert cli(*IMPORT, "--scale", "1").code == 0
     assert float(cell(cli)["mean"]) == pytest.approx(85.0)
     assert cli(*IMPORT, "--scale", "100", "--source", "b", "--db", "b.db").code == 0

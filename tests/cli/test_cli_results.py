@@ -326,6 +326,13 @@ def test_a_full_disk_is_no_traceback(cli, imported, monkeypatch):
     assert result.err == "error: the disk is full: somewhere; free space and run again\n"
 
 
+def test_want_of_memory_is_no_traceback(cli, imported, monkeypatch):
+    monkeypatch.setattr("harness.api.compare", lambda *_, **__: (_ for _ in ()).throw(MemoryError))
+    result = cli("table", "aspc-table1")
+    assert result.code == 4
+    assert result.err == "error: this takes more memory than there is; free some, or choose less at once\n"
+
+
 def test_a_reader_that_goes_away_is_no_error(program, cli, imported):
     import subprocess
     import sys
