@@ -22,7 +22,7 @@ from harness.cli.options import (
 )
 from harness.cli.output import json_out, note, out, size, table_out, write
 from harness.counting import count
-from harness.errors import HarnessError
+from harness.errors import HarnessError, IncompleteError
 from harness.planning.choice import Choice
 
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help="Id of a source; `harness sources ls`.")]
@@ -183,6 +183,8 @@ def check(
 
     specs = specs_of(ctx)
     spec = specs.table(table)
+    if not {row for row, _ in specs.published(spec) or {}}.intersection(spec.datasets):
+        raise IncompleteError(f"{table} has no printed cell of a dataset, so there is nothing to check")
     found = checked(spec, specs, scores_at_hand(specs, spec, source or (), data_home))
     if as_json:
         json_out(found)

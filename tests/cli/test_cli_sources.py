@@ -83,6 +83,11 @@ def test_nothing_at_hand_is_3(cli):
     done = cli("sources", "check", "aspc-table1")
     assert done.code == 3
     assert "no source is on this machine; `harness sources pull" in done.err
+    done = cli("sources", "check", "aspc-table2")
+    assert (done.code, done.err.partition(",")[0]) == (
+        3,
+        "error: aspc-table2 has no printed cell of a dataset",
+    )
 
 
 def test_pulling_another_file_is_a_sentence(cli, elsewhere):
