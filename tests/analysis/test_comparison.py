@@ -358,7 +358,7 @@ def test_incomparable_everywhere(world):
     assert {cell.verdict.kind for cell in comparison.cells + comparison.summaries} == {
         VerdictKind.INCOMPARABLE
     }
-    assert all(cell.difference is None for cell in comparison.cells + comparison.summaries)
+    assert all(cell.verdict.p is None for cell in comparison.cells + comparison.summaries)
     assert comparison.incomparable == ("generated data",)
     assert comparison.counts[VerdictKind.INCOMPARABLE] == len(comparison.cells) == 6
     assert comparison.cells[0].verdict.text == "N/C (smoke protocol)"

@@ -94,9 +94,9 @@ def test_kinds(arguments, kind, mark):
     assert (found.kind, found.mark) == (kind, mark)
 
 
-def test_incomparable_wins_and_shows_no_difference():
+def test_incomparable_wins_and_is_not_tested():
     found = one((50, 1, 4, 1), (70, 1, 4, 1), incomparable=("other data",))
-    assert (found.mark, found.reasons, found.difference, found.p) == ("N/C", ("other data",), None, None)
+    assert (found.mark, found.reasons, found.difference, found.p) == ("N/C", ("other data",), -20, None)
     assert one(None, None, wanted=4, incomparable=("other data",)).mark == "N/C 0/4"
 
 
