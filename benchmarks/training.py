@@ -12,8 +12,8 @@ a step touches of the state is read once, what it changes of it is written once,
 and written, and the random numbers are read. State that stays in a cache can beat that.
 
 With --online it times what gathering adds instead: TD3+BC on Hopper, an interaction and an update in turn,
-against the update alone and the environments' own steps, one after the other in this process. Printed are
-medians and the ratio of the first to the sum of the others.
+at once ('overlap') or one after the other, against the update alone and the environments' own steps in this
+process. Printed are medians and the ratio of the first to the sum of the others.
 
     python benchmarks/training.py --online [--members 4]
     python benchmarks/training.py [--members 1 4 8] [--algorithms td3_bc aspc] [--rounds 9]
@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import operator
 import platform
 import statistics
@@ -274,7 +275,7 @@ def row(
     return f"| {' | '.join(fields)} |"
 
 
-def online(members: int, device: str, rounds: int) -> str:
+def online(members: int, device: str, rounds: int, *, overlap: bool) -> str:
     """A row: seconds of gathering with updates, of updates alone, and of the environments' own steps."""
     hopper = Environment(id="Hopper-v4", max_episode_steps=1000)
     length = STEPS["cpu"] * (rounds + 1)
@@ -282,7 +283,7 @@ def online(members: int, device: str, rounds: int) -> str:
         id="timing",
         description="",
         interactions=length,
-        gather={"explore": {"noise": 0.1}},
+        gather={"explore": {"noise": 0.1}, "overlap": overlap},
         evaluate_every=length,
         episodes=1,
         seeds=(0,),
@@ -325,7 +326,8 @@ def online(members: int, device: str, rounds: int) -> str:
         ]
     ratio = statistics.median(both / (alone + stepped) for both, alone, stepped in rows)
     times = (statistics.median(column) for column in zip(*rows, strict=True))
-    return f"| {members} | {' | '.join(f'{1e3 * each:.2f}' for each in times)} | {ratio:.2f} | 1.3 |"
+    fields = (str(members), "yes" if overlap else "no", *(f"{1e3 * each:.2f}" for each in times))
+    return f"| {' | '.join(fields)} | {ratio:.2f} | 1.3 |"
 
 
 def main() -> None:
@@ -351,10 +353,10 @@ def main() -> None:
     )
     if arguments.online:
         print(f"torch {torch.__version__}, {name}: TD3+BC on Hopper, milliseconds of a step of all members\n")
-        print("| M | Interaction and update | Update | Environments' steps | Ratio | Bound |")
-        print("| ---: | ---: | ---: | ---: | ---: | ---: |")
-        for members in arguments.members:
-            print(online(members, device, arguments.rounds), flush=True)
+        print("| M | Overlap | Interaction and update | Update | Environments' steps | Ratio | Bound |")
+        print("| ---: | --- | ---: | ---: | ---: | ---: | ---: |")
+        for members, overlap in itertools.product(arguments.members, (True, False)):
+            print(online(members, device, arguments.rounds, overlap=overlap), flush=True)
         return
     ceilings = Ceilings.measured(device)
     print(
