@@ -64,6 +64,7 @@ BOUNDS = {
     ("aspc", 1): 0.9,
     ("aspc", 4): 0.9,
     ("aspc", 8): 0.9,
+    **{(name, members): 1.0 for name in ("td3_bc_sa", "iql_selector") for members in (1, 4, 8)},
 }
 BOUND = 1.1
 

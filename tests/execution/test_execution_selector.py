@@ -14,6 +14,7 @@ from algorithms import Member, Sizes, algorithm_class
 from harness import datasets
 from harness.analysis.comparison import compare
 from harness.execution import local
+from harness.execution.loading import card
 from harness.execution.progress import Reporter
 from harness.execution.setup import Setup
 from harness.planning.cells import resolve
@@ -134,6 +135,8 @@ def test_what_is_trusted_is_what_the_same_seeds_selector_says_of_the_readers_dat
         [measured] = trained.metrics([readers[seed]], "trusted", steps=[20])[readers[seed]]
         assert measured.value == pytest.approx(share, abs=0.1)
         assert 0.1 < share < 0.9
+    [reader] = [cell for cell in resolved.cells if cell.column.id == "reader"]
+    assert "TrustSelector()" in str(card(reader, home))  # without asking it
     # metrics are measured at the end although nothing is evaluated there
     assert {each.step for each in trained.metrics(judges.values(), "value_loss")[judges[0]]} == {200}
 
