@@ -92,6 +92,8 @@ class LayerNorm(nn.Module):
 
     def forward(self, x: Tensor, head: int | None = None) -> Tensor:
         """Normalise all heads, or only `head`."""
+        if self.weight.numel() == x.shape[-1]:  # one network, for which torch has all in one operation
+            return F.layer_norm(x, x.shape[-1:], self.weight.flatten(), self.bias.flatten(), self.epsilon)
         weight, bias = (
             (self.weight, self.bias) if head is None else (self.weight[:, head], self.bias[:, head])
         )
