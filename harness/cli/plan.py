@@ -25,7 +25,7 @@ from harness.counting import count, duration
 from harness.planning.choice import Choice
 
 if TYPE_CHECKING:
-    from harness.planning.plan import Estimate, Measure, Plan
+    from harness.planning.plan import Measure, Plan, TimeEstimate
 
 
 def add_to(app: App) -> None:
@@ -129,7 +129,7 @@ def print_plan(plan: Plan, same: Callable[[str], str]) -> None:
         out(f"data to obtain ({plan.lineage}): {count(len(plan.absent), 'dataset')}{needed}")
 
 
-def _print_estimate(estimate: Estimate) -> None:
+def _print_estimate(estimate: TimeEstimate) -> None:
     whose = "this machine's" if estimate.here else "another machine's" if estimate.device else "one"
     name = f" ({estimate.device})" if estimate.device else ""
     known = f"{duration(estimate.seconds)} ({estimate.basis})" if estimate.seconds else ""

@@ -14,7 +14,7 @@ from harness import environments
 from harness.datasets import policies, rollouts
 from harness.datasets.policies import Policy
 from harness.errors import HarnessError
-from harness.execution.doctor import Finding
+from harness.execution.doctor import CheckResult
 from harness.specs import Environment
 from harness.training.rollout import roll_out
 
@@ -27,7 +27,7 @@ ALPHA = 0.01
 """Probability that any of all the tests made at once raises a false alarm."""
 
 
-def calibrate(home: Path) -> Iterator[Finding]:
+def calibrate(home: Path) -> Iterator[CheckResult]:
     """Evaluate every policy here as its card says and compare the returns with the card's.
 
     Drawn actions go through the rollouts that make datasets, the others through those that score runs, so a
@@ -38,15 +38,15 @@ def calibrate(home: Path) -> Iterator[Finding]:
     """
     places = policies.found(home)
     if not places:
-        yield Finding("warn", "calibration", "no policies are shipped yet, so nothing was compared")
+        yield CheckResult("warn", "calibration", "no policies are shipped yet, so nothing was compared")
     for place in places:
         try:
             yield _compare(place, ALPHA / (2 * len(places)))
         except HarnessError as error:
-            yield Finding("FAIL", f"calibration {place.stem}", str(error))
+            yield CheckResult("FAIL", f"calibration {place.stem}", str(error))
 
 
-def _compare(place: Path, alpha: float) -> Finding:
+def _compare(place: Path, alpha: float) -> CheckResult:
     card = policies.card(place)
     recorded, subject = card.recorded, f"calibration {card.id}"
     before = recorded.returns
@@ -63,7 +63,7 @@ def _compare(place: Path, alpha: float) -> Finding:
         f"{name} {np.mean(new):.1f} (recorded {np.mean(old):.1f})" for name, (old, new) in kinds.items()
     )
     if all(np.allclose(old, new, rtol=TOLERANCE, atol=TOLERANCE) for old, new in kinds.values()):
-        return Finding("ok", subject, f"every return as recorded: {means}")
+        return CheckResult("ok", subject, f"every return as recorded: {means}")
     now = policies.versions()
     changed = ", ".join(
         f"{name} {recorded.versions.get(name, 'unknown')} → {now[name]}"
@@ -73,15 +73,15 @@ def _compare(place: Path, alpha: float) -> Finding:
     p = float(np.min([welch(old, new) for old, new in kinds.values()]))  # NaN if either is
     text = f"{means}; {changed or 'the same versions and processor'}"
     if not p >= alpha:
-        return Finding(
+        return CheckResult(
             "FAIL",
             subject,
             f"returns have moved: {text}; Welch's p = {p:.2g}",
             "scores measured here do not compare with earlier ones; go back to the recorded versions",
         )
     if changed:
-        return Finding("ok", subject, f"other digits, no shift shown: {text}; Welch's p = {p:.2g}")
-    return Finding(
+        return CheckResult("ok", subject, f"other digits, no shift shown: {text}; Welch's p = {p:.2g}")
+    return CheckResult(
         "warn",
         subject,
         f"other digits, no shift shown: {text}; Welch's p = {p:.2g}",

@@ -80,7 +80,7 @@ def _train_or_halve(session: Session, population: Population, lost: Set[str]) ->
 def _halves(session: Session, leased: LeasedPopulation, population: Population) -> list[Population]:
     """What is left of a population that was too large, in two."""
     session.pool.discard()
-    if not recover(session.setup.options.device):
+    if not recover(session.setup.conditions.device):
         raise DataError(leased.broken("out of memory"))
     running = population.only(session.store.held(population.keys))
     halves = halved(running) if running else []

@@ -23,7 +23,7 @@ _LITTLE_SPACE = 5_000_000_000  # bytes; the shipped tables' data take some tens 
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """One thing that was looked at.
 
     Attributes:
@@ -39,7 +39,7 @@ class Finding:
     advice: str = ""
 
 
-def examine(specs: Specs, database: str, home: Path | None = None) -> list[Finding]:
+def examine(specs: Specs, database: str, home: Path | None = None) -> list[CheckResult]:
     """Look at versions, device, data folder, database and specs. Nothing is changed.
 
     Args:
@@ -48,7 +48,7 @@ def examine(specs: Specs, database: str, home: Path | None = None) -> list[Findi
         home: data folder, None for the default.
     """
     return [
-        Finding("ok", "python", platform.python_version()),
+        CheckResult("ok", "python", platform.python_version()),
         *_packages(),
         _device(),
         *_home(home),
@@ -57,30 +57,30 @@ def examine(specs: Specs, database: str, home: Path | None = None) -> list[Findi
     ]
 
 
-def _packages() -> Iterator[Finding]:
+def _packages() -> Iterator[CheckResult]:
     for package in _PACKAGES:
         try:
-            yield Finding("ok", package, importlib.metadata.version(package))
+            yield CheckResult("ok", package, importlib.metadata.version(package))
         except importlib.metadata.PackageNotFoundError:
-            yield Finding(
+            yield CheckResult(
                 "FAIL", package, "not installed", "install this project again, with its dependencies"
             )
 
 
-def _device() -> Finding:
+def _device() -> CheckResult:
     try:
         import torch
     except (ImportError, OSError) as error:
-        return Finding("FAIL", "device", f"torch cannot be loaded: {error}", "install torch again")
+        return CheckResult("FAIL", "device", f"torch cannot be loaded: {error}", "install torch again")
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
-        return Finding(
+        return CheckResult(
             "ok",
             "device",
             f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}, "
             f"{free / 1e9:.0f} of {total / 1e9:.0f} GB free",
         )
-    return Finding(
+    return CheckResult(
         "warn",
         "device",
         f"CPU only, {usable_cores()} cores (torch {torch.__version__} sees no CUDA device)",
@@ -88,19 +88,19 @@ def _device() -> Finding:
     )
 
 
-def _home(home: Path | None) -> Iterator[Finding]:
+def _home(home: Path | None) -> Iterator[CheckResult]:
     subject, other = "data folder", "set HARNESS_DATA to another folder"
     try:
         home = home or datasets.default_home()
     except HarnessError as error:
-        yield Finding("FAIL", subject, str(error))
+        yield CheckResult("FAIL", subject, str(error))
         return
     try:
         existing = next(folder for folder in (home, *home.absolute().parents) if folder.exists())
         if home.exists():
             next(home.iterdir(), None)
     except OSError as error:
-        yield Finding("FAIL", subject, f"{home} cannot be read: {error.strerror}", other)
+        yield CheckResult("FAIL", subject, f"{home} cannot be read: {error.strerror}", other)
         return
     try:
         with tempfile.TemporaryFile(dir=existing):
@@ -108,45 +108,49 @@ def _home(home: Path | None) -> Iterator[Finding]:
     except OSError as error:
         cannot = f"{home} cannot be written: {error.strerror}"
         if existing == home:  # shared folders often are like that
-            yield Finding("warn", subject, cannot, f"enough for the data that are there; for more, {other}")
+            yield CheckResult(
+                "warn", subject, cannot, f"enough for the data that are there; for more, {other}"
+            )
         else:
-            yield Finding("FAIL", subject, cannot, other)
+            yield CheckResult("FAIL", subject, cannot, other)
         return
-    yield Finding("ok", subject, f"{home}{'' if home.exists() else ' (will be made)'}")
+    yield CheckResult("ok", subject, f"{home}{'' if home.exists() else ' (will be made)'}")
     free = shutil.disk_usage(existing).free
     text = f"{free / 1e9:.1f} GB free"
     if free < _LITTLE_SPACE:
-        yield Finding("warn", "disk", text, "make room, or set HARNESS_DATA to a folder on a larger disk")
+        yield CheckResult("warn", "disk", text, "make room, or set HARNESS_DATA to a folder on a larger disk")
     else:
-        yield Finding("ok", "disk", text)
+        yield CheckResult("ok", "disk", text)
 
 
-def _database(database: str) -> Finding:
+def _database(database: str) -> CheckResult:
     try:
         location = Location.parse(database)
         version = current_version(location)
     except HarnessError as error:
-        return Finding("FAIL", "database", str(error))
+        return CheckResult("FAIL", "database", str(error))
     if version is None:
-        return Finding("ok", "database", f"{location} does not exist yet; `harness reproduce` makes it")
+        return CheckResult("ok", "database", f"{location} does not exist yet; `harness reproduce` makes it")
     if version != SCHEMA_VERSION:
-        return Finding(
+        return CheckResult(
             "FAIL",
             "database",
             f"{location} has schema version {version}, this program needs {SCHEMA_VERSION}",
             f"run `harness db upgrade --db {location}`",
         )
-    return Finding("ok", "database", f"{location}, schema version {version}")
+    return CheckResult("ok", "database", f"{location}, schema version {version}")
 
 
-def _specs(specs: Specs) -> Finding:
+def _specs(specs: Specs) -> CheckResult:
     try:
         from harness.planning.validation import validate_everything as validate
     except (ImportError, OSError):  # torch, of which there is a finding of its own
         from harness.specs.validation import validate
     problems = validate(specs)
     if problems:
-        return Finding(
+        return CheckResult(
             "FAIL", "specs", f"{len(problems)} problem(s), first: {problems[0]}", "run `harness validate`"
         )
-    return Finding("ok", "specs", f"{len(specs.ids('tables'))} tables, {len(specs.ids('datasets'))} datasets")
+    return CheckResult(
+        "ok", "specs", f"{len(specs.ids('tables'))} tables, {len(specs.ids('datasets'))} datasets"
+    )

@@ -311,9 +311,9 @@ def _announce(
     left = {run.record.key: length for run in runs}
     for key, state in states.items():
         left[key] -= state.checkpoint_step or 0
-    kind: Kind = "gpu" if here.options.device == "cuda" else "cpu"
+    kind: Kind = "gpu" if here.conditions.device == "cuda" else "cpu"
     seconds = sum(
-        seconds_per_step(population, kind, here.options.arithmetic)
+        seconds_per_step(population, kind, here.conditions.arithmetic)
         * max(left[key] for key in population.keys)
         for population in populations(runs, here.capacity or len(runs))
     )

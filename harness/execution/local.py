@@ -77,7 +77,7 @@ def train_missing(
     for lineage in dict.fromkeys(run.cell.lineage for run in todo):
         runs = [run for run in todo if run.cell.lineage == lineage]
         wanted = {name: dataset for run in runs for name, dataset in run.cell.datasets.items()}
-        prepare(wanted.values(), lineage, setup.home, reporter, setup.options.device, stop)
+        prepare(wanted.values(), lineage, setup.home, reporter, setup.conditions.device, stop)
         trained = [
             (dataset, str(run.record.configuration["algorithm"]))
             for run in runs

@@ -119,7 +119,7 @@ class LeasedPopulation:
             if out_of_memory(error) and len(self._runs) > 1:
                 return "too large"
             text = traceback.format_exc()
-            if not recover(self._setup.options.device):
+            if not recover(self._setup.conditions.device):
                 raise DataError(self.broken(reason(text))) from error
             self._pool.discard()
             self._fail_all(text)
@@ -143,7 +143,7 @@ class LeasedPopulation:
             mixed=[each.mixed for each in loaded],
             selectors=[self._selector(run) for run in self._population.runs],
         )
-        trainer = Trainer(task, self, self._pool, path, self._setup.options, self._checkpoint)
+        trainer = Trainer(task, self, self._pool, path, self._setup.conditions, self._checkpoint)
         del loaded, task  # the replay holds the transitions; they are not held twice
         start = self._checkpoint.step if self._checkpoint else 0
         self._bar = self._reporter.bar(self.label, protocol.length, start)
@@ -206,8 +206,8 @@ class LeasedPopulation:
 
     def _record_fingerprint(self, population: str) -> None:
         """Write down what the runs train under; a run that was begun under something else says both."""
-        options = self._setup.options
-        now = provenance(self._population.algorithm, options.device, options.arithmetic)
+        conditions = self._setup.conditions
+        now = provenance(self._population.algorithm, conditions.device, conditions.arithmetic)
         earlier = self._store.fingerprints(
             {s.fingerprint_id for s in self._states.values() if s.fingerprint_id is not None}
         )

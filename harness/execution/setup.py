@@ -9,7 +9,7 @@ from harness.execution.devices import arithmetic, chosen
 from harness.planning.plan import CAPACITIES
 from harness.processes import usable_cores
 from harness.training.engine import Precision
-from harness.training.population import Options
+from harness.training.population import Conditions
 
 
 @dataclass(frozen=True)
@@ -17,14 +17,14 @@ class Setup:
     """What trains, and where its files lie.
 
     Attributes:
-        options: how to train.
+        conditions: how to train.
         checkpoints: folder of the checkpoints.
         home: data folder, None for the default.
         capacity: most members of one population; None for as many as the GPU's memory holds.
         workers: evaluation processes.
     """
 
-    options: Options
+    conditions: Conditions
     checkpoints: Path
     home: Path | None
     capacity: int | None
@@ -62,7 +62,7 @@ class Setup:
         cores = usable_cores()
         gpu = device == "cuda"
         return cls(
-            Options(device, arithmetic(device, precision, compiled=compiled), checkpoint_seconds, until),
+            Conditions(device, arithmetic(device, precision, compiled=compiled), checkpoint_seconds, until),
             checkpoints=checkpoint_folder,
             home=home,
             capacity=None if gpu else CAPACITIES["cpu"],

@@ -91,7 +91,7 @@ class AlsoTrained:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class TimeEstimate:
     """How long the runs to train would take on one device; evaluations, which go on meanwhile, not counted.
 
     Attributes:
@@ -139,7 +139,7 @@ class Plan:
     cells: tuple[CellPlan, ...]
     also: tuple[AlsoTrained, ...]
     waiting: tuple[Waiting, ...]
-    estimates: tuple[Estimate, ...]
+    estimates: tuple[TimeEstimate, ...]
     absent: tuple[str, ...]
     disk: int
     extra_seeds: tuple[int, ...]
@@ -317,7 +317,7 @@ def _estimates(
     measure: Measure | None,
     pack: Pack | None,
     static: Static,
-) -> Iterable[Estimate]:
+) -> Iterable[TimeEstimate]:
     from harness.planning.populations import PlannedRun, populations
 
     here = [_Device(cpu_model(), "cpu")]
@@ -338,7 +338,7 @@ def _estimates(
         if pack and device in here and device.kind == "gpu":
             grouped = populations(runs, pack(), static)
             capacity = max(len(population.runs) for population in grouped)
-        yield Estimate(
+        yield TimeEstimate(
             device=device.name,
             kind=device.kind,
             here=device in here,

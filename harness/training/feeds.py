@@ -14,7 +14,7 @@ from harness.specs import Environment, Protocol
 from harness.training.acting import Explorer
 from harness.training.replay import GrowingReplay
 from harness.training.rollout import episode_seed
-from harness.training.stepping import Environments, Episode, Failure, Step, exploration_seed
+from harness.training.stepping import Environments, Episode, StepFailure, TimeStep, exploration_seed
 
 Floats = NDArray[np.float32]
 
@@ -224,19 +224,19 @@ class Gathering:
                 self._actions[member].append(action[member])
             steps = {member: step for member, step in steps.items() if not (step.terminal or step.cut)}
 
-    def _survivors(self, answers: Mapping[int, Step | Failure]) -> dict[int, Step]:
+    def _survivors(self, answers: Mapping[int, TimeStep | StepFailure]) -> dict[int, TimeStep]:
         """What came of the members' actions; those whose environment failed are reported and dropped."""
         for member, answer in answers.items():
-            if isinstance(answer, Failure) and member in self._members:
+            if isinstance(answer, StepFailure) and member in self._members:
                 self.drop(member)
                 self._failed(member, answer.text)
         return {
             member: answer
             for member, answer in answers.items()
-            if isinstance(answer, Step) and member in self._members
+            if isinstance(answer, TimeStep) and member in self._members
         }
 
-    def _seen_in(self, steps: Mapping[int, Step]) -> Floats:
+    def _seen_in(self, steps: Mapping[int, TimeStep]) -> Floats:
         """What the members act on next, as they are trained on it: ``(M, S)``, 0 where there is none."""
         observations = np.zeros((len(self._numbers), self._replay.sizes[0]), np.float32)
         for member, step in steps.items():

@@ -32,7 +32,7 @@ from harness.training.engine import PLAIN, Arithmetic, Engine, capture_for, set_
 from harness.training.feeds import Feed, Fixed, Gathering, Saved, following
 from harness.training.provenance import loaded_source
 from harness.training.replay import BLOCK, Draws, GrowingReplay, Replay
-from harness.training.rollout import Evaluation
+from harness.training.rollout import EvaluationTask
 from harness.training.selectors import SelectingRun
 from harness.training.workers import EvaluationFailedError, EvaluationPool
 
@@ -69,7 +69,7 @@ class Recorder(typing.Protocol):
 
 
 @dataclass(frozen=True)
-class Options:
+class Conditions:
     """How to train, none of which may move a score beyond floating-point noise.
 
     Attributes:
@@ -291,7 +291,7 @@ class Trainer:
         recorder: where to report.
         pool: evaluation workers.
         path: of the checkpoint.
-        options: how to train.
+        conditions: how to train.
         resume: where to go on; members that `task` does not name are cut out.
     """
 
@@ -301,18 +301,18 @@ class Trainer:
         recorder: Recorder,
         pool: EvaluationPool,
         path: Path,
-        options: Options | None = None,
+        conditions: Conditions | None = None,
         resume: Checkpoint | None = None,
     ) -> None:
         self._recorder, self._pool, self._path = recorder, pool, path
-        self._options = options or Options()
-        arithmetic = self._options.arithmetic
-        set_precision(arithmetic.precision, self._options.device)
-        self._algorithm, self._replay, draws = build(task, self._options.device)
+        self._conditions = conditions or Conditions()
+        arithmetic = self._conditions.arithmetic
+        set_precision(arithmetic.precision, self._conditions.device)
+        self._algorithm, self._replay, draws = build(task, self._conditions.device)
         self._task = replace(
             task, data=(), mixed=(), selectors=()
         )  # the replay holds the transitions; they are not held twice
-        capture = capture_for(self._options.device)
+        capture = capture_for(self._conditions.device)
         self._engine = Engine(self._algorithm, self._replay, draws, capture, compiled=arithmetic.compiled)
         self._keys = [run.key for run in task.runs]
         self._alive = dict.fromkeys(self._keys, True)
@@ -368,7 +368,7 @@ class Trainer:
     def _train(self, stop: Callable[[], bool]) -> Ending:
         self._started = self._saved = time.monotonic()
         protocol = self._task.protocol
-        length = min(protocol.length, self._options.until or protocol.length)
+        length = min(protocol.length, self._conditions.until or protocol.length)
         if not self._resumed and 0 in protocol.evaluations():
             self._measure()
             self._evaluate()
@@ -452,9 +452,9 @@ class Trainer:
         self._feed.drop(self._keys.index(key))
         self._recorder.failed(key, step, text)
 
-    def _evaluation(self, member: int, step: int, policy: dict[str, torch.Tensor]) -> Evaluation:
+    def _evaluation(self, member: int, step: int, policy: dict[str, torch.Tensor]) -> EvaluationTask:
         task, run = self._task, self._task.runs[member]
-        return Evaluation(
+        return EvaluationTask(
             key=run.key,
             step=step,
             algorithm=task.algorithm,
@@ -505,7 +505,7 @@ class Trainer:
 
     def _due(self) -> bool:
         """Whether to write a checkpoint; where that takes long, as with many rows, it is done seldom."""
-        wait = self._options.checkpoint_seconds * max(1.0, self._saving / _QUICK)
+        wait = self._conditions.checkpoint_seconds * max(1.0, self._saving / _QUICK)
         return time.monotonic() - self._saved > wait
 
     def _checkpoint(self) -> None:

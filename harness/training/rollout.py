@@ -17,7 +17,7 @@ from harness.specs import Environment
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationTask:
     """One member's policy at one step, with all that rolling it out needs.
 
     Attributes:
@@ -43,7 +43,7 @@ def episode_seed(key: str, episode: int) -> int:
     return int.from_bytes(digest[:4], "little") >> 1
 
 
-def evaluate(task: Evaluation, envs: Sequence[Any] | None = None) -> tuple[list[float], list[int]]:
+def evaluate(task: EvaluationTask, envs: Sequence[Any] | None = None) -> tuple[list[float], list[int]]:
     """Roll out `task.episodes` episodes, one environment each, actions computed for all of them at once.
 
     Returns:

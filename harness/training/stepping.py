@@ -39,7 +39,7 @@ class Episode(NamedTuple):
     actions: NDArray[np.float32]
 
 
-class Step(NamedTuple):
+class TimeStep(NamedTuple):
     """What an action led to.
 
     Attributes:
@@ -57,7 +57,7 @@ class Step(NamedTuple):
     cut: bool = False
 
 
-class Failure(NamedTuple):
+class StepFailure(NamedTuple):
     """Why a member cannot go on: a traceback, or a sentence."""
 
     text: str
@@ -98,7 +98,7 @@ class Environments:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def begin(self, members: Sequence[int]) -> dict[int, Step | Failure]:
+    def begin(self, members: Sequence[int]) -> dict[int, TimeStep | StepFailure]:
         """Bring members to where their episodes are: what to act on."""
         self._ask({member: _Request(self._episode(member)) for member in members})
         return self.answers()
@@ -112,13 +112,13 @@ class Environments:
         """
         self._ask({member: _Request(None, action, reset) for member, action in actions.items()})
 
-    def answers(self) -> dict[int, Step | Failure]:
+    def answers(self) -> dict[int, TimeStep | StepFailure]:
         """What came of the last `step`, by member; waits for it.
 
         Raises:
             HarnessError: a process died again and again, and not by what an environment did.
         """
-        found: dict[int, Step | Failure] = {}
+        found: dict[int, TimeStep | StepFailure] = {}
         for worker in self._workers:
             found |= self._answers(worker)
         return found
@@ -127,8 +127,8 @@ class Environments:
         for worker in self._workers:
             worker.ask({member: request for member, request in requests.items() if member in worker.places})
 
-    def _answers(self, worker: _Worker) -> dict[int, Step | Failure]:
-        failed: dict[int, Step | Failure] = {}
+    def _answers(self, worker: _Worker) -> dict[int, TimeStep | StepFailure]:
+        failed: dict[int, TimeStep | StepFailure] = {}
         deaths = 0
         while True:
             try:
@@ -143,7 +143,7 @@ class Environments:
                     raise HarnessError(
                         f"{died}; is there enough memory? What was saved is kept: run the same command again"
                     )
-                failed[member], deaths = Failure(died), 0
+                failed[member], deaths = StepFailure(died), 0
             worker.start()
             worker.ask(
                 {
@@ -190,8 +190,8 @@ class _Worker:
             with contextlib.suppress(OSError):  # it died; whoever waits for its answers will find out
                 self._child.connection.send(requests)
 
-    def answers(self) -> dict[int, Step | Failure]:
-        found: dict[int, Step | Failure] = self._child.connection.recv() if self.asked else {}
+    def answers(self) -> dict[int, TimeStep | StepFailure]:
+        found: dict[int, TimeStep | StepFailure] = self._child.connection.recv() if self.asked else {}
         return found
 
     def end(self) -> tuple[int | None, int | None]:
@@ -216,13 +216,13 @@ def _serve(
             requests: Mapping[int, _Request] = connection.recv()
         except (EOFError, OSError):  # the parent closed its end or died
             return
-        answers: dict[int, Step | Failure] = {}
+        answers: dict[int, TimeStep | StepFailure] = {}
         for member, request in requests.items():
             at.value = member
             try:
                 answers[member] = actors[member].answer(request)
             except Exception:  # whatever went wrong belongs to the member, not to the process
-                answers[member] = Failure(f"its environment raised\n{traceback.format_exc()}")
+                answers[member] = StepFailure(f"its environment raised\n{traceback.format_exc()}")
         at.value = _NOBODY
         try:
             connection.send(answers)
@@ -238,31 +238,31 @@ class _Actor:
         self._env: Any = None
         self._number = 0
 
-    def answer(self, request: _Request) -> Step:
+    def answer(self, request: _Request) -> TimeStep:
         found = self._resume(request.episode) if request.episode else None
         if request.action is not None:
             found = self._step(request.action, request.reset)
         assert found is not None  # noqa: S101 - nobody asks for nothing
         return found
 
-    def _resume(self, episode: Episode) -> Step:
+    def _resume(self, episode: Episode) -> TimeStep:
         if self._env is None:
             self._env = environments.make(self._environment)
         observation = self._begin(episode.number, episode.seed)
         for action in episode.actions:
             observation = _observed(self._env.step(action)[0])
-        return Step(observation)
+        return TimeStep(observation)
 
     def _begin(self, number: int, seed: int) -> NDArray[np.float32]:
         self._number = number
         return _observed(self._env.reset(seed=seed)[0])
 
-    def _step(self, action: NDArray[np.float32], reset: bool | None) -> Step:
+    def _step(self, action: NDArray[np.float32], reset: bool | None) -> TimeStep:
         seen, reward, terminated, cut, _ = self._env.step(action)
         observation = after = _observed(seen)
         if (terminated or cut) if reset is None else reset:
             observation = self._begin(self._number + 1, exploration_seed(self._key, self._number + 1))
-        return Step(observation, after, float(reward), bool(terminated and not cut), bool(cut))
+        return TimeStep(observation, after, float(reward), bool(terminated and not cut), bool(cut))
 
 
 def _observed(observation: Any) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from typing import Any
 from harness.errors import HarnessError
 from harness.processes import CRASHES, Child
 from harness.results.records import EvaluationRecord
-from harness.training.rollout import Evaluation
+from harness.training.rollout import EvaluationTask
 
 
 def _serve(connection: Connection, algorithms: Collection[str], folders: Sequence[Path]) -> None:
@@ -33,7 +33,7 @@ def _serve(connection: Connection, algorithms: Collection[str], folders: Sequenc
     cache: dict[Any, list[Any]] = {}
     while True:
         try:
-            task: Evaluation = connection.recv()
+            task: EvaluationTask = connection.recv()
         except (EOFError, OSError):  # the parent closed its end or died
             return
         try:
@@ -52,9 +52,9 @@ def _serve(connection: Connection, algorithms: Collection[str], folders: Sequenc
 class _Worker(Child):
     def __init__(self, algorithms: Collection[str], folders: Sequence[Path]) -> None:
         super().__init__(_serve, algorithms, folders)
-        self.task: Evaluation | None = None
+        self.task: EvaluationTask | None = None
 
-    def start(self, task: Evaluation) -> None:
+    def start(self, task: EvaluationTask) -> None:
         self.task = task
         self.connection.send(task)
 
@@ -62,7 +62,7 @@ class _Worker(Child):
 class EvaluationFailedError(Exception):
     """An evaluation failed; carries what was evaluated and why it failed."""
 
-    def __init__(self, task: Evaluation, text: str) -> None:
+    def __init__(self, task: EvaluationTask, text: str) -> None:
         super().__init__(text)
         self.task, self.text = task, text
 
@@ -81,7 +81,7 @@ class EvaluationPool:
     def __init__(self, workers: int, algorithms: Collection[str] = (), folders: Sequence[Path] = ()) -> None:
         self._new_worker = functools.partial(_Worker, tuple(algorithms), tuple(folders))
         self._workers = [self._new_worker() for _ in range(workers)]
-        self._queue: deque[tuple[Evaluation, int]] = deque()
+        self._queue: deque[tuple[EvaluationTask, int]] = deque()
         self._crashed: list[EvaluationFailedError] = []
         self._attempt: dict[tuple[str, int], int] = {}
 
@@ -91,13 +91,13 @@ class EvaluationPool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def submit(self, task: Evaluation) -> None:
+    def submit(self, task: EvaluationTask) -> None:
         """Queue an evaluation."""
         self._queue.append((task, 1))
         self._dispatch()
 
     @property
-    def pending(self) -> list[Evaluation]:
+    def pending(self) -> list[EvaluationTask]:
         """Evaluations submitted and not yet returned by `results`."""
         busy = [worker.task for worker in self._workers if worker.task]
         return busy + [task for task, _ in self._queue] + [error.task for error in self._crashed]

@@ -39,7 +39,7 @@ def test_compiling_is_recorded_and_needs_a_compiler(tmp_path, monkeypatch):
         Setup.on("cpu", tmp_path, compiled=True)
     monkeypatch.delenv("CXX")
     monkeypatch.setattr("shutil.which", lambda name: name if name == "clang++" else None)
-    assert str(Setup.on("cpu", tmp_path, compiled=True).options.arithmetic) == "float32+compile"
+    assert str(Setup.on("cpu", tmp_path, compiled=True).conditions.arithmetic) == "float32+compile"
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(HarnessError, match="triton"):
         arithmetic("cuda", compiled=True)

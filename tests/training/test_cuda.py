@@ -10,7 +10,7 @@ from harness.execution.packing import _SHARE
 from harness.training import checkpoints
 from harness.training.engine import CudaCapture, Engine, set_precision
 from harness.training.memory import bytes_of_member
-from harness.training.population import Options, Trainer, build
+from harness.training.population import Conditions, Trainer, build
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -89,7 +89,7 @@ def test_members_that_gather_train_and_go_on(make_task, notebook, pool, tmp_path
     gather = {"warmup": 50, "explore": {"noise": 0.1}}
     task = make_task("td3_bc", steps=200, evaluate_every=100, gather=gather, batch_size=64)
     book, asked = notebook(), iter([False] * 60)
-    options = Options(device="cuda")
+    options = Conditions(device="cuda")
     first = Trainer(task, book, pool, tmp_path / "p.pt", options)
     assert first.train(lambda: next(asked, True)).interrupted
     second = Trainer(task, book, pool, tmp_path / "p.pt", options, checkpoints.load(tmp_path / "p.pt"))

@@ -18,7 +18,7 @@ from harness.errors import DataError, HarnessError
 from harness.results.records import EvaluationRecord
 from harness.specs import Environment
 from harness.training import checkpoints, population, stepping
-from harness.training.population import Options, Trainer
+from harness.training.population import Conditions, Trainer
 from harness.training.replay import GrowingReplay, columns
 from harness.training.rollout import episode_seed
 from harness.training.stepping import exploration_seed
@@ -46,7 +46,7 @@ def train(notebook, pool, tmp_path):
 
     def run(task, stop=lambda: False, resume=None, book=None, evaluators=None, **options):
         book = book or notebook()
-        trainer = Trainer(task, book, evaluators or pool, tmp_path / "p.pt", Options(**options), resume)
+        trainer = Trainer(task, book, evaluators or pool, tmp_path / "p.pt", Conditions(**options), resume)
         return trainer, book, trainer.train(stop)
 
     return run

@@ -13,7 +13,7 @@ from harness.datasets.transforms import ReturnRange, prepare
 from harness.results.records import EvaluationRecord
 from harness.training import checkpoints, population
 from harness.training.engine import Engine
-from harness.training.population import Options, Trainer, build
+from harness.training.population import Conditions, Trainer, build
 from harness.training.rollout import episode_seed
 
 
@@ -26,7 +26,7 @@ def stop_after(steps):
 def train(task, recorder, pool, tmp_path, **how):
     stop = how.pop("stop", lambda: False)
     resume = how.pop("resume", None)
-    trainer = Trainer(task, recorder, pool, tmp_path / "p.pt", Options(**how), resume)
+    trainer = Trainer(task, recorder, pool, tmp_path / "p.pt", Conditions(**how), resume)
     return trainer.train(stop)
 
 

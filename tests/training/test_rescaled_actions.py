@@ -9,7 +9,7 @@ import pytest
 
 from harness.datasets.transforms import rescaled
 from harness.specs import Environment
-from harness.training.population import Options, Trainer
+from harness.training.population import Conditions, Trainer
 from harness.training.workers import EvaluationPool
 
 MODULE = """
@@ -66,7 +66,7 @@ def test_mapped_by_the_harness_or_by_hand_scores_are_the_same(
         task = make_task(steps=60, evaluate_every=60, data=[data] * 2)
         book = notebook()
         Trainer(
-            replace(task, environments=[environment] * 2), book, workers, tmp_path / "p.pt", Options()
+            replace(task, environments=[environment] * 2), book, workers, tmp_path / "p.pt", Conditions()
         ).train()
         assert not book.failures
         return np.array([returns for _, (returns, _) in sorted(book.scores.items())])
@@ -79,6 +79,6 @@ def test_without_the_folder_it_is_a_failure_that_says_why(make_data, make_task, 
     task = make_task(steps=10, evaluate_every=10, data=[make_data(3, observation=3, action=2)] * 2)
     book = notebook()
     task = replace(task, environments=[line(kwargs={"bound": 1.0})] * 2)
-    Trainer(task, book, pool, tmp_path / "p.pt", Options()).train()
+    Trainer(task, book, pool, tmp_path / "p.pt", Conditions()).train()
     assert all("No module named 'line_of_test'" in text for _, text in book.failures.values())
     assert len(book.failures) == 2

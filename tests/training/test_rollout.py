@@ -11,7 +11,7 @@ import torch
 from algorithms.base import Member, Sizes, normal
 from algorithms.bc import BC
 from harness.training.population import build
-from harness.training.rollout import Evaluation, evaluate
+from harness.training.rollout import EvaluationTask, evaluate
 
 
 class Recorder:
@@ -35,7 +35,7 @@ def noisy(make_task, monkeypatch):
     monkeypatch.setattr(BC, "act", lambda self, observation, noise: torch.tanh(noise))
     task = make_task("bc", seeds=(0,))
     learner, replay, _ = build(task)
-    return Evaluation(
+    return EvaluationTask(
         key=task.runs[0].key,
         step=100,
         algorithm="bc",

@@ -12,7 +12,7 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.training.population import build
-from harness.training.rollout import Evaluation
+from harness.training.rollout import EvaluationTask
 from harness.training.workers import EvaluationFailedError, EvaluationPool
 
 
@@ -20,7 +20,7 @@ from harness.training.workers import EvaluationFailedError, EvaluationPool
 def evaluation(make_task):
     task = make_task("bc", seeds=(0,))
     learner, replay, _ = build(task)
-    return Evaluation(
+    return EvaluationTask(
         key=task.runs[0].key,
         step=100,
         algorithm="bc",
