@@ -119,7 +119,7 @@ def test_order_is_part_of_a_key_and_so_is_what_makes_a_dataset_that_is_mixed_in(
         ),
         ("[{}]", "data.0: should have exactly one of the keys standardise"),
         ("[{standardize: 0.1}]", "unknown key; did you mean 'standardise'?"),
-        ("[{trust: {by: selector, above: 1}}]", "trust.by: should be 'return', got 'selector'"),
+        ("[{trust: {by: selector, above: 1}}]", "trust.above: by selector there is no threshold"),
         ("[{clip_actions: 2}]", "clip_actions: should be less than or equal to 1, got 2"),
         (
             "[{mix: {dataset: hoper-v2, ratio: 0.1}}]",
