@@ -49,7 +49,12 @@ BAD_VALUES = [
     ("steps: 100", "steps: true", "p.yaml:3:8: steps: should be a whole number", "got true"),
     ("steps: 100", "steps: '100'", "p.yaml:3:8: steps: should be a whole number", "got '100'"),
     ("steps: 100", "steps:   0", "p.yaml:3:10: steps: should be greater than 0", "got 0"),
-    ("episodes: 1", "episodes:", "p.yaml:5:1: episodes: should be a whole number", "got nothing"),
+    (
+        "episodes: 1",
+        "episodes:",
+        "p.yaml:4:1: evaluate_every: 'evaluate_every' without 'episodes'",
+        "or neither",
+    ),
     ("steps: 100", "steps:", "p.yaml:3:1: steps: one of 'steps' (offline) and 'interactions' (online)", ""),
     (
         "id: short",
@@ -57,7 +62,7 @@ BAD_VALUES = [
         "p.yaml:2:1: scor: unknown key; did you mean 'score'?",
         "last_k, ",
     ),
-    ("episodes: 1\n", "", "p.yaml:1:1: episodes: the key is missing", ""),
+    ("episodes: 1\n", "", "p.yaml:4:1: evaluate_every: 'evaluate_every' without 'episodes'", "or neither"),
     ("steps: 100\n", "", "p.yaml:1:1: one of 'steps' (offline) and 'interactions' (online)", ""),
     ("id: short", "id: Short!", "p.yaml:1:5: id: an id is lower-case letters", ""),
     ("seeds: [0, 1]", "seeds: [0, x]", "p.yaml:6:12: seeds.1: should be a whole number", ""),
