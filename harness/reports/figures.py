@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from harness.analysis.comparison import ComparedRow, Comparison
+    from harness.analysis.overall import Selection
     from harness.reports.history import Histories, RunHistory
 
 WIDTHS = {"single": 3.3, "double": 6.9}  # inches: a column and the page of a two-column paper
@@ -44,6 +46,8 @@ _MOST_STEPS = 50  # of a line
 _MOST_SPOKES = 16  # that leave room for their labels
 _MOST_NAMED = 3  # runs that a figure names
 _CENTIMETRE = 1 / 2.54
+_POINTS = 72  # of an inch
+_LETTER = 0.56  # of the size of type: the width of a letter
 _DASHES = ("-", "--", ":", "-.")
 _BOOTSTRAP = BootstrapSettings(repetitions=2000)
 _SCORE = "normalised score [points]"
@@ -97,9 +101,18 @@ class Look:
         return cls(inches, 2.0 if style == "talk" else 1.0, palette)
 
     @property
+    def size(self) -> float:
+        """Of type, in points."""
+        return 7 * self.scale
+
+    def wrapped(self, text: str, part: float = 1.0) -> str:
+        """Text broken at spaces and hyphens into lines that a part of the figure's width has room for."""
+        return textwrap.fill(text, int(part * self.width * _POINTS / (_LETTER * self.size)))
+
+    @property
     def settings(self) -> dict[Any, Any]:
         """Matplotlib's."""
-        size, line = 7 * self.scale, 0.6 * self.scale
+        size, line = self.size, 0.6 * self.scale
         return {
             "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
             "font.size": size,
@@ -145,6 +158,14 @@ class Illustration:
     data: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
+class _Drawn(NamedTuple):
+    """A figure, a line per point of it, and a sentence that its caption ends with."""
+
+    figure: Figure | None = None
+    data: pd.DataFrame = pd.DataFrame()
+    note: str = ""
+
+
 def illustrations(
     comparison: Comparison,
     histories: Histories,
@@ -180,7 +201,9 @@ def illustrations(
             if item.figure and reasons:
                 # the title takes room of its own: the smallest figures have none to spare
                 item.figure.set_figheight(item.figure.get_figheight() + _TITLE * look.scale)
-                item.figure.suptitle(f"N/C: {_text('; '.join(reasons), 60)}", color="#9B3F86")
+                item.figure.suptitle(
+                    look.wrapped(f"N/C: {_text('; '.join(reasons), 60)}", 0.8), color="#9B3F86"
+                )
     return drawn
 
 
@@ -274,6 +297,12 @@ class _Source:
         except IncompleteError:
             return None
 
+    @property
+    def over(self) -> str:
+        """What the statistics are over."""
+        datasets = len(self.overall.selection.datasets) if self.overall else 0
+        return f"the {count(datasets, 'dataset')} on which no algorithm lacks a seed"
+
     def empty(self, height: float) -> Figure:
         """A figure of the look's width; height in inches of a single column."""
         from matplotlib.figure import Figure
@@ -288,25 +317,35 @@ _RESAMPLED = (
 )
 
 
-def _over(source: _Source) -> str:
-    datasets = len(source.overall.selection.datasets) if source.overall else 0
-    return f"the {count(datasets, 'dataset')} on which no algorithm lacks a seed"
+_Kind = Callable[[_Source], Iterator[Illustration]]
+
+
+def _kind(
+    name: str, title: str, caption: str, *, missing: str
+) -> Callable[[Callable[[_Source], _Drawn | None]], _Kind]:
+    """A kind with one figure, made of what draws it; ``{over}`` in the caption are the datasets behind it."""
+
+    def of(draw: Callable[[_Source], _Drawn | None]) -> _Kind:
+        def kind(source: _Source) -> Iterator[Illustration]:
+            figure, data, note = draw(source) or _Drawn()
+            said = f"{caption.replace('{over}', source.over)} {note}".rstrip()
+            yield Illustration(name, title, said, missing, figure, data)
+
+        return kind
+
+    return of
 
 
 # -- the figures -------------------------------------------------------------------------------------------
 
 
-def _aggregates(source: _Source) -> Iterator[Illustration]:
+@_kind(
+    "aggregates", "All datasets together", f"Aggregates over {{over}}; bars: {_RESAMPLED}.", missing=_GAPLESS
+)
+def _aggregates(source: _Source) -> _Drawn | None:
     found = source.overall
-    what = Illustration(
-        "aggregates",
-        "All datasets together",
-        f"Aggregates over {_over(source)}; bars: {_RESAMPLED}.",
-        _GAPLESS,
-    )
     if found is None:
-        yield what
-        return
+        return None
     data = frames.aggregates(source.comparison, found)
     wide = source.look.width / source.look.scale > 5
     figure = source.empty(0.75 + 0.16 * len(found.aggregates) * (1 if wide else 2))
@@ -323,23 +362,23 @@ def _aggregates(source: _Source) -> Iterator[Illustration]:
         axes.use_sticky_edges = False  # a bar does not begin at the edge
         axes.autoscale(axis="x")
         axes.set_ylim(len(found.aggregates) - 0.5, -0.5)
-        axes.set_title("Opt. gap (less is better)" if metric == "og" else wording.METRICS[metric])
+        title = "Opt. gap (less is better)" if metric == "og" else wording.METRICS[metric]
+        axes.set_title(source.look.wrapped(title, 0.85 / (4 if wide else 2)))
         axes.xaxis.set_major_locator(_few_ticks(3))
-    figure.supxlabel(f"{_SCORE}; bars: {_BOOTSTRAP.level:.0%} bootstrap intervals")
-    yield _with(what, figure, data)
+    figure.supxlabel(source.look.wrapped(f"{_SCORE}; bars: {_BOOTSTRAP.level:.0%} bootstrap intervals"))
+    return _Drawn(figure, data)
 
 
-def _profiles(source: _Source) -> Iterator[Illustration]:
+@_kind(
+    "profiles",
+    "Performance profiles",
+    f"Share of runs above each normalised score, over {{over}}; bands: {_RESAMPLED}, pointwise.",
+    missing=_GAPLESS,
+)
+def _profiles(source: _Source) -> _Drawn | None:
     found = source.overall
-    what = Illustration(
-        "profiles",
-        "Performance profiles",
-        f"Share of runs above each normalised score, over {_over(source)}; bands: {_RESAMPLED}, pointwise.",
-        _GAPLESS,
-    )
     if found is None:
-        yield what
-        return
+        return None
     from rliable import plot_utils
 
     runs = {name: both[0] for name, both in found.profiles.items()}
@@ -352,27 +391,26 @@ def _profiles(source: _Source) -> Iterator[Illustration]:
         ax=axes,
         colors=source.colours,
         linestyles=source.dashes,
-        xlabel=f"{_SCORE}; bands: {_BOOTSTRAP.level:.0%} pointwise",
+        xlabel=source.look.wrapped(f"{_SCORE}; bands: {_BOOTSTRAP.level:.0%} pointwise", 0.85),
         ylabel="share of runs above",
     )
     _restyled(axes)
     _legend(figure, source, list(runs))
     data = frames.profiles(source.comparison, found)
-    yield _with(what, figure, data[data["kind"] == "runs"])
+    return _Drawn(figure, data[data["kind"] == "runs"])
 
 
-def _improvement(source: _Source) -> Iterator[Illustration]:
+@_kind(
+    "improvement",
+    "Probability of improvement",
+    "How probable it is that a run of X scores above one of Y on the same dataset, averaged over {over}; "
+    f"bars: {_RESAMPLED}.",
+    missing=f"{_GAPLESS}, for two algorithms",
+)
+def _improvement(source: _Source) -> _Drawn | None:
     found = source.overall
-    what = Illustration(
-        "improvement",
-        "Probability of improvement",
-        "How probable it is that a run of X scores above one of Y on the same dataset, averaged over "
-        f"{_over(source)}; bars: {_RESAMPLED}.",
-        f"{_GAPLESS}, for two algorithms",
-    )
     if found is None or not found.improvements:
-        yield what
-        return
+        return None
     from rliable import plot_utils
 
     # of each pair the way round that is not below a half
@@ -389,7 +427,7 @@ def _improvement(source: _Source) -> Iterator[Illustration]:
         pair_separator="\0",
         ax=axes,
         colors=[source.colours[one.better] for one in pairs.values()],
-        xlabel=f"P(X > Y); bars: {_BOOTSTRAP.level:.0%} bootstrap intervals",
+        xlabel=source.look.wrapped(f"P(X > Y); bars: {_BOOTSTRAP.level:.0%} bootstrap intervals", 0.7),
     )
     for each in figure.axes:
         _restyled(each)
@@ -399,10 +437,16 @@ def _improvement(source: _Source) -> Iterator[Illustration]:
     axes.set_xlim(0, 1)
     axes.set_title("X", loc="left")
     axes.set_title("Y", loc="right")
-    yield _with(what, figure, frames.improvements(source.comparison, found))
+    return _Drawn(figure, frames.improvements(source.comparison, found))
 
 
-def _scatter(source: _Source) -> Iterator[Illustration]:
+@_kind(
+    "scatter",
+    "Published against reproduced",
+    "A point per cell; on the diagonal both means are equal. Whiskers: the interval of our mean.",
+    missing="a comparable cell with both numbers",
+)
+def _scatter(source: _Source) -> _Drawn | None:
     import seaborn as sns
 
     cells = [
@@ -410,15 +454,8 @@ def _scatter(source: _Source) -> Iterator[Illustration]:
         for cell in source.comparison.cells
         if cell.mean is not None and cell.published and not cell.verdict.reasons
     ]
-    what = Illustration(
-        "scatter",
-        "Published against reproduced",
-        "A point per cell; on the diagonal both means are equal. Whiskers: the interval of our mean.",
-        "a comparable cell with both numbers",
-    )
     if not cells:
-        yield what
-        return
+        return None
     counts = {kind: sum(cell.verdict.kind is kind for cell in cells) for kind in _VERDICTS}
     names = {kind: f"{kind} ({number})" for kind, number in counts.items() if number}
     data = pd.DataFrame(
@@ -460,28 +497,28 @@ def _scatter(source: _Source) -> Iterator[Illustration]:
     ends = [*axes.get_xlim(), *axes.get_ylim()]
     axes.plot([min(ends), max(ends)], [min(ends), max(ends)], color="#555555", linewidth=0.7, zorder=0)
     axes.set(xlim=(min(ends), max(ends)), ylim=(min(ends), max(ends)), aspect="equal")
-    axes.set(xlabel=f"published {_SCORE}", ylabel=f"reproduced {_SCORE}")
+    across, upwards = (source.look.wrapped(f"{which} {_SCORE}", 0.8) for which in ("published", "reproduced"))
+    axes.set(xlabel=across, ylabel=upwards)
     axes.legend(title=None, loc="upper left", handletextpad=0.2, borderaxespad=0.2)
-    yield _with(what, figure, data)
+    return _Drawn(figure, data)
 
 
-def _radar(source: _Source) -> Iterator[Illustration]:
+@_kind(
+    "radar",
+    "Algorithms side by side",
+    "Mean scores, scaled on each spoke from the lowest algorithm (centre) to the highest (rim); "
+    "only algorithms and spokes without gaps.",
+    missing="three rows in which three algorithms have all their seeds",
+)
+def _radar(source: _Source) -> _Drawn | None:
     comparison = source.comparison
-    what = Illustration(
-        "radar",
-        "Algorithms side by side",
-        "Mean scores, scaled on each spoke from the lowest algorithm (centre) to the highest (rim); "
-        "only algorithms and spokes without gaps.",
-        "three rows in which three algorithms have all their seeds",
-    )
     rows = [row for group in comparison.groups for row in group.rows]
     if len(rows) > _MOST_SPOKES:
         rows = [row for group in comparison.groups for row in group.summaries if row.kind == "average"]
     trained = [place for place, column in enumerate(comparison.columns) if column.algorithm]
     shown, columns = _without_gaps(rows, trained)
     if len(shown) < 3 or len(columns) < 3:
-        yield what
-        return
+        return None
     figure = source.empty(3.4)
     axes = figure.add_subplot(projection="polar")
     angles = [2 * math.pi * index / len(shown) for index in range(len(shown))]
@@ -502,7 +539,7 @@ def _radar(source: _Source) -> Iterator[Illustration]:
             {"row": row.id, "column": name, "mean": row.cells[column].mean, "scaled": value}
             for row, value in zip(shown, values, strict=True)
         ]
-    axes.set_xticks(angles, [_text(row.label) for row in shown])
+    axes.set_xticks(angles, [source.look.wrapped(_text(row.label), 0.3) for row in shown])
     for angle, label in zip(angles, axes.get_xticklabels(), strict=True):
         across = math.cos(angle)
         label.set_horizontalalignment("left" if across > 0.1 else "right" if across < -0.1 else "center")
@@ -510,28 +547,28 @@ def _radar(source: _Source) -> Iterator[Illustration]:
     axes.set_ylim(-0.15, 1.05)
     axes.spines["polar"].set_visible(False)
     _legend(figure, source, [comparison.columns[column].id for column in columns])
-    yield _with(what, figure, pd.DataFrame(lines))
+    return _Drawn(figure, pd.DataFrame(lines))
 
 
-def _curves(source: _Source) -> Iterator[Illustration]:
-    what = Illustration(
-        "curves",
-        "Learning curves",
-        "Normalised score over training, a panel per dataset; lines: mean over seeds.",
-        "a scored run with two evaluations",
-    )
-    yield _panels(source, what, lambda run: run.curve, _SCORE)
+@_kind(
+    "curves",
+    "Learning curves",
+    "Normalised score over training, a panel per dataset; lines: mean over seeds.",
+    missing="a scored run with two evaluations",
+)
+def _curves(source: _Source) -> _Drawn | None:
+    return _panels(source, lambda run: run.curve, _SCORE)
 
 
 def _metrics(source: _Source) -> Iterator[Illustration]:
     for name in metric_names(source.histories):
-        what = Illustration(
+        kind = _kind(
             f"metric-{_file_name(name)}",
             f"{name} over training",
             f"{name}, as training reported it, a panel per dataset; lines: mean over seeds.",
-            "a scored run with two values",
+            missing="a scored run with two values",
         )
-        yield _panels(source, what, partial(_metric, name), name)
+        yield from kind(partial(_panels, points=partial(_metric, name), label=name))(source)
 
 
 def _metric(name: str, run: RunHistory) -> Sequence[tuple[int, float]]:
@@ -545,19 +582,16 @@ def metric_names(histories: Histories) -> list[str]:
     )
 
 
-def _efficiency(source: _Source) -> Iterator[Illustration]:
-    what = Illustration(
-        "efficiency",
-        "IQM over training",
-        f"Interquartile mean over {_over(source)}, at the evaluations that all their runs have; bands: "
-        f"{_RESAMPLED}.",
-        f"{_GAPLESS}, with two evaluations of each run",
-    )
-    found = source.overall
-    lines = list(_iqm_curves(source)) if found else []
+@_kind(
+    "efficiency",
+    "IQM over training",
+    f"Interquartile mean over {{over}}, at the evaluations that all their runs have; bands: {_RESAMPLED}.",
+    missing=f"{_GAPLESS}, with two evaluations of each run",
+)
+def _efficiency(source: _Source) -> _Drawn | None:
+    lines = list(_iqm_curves(source, source.overall.selection)) if source.overall else []
     if not lines:
-        yield what
-        return
+        return None
     from rliable import plot_utils
 
     data = pd.DataFrame(lines)
@@ -577,19 +611,18 @@ def _efficiency(source: _Source) -> Iterator[Illustration]:
             ylabel=f"IQM, {_SCORE}",
         )
     _restyled(axes)
-    axes.set_xlabel(f"{data['over'].iloc[0]}; bands: {_BOOTSTRAP.level:.0%} bootstrap intervals")
+    said = f"{data['over'].iloc[0]}; bands: {_BOOTSTRAP.level:.0%} bootstrap intervals"
+    axes.set_xlabel(source.look.wrapped(said, 0.85))
     axes.xaxis.set_major_locator(_few_ticks())
     axes.xaxis.set_major_formatter(lambda step, _: _short(step))
     _legend(figure, source, list(by_column))
-    yield _with(what, figure, data)
+    return _Drawn(figure, data)
 
 
-def _iqm_curves(source: _Source) -> Iterator[dict[str, Any]]:
+def _iqm_curves(source: _Source, selection: Selection) -> Iterator[dict[str, Any]]:
     """The IQM of each column at the steps that all its runs have."""
     import numpy as np
 
-    assert source.overall is not None  # noqa: S101 (asked before)
-    selection = source.overall.selection
     overs = {cell.column: axis(cell.protocol) for cell in source.comparison.cells if cell.protocol}
     for name in selection.scores:
         curves = [
@@ -615,16 +648,16 @@ def _iqm_curves(source: _Source) -> Iterator[dict[str, Any]]:
             }
 
 
-def _runtime(source: _Source) -> Iterator[Illustration]:
+@_kind(
+    "runtime",
+    "Time to train",
+    "Mean wall time of the populations that the runs trained in, whose members train at once; "
+    "whiskers: shortest and longest.",
+    missing="a run trained here to its end",
+)
+def _runtime(source: _Source) -> _Drawn | None:
     import seaborn as sns
 
-    what = Illustration(
-        "runtime",
-        "Time to train",
-        "Mean wall time of the populations that the runs trained in, whose members train at once; "
-        "whiskers: shortest and longest.",
-        "a run trained here to its end",
-    )
     data = pd.DataFrame(
         {
             "dataset": dataset,
@@ -643,8 +676,7 @@ def _runtime(source: _Source) -> Iterator[Illustration]:
         and run.wall_seconds is not None
     )
     if data.empty:
-        yield what
-        return
+        return None
     longest = data["seconds"].max()
     unit, length = next(
         ((unit, length) for unit, length in (("h", 3600), ("min", 60)) if longest > 2 * length), ("s", 1)
@@ -669,16 +701,16 @@ def _runtime(source: _Source) -> Iterator[Illustration]:
         ax=axes,
     )
     axes.grid(visible=False, axis="y")
-    axes.set(xlabel=f"wall time [{unit}]; in brackets: runs", ylabel="")
+    axes.set(xlabel=source.look.wrapped(f"wall time [{unit}]; in brackets: runs", 0.6), ylabel="")
     handles, names = axes.get_legend_handles_labels()
     if own := axes.get_legend():
         own.remove()
     figure.legend(handles, names, loc="outside lower center")
-    yield _with(what, figure, data.drop(columns=["bar", "time"]))
+    return _Drawn(figure, data.drop(columns=["bar", "time"]))
 
 
 #: Kind -> what draws its figures; `metrics` has one for each metric.
-KINDS: dict[str, Callable[[_Source], Iterator[Illustration]]] = {
+KINDS: dict[str, _Kind] = {
     "scatter": _scatter,
     "radar": _radar,
     "curves": _curves,
@@ -694,22 +726,15 @@ KINDS: dict[str, Callable[[_Source], Iterator[Illustration]]] = {
 # -- what they share ---------------------------------------------------------------------------------------
 
 
-def _with(what: Illustration, figure: Figure, data: pd.DataFrame) -> Illustration:
-    return Illustration(what.name, what.title, what.caption, what.missing, figure, data)
-
-
 def _panels(
-    source: _Source,
-    what: Illustration,
-    points: Callable[[RunHistory], Sequence[tuple[int, float]]],
-    label: str,
-) -> Illustration:
+    source: _Source, points: Callable[[RunHistory], Sequence[tuple[int, float]]], label: str
+) -> _Drawn | None:
     """A panel per dataset and per what is counted: an update and a step in the environment share no axis."""
     import seaborn as sns
 
     data = pd.DataFrame(_bands(source, points))
     if data.empty:
-        return what
+        return None
     panels = list(data.groupby(["dataset", "over"], sort=False))
     across = min(len(panels), max(2, round(source.look.width / source.look.scale / 1.7)))
     down = -(-len(panels) // across)
@@ -737,7 +762,7 @@ def _panels(
                 band["step"], band["low"], band["high"], color=source.colours[name], alpha=0.2, linewidth=0
             )
         axes.set(xlabel="", ylabel="")
-        axes.set_title(_text(str(dataset)), fontsize="small")
+        axes.set_title(source.look.wrapped(_text(str(dataset)), 0.85 / across), fontsize="small")
         axes.xaxis.set_major_locator(_few_ticks(3))
         axes.yaxis.set_major_locator(_few_ticks())
         axes.xaxis.set_major_formatter(lambda step, _: _short(step))
@@ -750,8 +775,7 @@ def _panels(
     lines = ["; ".join(shared), *([f"cut off, not drawn: {', '.join(named)}"] if cut else [])]
     figure.supylabel(_text(label))
     _legend(figure, source, list(data["column"].unique()), "\n".join(lines))
-    said = f"{what.caption} Bands: 95% {data['method'].iloc[0] or 'of one seed, none'}."
-    return Illustration(what.name, what.title, said, what.missing, figure, data)
+    return _Drawn(figure, data, f"Bands: 95% {data['method'].iloc[0] or 'of one seed, none'}.")
 
 
 def _bands(
@@ -813,7 +837,9 @@ def _legend(figure: Figure, source: _Source, names: Sequence[str], above: str = 
     handles = [Line2D([], [], color=source.colours[name], linestyle=source.dashes[name]) for name in names]
     across = max(1, round(source.look.width / source.look.scale))
     labels = [source.labels[name] for name in names]
-    figure.legend(handles, labels, loc="outside lower center", ncols=across, title=above or None)
+    title = "\n".join(map(source.look.wrapped, above.splitlines()))
+    legend = figure.legend(handles, labels, loc="outside lower center", ncols=across, title=title or None)
+    legend.get_title().set_multialignment("center")
 
 
 def _without_gaps(rows: Sequence[ComparedRow], places: Sequence[int]) -> tuple[list[ComparedRow], list[int]]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from harness.errors import HarnessError, UnknownNameError
 from harness.reports.figures import Look, illustrations, save, write
@@ -144,6 +145,22 @@ def test_a_metric_cannot_name_a_file_elsewhere(example):
     assert re.fullmatch(r"metric-------x-[0-9a-f]{8}", name)
 
 
+@pytest.mark.parametrize("style", ["paper", "talk"])
+def test_nothing_reaches_out_of_a_single_column(example, style):
+    comparison, histories = full(example)
+    failed = run(7, None, [(500, 1.0), (1000, 2.0)], status="failed")
+    histories = {place: (*runs, failed) for place, runs in histories.items()}
+    for item in illustrations(comparison, histories, look=Look.of("single", style)):
+        if item.figure:
+            FigureCanvasAgg(item.figure).draw()
+            inside, drawn_in = item.figure.bbox_inches, item.figure.get_tightbbox()
+            room = inside.padded(0.02)  # inches, which the layout of round axes may be off
+            assert room.containsx(drawn_in.x0), item.name
+            assert room.containsx(drawn_in.x1), item.name
+            assert room.containsy(drawn_in.y0), item.name
+            assert room.containsy(drawn_in.y1), item.name
+
+
 def test_bands_are_intervals_over_seeds_and_seeds_that_are_cut_off_are_named(example):
     def curve(last):
         return [(500, 0.0), (1000, last)]
@@ -160,7 +177,7 @@ def test_bands_are_intervals_over_seeds_and_seeds_that_are_cut_off_are_named(exa
     assert axes.lines[0].get_xydata().tolist() == [[500, 0], [1000, 12]]
     heights = axes.collections[0].get_paths()[0].vertices[:, 1]
     assert (heights.min(), heights.max()) == pytest.approx((0, 14))
-    said = item.figure.legends[0].get_title().get_text()
+    said = " ".join(item.figure.legends[0].get_title().get_text().split())
     assert "bands: 95% exact percentile bootstrap over seeds" in said
     assert "cut off, not drawn: hopper-expert-v2 / TD3+BC seed 0 at 1k" in said
     last = item.data[item.data["step"] == 1000]
