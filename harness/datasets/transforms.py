@@ -74,10 +74,6 @@ class Step:
         """Observations ``(..., S)`` of the environment, changed as those of the data."""
         return observation
 
-    def action(self, action: Floats) -> Floats:
-        """Gathered actions ``(..., A)``, changed as those of the data."""
-        return action
-
     def reward(self, reward: Floats) -> Floats:
         """Rewards ``(...)`` of the environment, changed as those of the data."""
         return reward
@@ -156,17 +152,18 @@ class ReturnRange(Reward):
 
 @dataclass(frozen=True)
 class ClipActions(Step):
-    """a ← a, but at least -bound and at most bound."""
+    """a ← a, but at least -bound and at most bound.
+
+    What is gathered keeps its actions as they were done, as it does in the code of CQL(SA) and of FamCQL.
+    """
 
     bound: float
 
     def rows(self, data: Transitions) -> Transitions:
         """Both actions of every transition."""
-        return replace(data, actions=self.action(data.actions), next_actions=self.action(data.next_actions))
-
-    def action(self, action: Floats) -> Floats:
-        """See the class."""
-        return np.clip(action, -np.float32(self.bound), np.float32(self.bound))
+        bound = np.float32(self.bound)
+        actions, following = (np.clip(each, -bound, bound) for each in (data.actions, data.next_actions))
+        return replace(data, actions=actions, next_actions=following)
 
 
 @dataclass(frozen=True)
@@ -474,12 +471,6 @@ class Pipeline:
         for step in self.steps:
             observation = step.observation(observation)
         return np.asarray(observation, np.float32)
-
-    def action(self, action: Floats) -> NDArray[np.float32]:
-        """Gathered actions ``(..., A)`` as they are trained on."""
-        for step in self.steps:
-            action = step.action(action)
-        return np.asarray(action, np.float32)
 
     def reward(self, reward: Floats) -> NDArray[np.float32]:
         """Rewards ``(...)`` of the environment as they are trained on."""

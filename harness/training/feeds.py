@@ -183,11 +183,11 @@ class Gathering:
                 member: np.concatenate(
                     [
                         self._seen[member],
-                        pipelines[member].action(action[member]),
+                        action[member],
                         pipelines[member].reward(np.array([step.reward])),
                         seen[member, 0],
                         [step.terminal or disturbed],
-                        pipelines[member].action(chosen[member, 0]),
+                        chosen[member, 0],
                     ],
                     dtype=np.float32,
                 )
