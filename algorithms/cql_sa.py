@@ -54,9 +54,15 @@ class CQLSA(LagrangianCritics):
         `mask_regulariser`, nothing penalised. Here the best tenth of their trajectories is trusted;
         ``trust: {by: return, above: 6000, allow_empty: true}`` does what the code does.
 
+    Not a matter of this file:
+        What the code gets wrong while it gathers, and ``reproduce_defects`` of a protocol's ``gather`` does,
+        as for TD3+BC(SA): new transitions inherit the flags m of the slots they are put in, and evaluations
+        spoil transitions. Its buffer on AntMaze, 1.5 million rows, is never full.
+
     What the code does and the paper does not say:
         C_n is looked for at most 0.1 n from tanh μ; the density of the data's action counts as at least
-        C_10; densities are averaged over action dimensions and not joint; online β fades along a cosine,
+        C_10; densities are averaged over action dimensions and not joint; whether to raise n is decided by
+        one minibatch, and one without a trusted transition raises it; online β fades along a cosine,
         where the paper has a line; the critics have layer normalisation, which CQL's and CORL's do not
         (``layer_norm`` of CQL shows what that does alone).
     """
@@ -91,7 +97,7 @@ class CQLSA(LagrangianCritics):
         """
         policy = self.actor(batch.observation)
         floor = least_log_densities(policy, torch.full_like(self.coefficient.threshold, FLOOR))
-        data = torch.maximum(policy.log_densities(batch.action), floor)
+        data = torch.maximum(policy.log_densities(batch.action.clamp(-INSIDE, INSIDE)), floor)
         return (data - least_log_densities(policy, self.coefficient.threshold)).mean(-1)
 
     def update(self, batch: Batch, noise: Mapping[str, Tensor], phase: str) -> dict[str, Tensor]:

@@ -47,8 +47,9 @@ class TD3BCSA(TD3):
 
     Not a matter of this file:
         What the code gets wrong while it gathers, and ``reproduce_defects`` of a protocol's ``gather`` does:
-        a full buffer that is sampled below its pointer alone, flags m that new transitions inherit from the
-        slots they overwrite, and transitions that evaluations spoil. The sub-dataset that is empty, the two
+        a full buffer is sampled below its pointer alone, and on AntMaze the data nearly fill it, so that
+        after the warm-up nothing else is drawn than what was gathered; new transitions inherit the flags m of
+        the slots they are put in; evaluations spoil transitions. The sub-dataset that is empty, the two
         depths of critics and the additional squared error are CQL(SA)'s.
 
     What the code does and the paper does not say:

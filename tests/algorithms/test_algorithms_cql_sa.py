@@ -187,8 +187,9 @@ def test_annealing_scales_the_penalty(lab, annealing, left):
     assert penalty(annealing=annealing, decay_steps=100.0) == pytest.approx(left * penalty())
 
 
-def test_actions_at_the_bounds_do_no_harm_online(lab):
-    population = lab.population("cql_sa", dtype=torch.float32, **ONLINE)
+@pytest.mark.parametrize("changes", [ONLINE, {"coefficient": "learnt"}])
+def test_actions_at_the_bounds_do_no_harm(lab, changes):
+    population = lab.population("cql_sa", dtype=torch.float32, **changes)
     batch, noise = population.inputs(1)
     metrics = population.algorithm.update(batch._replace(action=batch.action.sign()), noise, "update")
     assert all(value.isfinite().all() for value in metrics.values())
@@ -214,27 +215,3 @@ def test_cloning_is_added_only_where_defects_are_reproduced(lab):
 
     plain, distance = loss(cloning_weight=0.5)
     assert loss(cloning_weight=0.5, reproduce_defects=True)[0] == pytest.approx(plain + 0.5 * distance)
-
-
-# -- settings --
-
-
-@pytest.mark.parametrize(
-    ("dataset", "beta", "start", "end", "mask", "lagrange"),
-    [
-        ("halfcheetah-medium-v2", 10, 1, 3, True, False),
-        ("hopper-medium-v2", 10, 1, 3, True, False),
-        ("hopper-expert-v2", 10, 1, 1.5, True, False),
-        ("hopper-medium-expert-v2", 10, 1, 1.5, True, False),
-        ("walker2d-expert-v2", 10, 1, 3, True, False),
-        ("antmaze-umaze-v2", 5, 1, 5, False, True),
-        ("antmaze-umaze-diverse-v2", 5, 1, 3, False, True),
-        ("antmaze-medium-play-v2", 5, 5, 5, False, True),
-        ("antmaze-large-diverse-v2", 5, 5, 5, False, True),
-    ],
-)
-def test_settings_of_each_dataset(lab, dataset, beta, start, end, mask, lagrange):
-    values = lab.shipped("cql_sa", dataset)
-    names = ("initial_coefficient", "threshold_start", "threshold_end", "mask_regulariser", "lagrange")
-    assert tuple(values[name] for name in names) == (beta, start, end, mask, lagrange)
-    assert values["normalize_rewards"] is False  # also on hopper-medium, where CQL does

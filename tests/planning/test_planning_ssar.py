@@ -74,26 +74,115 @@ def test_the_presets_train_generated_data(name, preset):
         assert [column.id for column in found.table.columns] == list(ONLINE)
 
 
-def test_what_is_frozen_and_annealed_online():
-    cells = {(cell.dataset.id, cell.column.id): cell for cell in resolve(Specs(), "ssar-online").cells}
+# Of TD3+BC(SA): what is trusted (a number: trajectories of a larger return), n at the start and at the end,
+# whether the regulariser is masked; online, critic updates per policy update and the annealing.
+# Of CQL(SA): the first four.
+SETTINGS = {
+    "halfcheetah-medium-v2": ((5200, 1, 3, True, 2, "linear"), ("top", 1, 3, True)),
+    "hopper-medium-v2": ((1800, 1, 3, True, 2, "linear"), (2500, 1, 3, True)),
+    "walker2d-medium-v2": ((2500, 1, 3, True, 2, "linear"), (3600, 1, 3, True)),
+    "halfcheetah-medium-replay-v2": (("selector", 1, 3, True, 2, "linear"), ("top", 1, 3, True)),
+    "hopper-medium-replay-v2": (("selector", 1, 3, True, 2, "linear"), ("selector", 1, 3, True)),
+    "walker2d-medium-replay-v2": (("selector", 1, 3, True, 2, "linear"), ("selector", 1, 3, True)),
+    "halfcheetah-medium-expert-v2": (("selector", 1, 1.5, False, 2, "linear"), (11000, 1, 3, True)),
+    "hopper-medium-expert-v2": (("selector", 1, 1.5, True, 2, "linear"), ("selector", 1, 1.5, True)),
+    "walker2d-medium-expert-v2": (("selector", 1, 1.5, True, 2, "linear"), ("selector", 1, 3, True)),
+    "halfcheetah-expert-v2": ((10500, 1, 1.5, True, 2, "linear"), (11000, 1, 3, True)),
+    "hopper-expert-v2": ((3500, 1, 1.5, True, 2, "linear"), (3500, 1, 1.5, True)),
+    "walker2d-expert-v2": ((4500, 1, 1.5, True, 2, "linear"), (4800, 1, 3, True)),
+    "antmaze-umaze-v2": (("success", 1, 5, False, 2, "linear"), ("success", 1, 5, False)),
+    "antmaze-umaze-diverse-v2": (("success", 1, 3, False, 2, "linear"), ("success", 1, 3, False)),
+    "antmaze-medium-play-v2": (("success", 5, 5, False, 30, None), ("success", 5, 5, False)),
+    "antmaze-medium-diverse-v2": (("success", 5, 5, False, 20, None), ("success", 5, 5, False)),
+    "antmaze-large-play-v2": (("success", 5, 5, False, 100, None), ("success", 5, 5, False)),
+    "antmaze-large-diverse-v2": (("success", 5, 5, False, 100, None), ("success", 5, 5, False)),
+}
+
+
+def cells_of(name):
+    return {(cell.dataset.id, cell.column.id): cell for cell in resolve(Specs(), name).cells}
+
+
+@pytest.mark.parametrize("name", ["ssar-offline", "ssar-online"])
+def test_the_settings_of_each_dataset(name):
+    found, online = {}, name == "ssar-online"
+    for (dataset, column), cell in cells_of(name).items():
+        if column not in ("td3_bc_sa", "cql_sa"):
+            continue
+        configuration = cell.runs[0].configuration
+        values = configuration["hyperparameters"]
+        [trust] = [step["trust"] for step in configuration["data"] if "trust" in step]
+        trusted = trust.get("above") or ("top" if trust.get("top") == 0.1 else trust["by"])
+        assert ("selector" in configuration.get("inputs", {})) == (trusted == "selector")
+        names = ("threshold_start", "threshold_end", "mask_regulariser")
+        got = (trusted, *(values[each] for each in names))
+        if column == "td3_bc_sa":
+            got += (values["policy_frequency"], values.get("annealing"))
+            assert values["initial_coefficient"] == 0.4
+        else:
+            maze = dataset.startswith("antmaze")
+            assert (values["initial_coefficient"], values["lagrange"]) == ((5, True) if maze else (10, False))
+            assert values["normalize_rewards"] is False  # also on hopper-medium, where CQL does
+            assert values.get("annealing") == ("cosine" if online else None)
+        assert values.get("coefficient") == ("frozen" if online else None)
+        found.setdefault(dataset, {})[column] = got
+    offline = {"policy_frequency": 2, "annealing": None}.values()
+    assert found == {
+        dataset: {"td3_bc_sa": td3 if online else (*td3[:4], *offline), "cql_sa": cql}
+        for dataset, (td3, cql) in SETTINGS.items()
+    }
+
+
+def test_the_protocols_of_baselines_are_those_of_their_code():
+    offline, online, parts = map(cells_of, ("ssar-offline", "ssar-online", "ssar-parts"))
+
+    def of(cells, column, dataset="antmaze-umaze-v2"):
+        protocol = cells[dataset, column].protocol
+        return protocol.length, protocol.evaluate_every, protocol.episodes
+
+    assert of(offline, "td3_bc") == (1_000_000, 5_000, 100)
+    assert of(offline, "cql") == of(parts, "iql") == of(parts, "spot") == (1_000_000, 50_000, 100)
+    assert of(offline, "td3_bc_sa") == of(offline, "cql_sa") == (2_000_000, 50_000, 100)
+    assert of(parts, "fam_cql", "hopper-medium-v2") == (2_000_000, 5_000, 10)
+    assert {of(online, column) for column in ONLINE if column != "fam_cql"} == {(250_000, 50_000, 100)}
+    assert {of(online, column, "hopper-medium-v2") for column in ONLINE} == {(250_000, 5_000, 10)}
+
+
+def test_how_each_column_gathers():
+    cells = cells_of("ssar-online")
+    for dataset in ("hopper-medium-v2", "antmaze-umaze-v2"):
+        gathers = {column: cells[dataset, column].protocol.gather for column in ONLINE}
+        warm = {column: gather.warmup for column, gather in gathers.items() if gather.warmup}
+        assert warm == {"td3_bc_sa": 5000, "cql_sa": 5000}
+        for column, gather in gathers.items():
+            noise = column in ("spot", "td3_bc")
+            explore = "deterministic" if column == "td3_bc_sa" else "sample"
+            assert gather.explore.noise == 0.1 if noise else gather.explore == explore
+            assert gather.overlap is False
+    kept = {column: cells["hopper-medium-v2", column].protocol.gather for column in ONLINE}
+    assert kept["td3_bc_sa"].keep.best_trajectories == kept["cql_sa"].keep.best_trajectories == 50
+    assert {gather.keep for column, gather in kept.items() if "sa" not in column} == {"all"}
+    assert (kept["fam_cql"].every, kept["fam_cql"].capacity) == (1000, 2_000_000)
+    mazes = {column: cells["antmaze-umaze-v2", column].protocol.gather for column in ONLINE}
+    assert {gather.keep for gather in mazes.values()} == {"all"}
+    assert {column: g.capacity for column, g in mazes.items() if g.capacity and column != "fam_cql"} == {
+        "td3_bc_sa": 1_000_000
+    }
+
+
+def test_what_changes_online():
+    cells = cells_of("ssar-online")
 
     def of(dataset, column, *names):
         values = cells[dataset, column].runs[0].configuration["hyperparameters"]
         return tuple(values.get(name) for name in names)
 
-    names = ("coefficient", "annealing", "policy_frequency")
-    assert of("hopper-medium-v2", "td3_bc_sa", *names) == ("frozen", "linear", 2)
-    assert of("antmaze-umaze-v2", "td3_bc_sa", *names) == ("frozen", "linear", 2)
-    assert of("antmaze-medium-play-v2", "td3_bc_sa", *names) == ("frozen", None, 30)
-    assert of("antmaze-medium-diverse-v2", "td3_bc_sa", *names) == ("frozen", None, 20)
-    assert of("antmaze-large-play-v2", "td3_bc_sa", *names) == ("frozen", None, 100)
-    assert of("antmaze-large-diverse-v2", "cql_sa", *names[:2]) == ("frozen", "cosine")
-    assert of("antmaze-large-play-v2", "spot", "discount") == (0.995,)
-    assert of("antmaze-umaze-v2", "spot", "discount") == (0.99,)
-    kept = {column: cells["hopper-medium-v2", column].protocol.gather for column in ONLINE}
-    assert {column: gather.warmup for column, gather in kept.items() if gather.warmup} == {
-        "td3_bc_sa": 5000,
-        "cql_sa": 5000,
-    }
-    assert kept["td3_bc_sa"].keep.best_trajectories == kept["cql_sa"].keep.best_trajectories == 50
-    assert {cells["antmaze-umaze-v2", column].protocol.gather.keep for column in ONLINE} == {"all"}
+    assert of("antmaze-large-play-v2", "spot", "discount", "lambda_floor") == (0.995, 0.2)
+    assert of("antmaze-umaze-v2", "spot", "discount", "lambda_floor") == (0.99, 0.2)
+    assert of("hopper-medium-v2", "fam_cql", "balance") == ("model",)
+    # CORL's, deterministic and with scaled rewards on two datasets
+    names = ("beta", "expectile", "policy", "soft_update", "normalize_rewards")
+    assert of("hopper-medium-replay-v2", "iql", *names) == (3, 0.7, "deterministic", 0.001, True)
+    assert of("hopper-medium-expert-v2", "iql", *names) == (6, 0.5, "gaussian", 0.005, False)
+    assert of("antmaze-umaze-v2", "iql", *names) == (10, 0.9, "gaussian", 0.005, False)
+    assert of("walker2d-expert-v2", "iql", *names) == (3, 0.7, "gaussian", 0.005, False)
