@@ -69,7 +69,9 @@ def test_the_presets_train_generated_data(name, preset):
     found = resolve(Specs(), name, Choice(preset=preset))
     assert found.lineage == "generated"
     left = {cell.column.id for cell in found.with_below if cell.unavailable}
-    assert left <= {"cql_sa_untrusting"}  # two datasets' own
+    # of other datasets alone
+    untrusting = {"cql_sa_untrusting", "cql_sa_untrusting_online"}
+    assert left <= untrusting | {"cql_5_5", "cql_5_5_online"}
     if name == "ssar-online" and preset != "quick":
         assert [column.id for column in found.table.columns] == list(ONLINE)
 
@@ -146,6 +148,29 @@ def test_the_protocols_of_baselines_are_those_of_their_code():
     assert of(parts, "fam_cql", "hopper-medium-v2") == (2_000_000, 5_000, 10)
     assert {of(online, column) for column in ONLINE if column != "fam_cql"} == {(250_000, 50_000, 100)}
     assert {of(online, column, "hopper-medium-v2") for column in ONLINE} == {(250_000, 5_000, 10)}
+
+
+def test_the_controls_fine_tune_cql_with_corls_networks_too(runs):
+    trained = Counter(column for _, column in runs["ssar-controls"].values())
+    assert (trained["cql_5_5"], trained["cql_5_5_online"]) == (6 * 5, 6 * 4)
+    cells = cells_of("ssar-controls")
+    deep = "-".join(["256"] * 5)
+    for column in ("cql_5_5", "cql_5_5_online"):
+        values = cells["antmaze-large-play-v2", column].runs[0].configuration["hyperparameters"]
+        assert values["critic_hidden_sizes"] == values["second_critic_hidden_sizes"] == deep
+        assert values["initialisation"] == "orthogonal"
+
+
+def test_the_controls_go_online_as_the_authors_code_does_where_nothing_is_trusted(runs):
+    assert (
+        Counter(column for _, column in runs["ssar-controls"].values())["cql_sa_untrusting_online"] == 2 * 5
+    )
+    cell = cells_of("ssar-controls")["halfcheetah-medium-replay-v2", "cql_sa_untrusting_online"]
+    assert cell.protocol.gather.reproduce_defects
+    assert cell.protocol.evaluations()[0] == 10_000
+    assert {"trust": {"by": "return", "above": 6000, "allow_empty": True}} in cell.runs[0].configuration[
+        "data"
+    ]
 
 
 def test_how_each_column_gathers():
