@@ -44,7 +44,8 @@ class SPOT(TD3):
 
     Differences from the authors' code:
         none in the losses and their order. It ends a run whose mean Q₁ exceeds 10⁴; here a run fails where a
-        metric is not finite. CORL's SPOT has no dropout.
+        metric is not finite. Their online program refuses normalised observations and so Gym-MuJoCo's
+        settings; here these go on online as they are, dropout among them. CORL's SPOT has no dropout.
     """
 
     Hyperparameters = SPOTHyperparameters
