@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from harness import escaping
 from harness.analysis.audit import made_of
 from harness.counting import count
+from harness.reports import grids
 from harness.specs.published import CHECKS, Check
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def copied_page(specs: Specs) -> str:
 
 
 def _verdicts() -> str:
-    return "\n".join([*_grid(("Verdict", "Meaning"), [(str(k), v) for k, v in CHECKS.items()]), ""])
+    return "\n".join([*grids.markdown(("Verdict", "Meaning"), [(str(k), v) for k, v in CHECKS.items()]), ""])
 
 
 def _sources(specs: Specs) -> str:
@@ -81,16 +82,10 @@ def _column(column: Column, cells: Sequence[PublishedCell]) -> Iterator[str]:
     noted = [cell for cell in cells if cell.check != Check.DERIVED or ";" in cell.note]
     if noted:
         rows = [(cell.row, _printed(cell), str(cell.check), cell.note) for cell in noted]
-        yield from _grid(("Dataset", "Printed", "Verdict", "Note"), rows)
+        yield from grids.markdown(("Dataset", "Printed", "Verdict", "Note"), rows)
         yield ""
 
 
 def _printed(cell: PublishedCell) -> str:
     mean = f"{cell.mean:.{cell.decimals}f}"
     return mean if cell.std is None else f"{mean} \N{PLUS-MINUS SIGN} {cell.std:.{cell.std_decimals}f}"
-
-
-def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(header)} |"
-    yield f"|{' --- |' * len(header)}"
-    yield from (f"| {' | '.join(map(escaping.markdown, row))} |" for row in rows)

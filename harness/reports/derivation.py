@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from harness import escaping
 from harness.analysis.derivation import LIMIT, PERMUTATIONS
 from harness.counting import count
+from harness.reports import grids, wording
 from harness.specs.published import CHECKS, Check
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def markdown(found: CheckedTable) -> str:
     """The counts, what is believed, and every cell that any source is about."""
     header, rows = summary(found)
     lines = [f"## {escaping.markdown(found.title)}: what follows from public scores", ""]
-    lines += [*_grid(header, rows), ""]
+    lines += [*grids.markdown(header, rows), ""]
     lines += [f"- {escaping.markdown(sentence)}." for sentence in sentences(found)]
     lines += [f"- {escaping.markdown(note)}." for note in found.notes]
     lines += [
@@ -105,17 +106,11 @@ def markdown(found: CheckedTable) -> str:
         cells = [cell for cell in column.cells if cell.value is not None or cell.check == Check.INCOMPARABLE]
         if cells:
             lines += ["", f"### {escaping.markdown(column.label)}", ""]
-            lines += _grid(
+            lines += grids.markdown(
                 ("Dataset", "Printed", "Verdict", "Source"),
                 [(cell.row, cell.printed, str(cell.check), cell.text) for cell in cells],
             )
     return "\n".join(lines) + "\n"
-
-
-def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(map(escaping.markdown, header))} |"
-    yield f"|{' --- |' * len(header)}"
-    yield from (f"| {' | '.join(map(escaping.markdown, row))} |" for row in rows)
 
 
 def latex(found: CheckedTable) -> str:
@@ -186,7 +181,7 @@ def against_rows(found: Sequence[Against]) -> tuple[tuple[str, ...], list[tuple[
             str(each.equal),
             str(each.same),
             f"{each.difference:+.1f}",
-            "\N{EN DASH}" if each.p is None else f"{each.p:.3f}" if each.p >= 0.0005 else "<0.001",
+            wording.p_value(each.p),
         )
         for each in found
     ]
@@ -194,4 +189,4 @@ def against_rows(found: Sequence[Against]) -> tuple[tuple[str, ...], list[tuple[
 
 def against_markdown(found: Sequence[Against]) -> str:
     """The same as a table of Markdown."""
-    return "\n".join(_grid(*against_rows(found))) + "\n"
+    return "\n".join(grids.markdown(*against_rows(found))) + "\n"

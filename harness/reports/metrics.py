@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from harness import escaping
 from harness.analysis.incomparable import why_incomparable
 from harness.counting import count
-from harness.reports import wording
+from harness.reports import grids, wording
 from harness.reports.data import finite
 
 if TYPE_CHECKING:
@@ -60,12 +60,10 @@ def _text(cell: ReportedCell) -> str:
 def markdown(resolved: ResolvedTable, cells: Sequence[ReportedCell], name: str) -> str:
     """The grid as a GitHub-flavoured Markdown table, below what must be said of it."""
     header, rows = grid(resolved, cells)
-    escaped = [[escaping.markdown(text) for text in line] for line in (header, *rows)]
-    escaped.insert(1, [":---", *["---:"] * (len(header) - 1)])
     above = [f"**{escaping.markdown(warning(cells))}**"] if warning(cells) else []
     above.append(f"{escaping.markdown(caption(cells, name))}.")
-    lines = "".join(f"| {' | '.join(line)} |\n" for line in escaped)
-    return "\n\n".join((*above, lines))
+    lines = grids.markdown(header, rows, "l" + "r" * (len(header) - 1))
+    return "\n\n".join((*above, "\n".join(lines))) + "\n"
 
 
 def document(resolved: ResolvedTable, cells: Sequence[ReportedCell], name: str) -> dict[str, Any]:

@@ -16,10 +16,12 @@ from harness.analysis.aggregates import METRICS
 from harness.counting import count
 from harness.errors import DataError
 from harness.reports import wording
+from harness.reports.grids import markdown as markdown_grid
 from harness.reports.wording import Note
 
 if TYPE_CHECKING:
     from rich.console import Group
+    from rich.text import Text
 
     from harness.analysis.comparison import Comparison
     from harness.analysis.intervals import Interval
@@ -145,16 +147,12 @@ def _how(level: float, method: str, repetitions: int | None, seed: int | None) -
 def markdown(comparison: Comparison, found: Overall) -> str:
     """GitHub-flavoured Markdown: warning, tables, notes."""
     escape = escaping.markdown
-
-    def row(cells: tuple[str, ...]) -> str:
-        return f"| {' | '.join(map(escape, cells))} |"
-
     lines = [f"# {escape(comparison.table.title)}, over all datasets", ""]
     if warning := wording.warning(comparison):
         lines += [f"**{escape(warning)}**", ""]
     for grid in grids(comparison, found):
-        align = f"| :--- |{' ---: |' * (len(grid.header) - 1)}"
-        lines += [f"## {escape(grid.title)}", "", row(grid.header), align, *map(row, grid.rows), ""]
+        columns = "l" + "r" * (len(grid.header) - 1)
+        lines += [f"## {escape(grid.title)}", "", *markdown_grid(grid.header, grid.rows, columns), ""]
     lines += [f"- **{escape(line.title)}:** {escape(line.text)}" for line in notes(comparison, found)]
     return "\n".join(lines) + "\n"
 
@@ -163,22 +161,19 @@ def console(comparison: Comparison, found: Overall) -> Group:
     """The same for ``rich.print``."""
     from rich.console import Group
     from rich.table import Table
-    from rich.text import Text
 
-    def text(words: str, style: str = "") -> Text:
-        return Text(escaping.terminal(words), style=style)
+    from harness.reports.console import harmless
 
-    parts: list[Text | Table] = []
-    if warning := wording.warning(comparison):
-        parts.append(text(warning, "bold magenta"))
+    warning = wording.warning(comparison)
+    parts: list[Text | Table] = [harmless(warning, "bold magenta")] if warning else []
     for grid in grids(comparison, found):
-        table = Table(title=text(grid.title))
+        table = Table(title=harmless(grid.title))
         for index, header in enumerate(grid.header):
-            table.add_column(text(header), justify="right" if index else "left", overflow="fold")
+            table.add_column(harmless(header), justify="right" if index else "left", overflow="fold")
         for row in grid.rows:
-            table.add_row(*map(text, row))
+            table.add_row(*map(harmless, row))
         parts.append(table)
-    parts += [text(f"{line.title}: {line.text}", "dim") for line in notes(comparison, found)]
+    parts += [harmless(f"{line.title}: {line.text}", "dim") for line in notes(comparison, found)]
     return Group(*parts)
 
 
