@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from harness import escaping
 from harness.analysis.derivation import LIMIT, PERMUTATIONS
 from harness.counting import count
-from harness.reports import grids, wording
+from harness.reports import grids, paper, wording
 from harness.specs.published import CHECKS, Check
 
 if TYPE_CHECKING:
     from harness.analysis.against import Against
-    from harness.analysis.derivation import Believed
+    from harness.analysis.derivation import Believed, Found
     from harness.analysis.sourcing import CheckedColumn, CheckedTable
 
 _MARKS: dict[Check, str] = {
@@ -114,46 +114,42 @@ def markdown(found: CheckedTable) -> str:
 
 
 def latex(found: CheckedTable) -> str:
-    """The printed cells with a mark each, in a table of booktabs."""
+    """The printed cells with a mark each, as a float; below it what the marks mean and what is believed.
+
+    That text is no part of the float, so that it may go over several pages.
+    """
     columns = found.columns
-    rows = list(dict.fromkeys(cell.row for column in columns for cell in column.cells))
-    cells = {(cell.row, column.id): cell for column in columns for cell in column.cells}
+    rows = dict.fromkeys(cell.row for column in columns for cell in column.cells)
+    cells = {(cell.row, column.id): _marked(cell) for column in columns for cell in column.cells}
     lines = [
-        r"% needs \usepackage{booktabs}",
-        r"\begin{table}",
-        r"\centering",
-        r"\footnotesize",
-        rf"\caption{{{escaping.latex(found.title)}: what follows from public scores.}}",
-        rf"\begin{{tabular}}{{@{{}}l{'r' * len(columns)}@{{}}}}",
-        r"\toprule",
-        " & ".join(["Dataset", *(escaping.latex(column.label) for column in columns)]) + r" \\",
-        r"\midrule",
+        paper.joined(escaping.latex(row), (cells.get((row, column.id), "") for column in columns))
+        for row in rows
     ]
-    for row in rows:
-        texts = [escaping.latex(row)]
-        for column in columns:
-            cell = cells.get((row, column.id))
-            mark = cell and rf"\textsuperscript{{{_MARKS[cell.check]}}}"
-            texts.append(f"{escaping.latex(cell.printed)}{mark}" if cell else "")
-        lines.append(" & ".join(texts) + r" \\")
+    counts = [
+        paper.joined(str(check), (str(column.count(check)) for column in columns))
+        for check in (Check.DERIVED, Check.MEAN, Check.OTHER)
+    ]
+    part = paper.Part(
+        caption=f"{escaping.latex(found.title)}: what follows from public scores.",
+        label=f"tab:{found.id}-sources",
+        columns="l" + "r" * len(columns),
+        head=[paper.joined("Dataset", (escaping.latex(column.label) for column in columns))],
+        groups=[(None, lines), (None, counts)],
+    )
     legend = "; ".join(
         rf"{_MARKS[check]}: {escaping.latex(f'{check}, {meaning}')}" for check, meaning in CHECKS.items()
     )
-    lines += [
-        r"\midrule",
-        *(
-            " & ".join([str(check), *(str(column.count(check)) for column in columns)]) + r" \\"
-            for check in (Check.DERIVED, Check.MEAN, Check.OTHER)
-        ),
-        r"\bottomrule",
-        r"\end{tabular}",
-        "",
-        rf"\smallskip\parbox{{\linewidth}}{{{legend}.}}",
-        "",
-        *(rf"\smallskip\parbox{{\linewidth}}{{{escaping.latex(each)}.}}" for each in sentences(found)),
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
+    notes = rf"\textbf{{Notes to Table~\ref{{{part.label}}}.}} {legend}"
+    below = [notes, *map(escaping.latex, sentences(found))]
+    text = "".join(f"{each}.\\par\n" for each in below)
+    return (
+        paper.floats(paper.Float(wide=True), [part])
+        + f"{{\\par\\footnotesize\\sloppy\\setlength{{\\parindent}}{{0pt}}\n{text}}}\n"
+    )
+
+
+def _marked(cell: Found) -> str:
+    return rf"{escaping.latex(cell.printed)}\textsuperscript{{{_MARKS[cell.check]}}}"
 
 
 def against_rows(found: Sequence[Against]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

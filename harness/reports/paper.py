@@ -78,7 +78,7 @@ def _broken(latex: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """A float: head and body are lines of LaTeX's entries, a group of lines may have a heading."""
 
     caption: str
@@ -93,7 +93,8 @@ class _Part:
         return len(re.sub(r"@\{[^}]*\}", "", self.columns))
 
 
-def _floats(place: Float, parts: Iterable[_Part]) -> str:
+def floats(place: Float, parts: Iterable[Part]) -> str:
+    """The parts as ``table`` environments, or as a whole document."""
     template = _templates().get_template("paper.tex.j2")
     return template.render(place=place, parts=[*parts])
 
@@ -128,26 +129,27 @@ def table(
     label = place.label or _label(comparison)
     if transpose:
         heads = [rf"\multicolumn{{2}}{{c}}{{\rotatebox{{90}}{{{name}}}}}" for name, _ in rows]
-        lines = [_line(name, [cells[index] for _, cells in rows]) for index, name in enumerate(labels)]
-        part = _Part(caption, label, "l" + _NUMBER * len(rows), [_line("Algorithm", heads)], [(None, lines)])
-        return _floats(place, [part])
+        lines = [joined(name, [cells[index] for _, cells in rows]) for index, name in enumerate(labels)]
+        part = Part(caption, label, "l" + _NUMBER * len(rows), [joined("Algorithm", heads)], [(None, lines)])
+        return floats(place, [part])
     found = dict(zip([row.id for row in comparison.rows], rows, strict=True))
     groups: list[tuple[str | None, list[str]]] = []
     for group in comparison.groups:
-        groups.append((escaping.latex(group.label), [_line(*found[row.id]) for row in group.rows]))
+        groups.append((escaping.latex(group.label), [joined(*found[row.id]) for row in group.rows]))
         if group.summaries:
-            groups.append((None, [_line(*found[row.id]) for row in group.summaries]))
+            groups.append((None, [joined(*found[row.id]) for row in group.summaries]))
     if comparison.total:
-        groups.append((None, [_line(*found[comparison.total.id])]))
+        groups.append((None, [joined(*found[comparison.total.id])]))
     heads = [rf"\multicolumn{{2}}{{c}}{{{name}}}" for name in labels]
-    part = _Part(caption, label, "l" + _NUMBER * len(labels), [_line("Dataset", heads)], groups)
-    return _floats(place, [part])
+    part = Part(caption, label, "l" + _NUMBER * len(labels), [joined("Dataset", heads)], groups)
+    return floats(place, [part])
 
 
 _NUMBER = r"r@{}l"
 
 
-def _line(first: str, entries: Iterable[str]) -> str:
+def joined(first: str, entries: Iterable[str]) -> str:
+    """A line of a `Part`, without its end."""
     return " & ".join((first, *entries))
 
 
@@ -220,7 +222,7 @@ def statistics(comparison: Comparison, found: Overall, place: Float) -> str:
     labels = {column.id: escaping.latex(column.label) for column in comparison.columns}
     metrics = [one.metric for one in next(iter(found.aggregates.values()))]
     lines = [
-        _line(
+        joined(
             labels[column],
             [
                 _entries(
@@ -244,20 +246,20 @@ def statistics(comparison: Comparison, found: Overall, place: Float) -> str:
         f"from {one.repetitions:,} resamples of seeds. Bold: the best, and those whose difference from it "
         "has an interval that holds 0."
     )
-    part = _Part(
+    part = Part(
         caption,
         place.label or _label(comparison, "-statistics"),
         "l" + _NUMBER * len(metrics),
-        [_line("Algorithm", heads)],
+        [joined("Algorithm", heads)],
         [(None, lines)],
     )
-    return _floats(place, [part])
+    return floats(place, [part])
 
 
 def diff(comparison: Comparison, place: Float) -> str:
     """The long list, as many floats as its lines need."""
     lines = [
-        _line(
+        joined(
             escaping.latex(line.row),
             (
                 escaping.latex(text).replace("-", "$-$") if index < 4 and index else escaping.latex(text)
@@ -270,14 +272,14 @@ def diff(comparison: Comparison, place: Float) -> str:
     ]
     head = "Dataset & Column & Reproduced ($n$) & Published ($n$) & Difference & Verdict & $p$ (adjusted)"
 
-    def parts() -> Iterator[_Part]:
+    def parts() -> Iterator[Part]:
         label = place.label or _label(comparison, "-diff")
         for start in range(0, len(lines), _LINES):
             number, more = start // _LINES + 1, " (continued)" if start else ""
             caption = place.caption or escaping.latex(
                 f"{comparison.table.title}: reproduced beside published"
             )
-            yield _Part(
+            yield Part(
                 caption + more,
                 label + (f"-{number}" if start else ""),
                 "llrrrlr",
@@ -285,7 +287,7 @@ def diff(comparison: Comparison, place: Float) -> str:
                 [(None, lines[start : start + _LINES])],
             )
 
-    return _floats(place, parts())
+    return floats(place, parts())
 
 
 @cache

@@ -15,12 +15,14 @@ import pytest
 
 from harness.analysis.comparison import compare
 from harness.analysis.overall import overall
+from harness.analysis.sourcing import Setting, check
 from harness.errors import HarnessError
 from harness.planning.cells import resolve
 from harness.planning.imports import import_rows
-from harness.reports import paper, render, render_diff, wording
+from harness.reports import derivation, paper, render, render_diff, wording
 from harness.results import transfer
 from harness.results.store import Store
+from harness.sources.scores import Scores
 from harness.specs import Specs
 
 TABLE = "aspc-table1"
@@ -329,6 +331,22 @@ def test_everything_compiles_in_papers_of_one_and_two_columns(whole, tmp_path, c
     assert too_wide_or_high(log) == []
     assert "multiply defined" not in log
     assert "undefined" not in log
+
+
+@pytest.mark.parametrize("columns", ["onecolumn", "twocolumn"])
+def test_what_follows_from_sources_may_go_over_pages(tmp_path, columns):
+    specs = Specs()
+    found = check(specs.table(TABLE), specs, Scores())
+    settings = [Setting(row, "critic_bc_coefficient", 0.1, 0.01) for row in specs.table(TABLE).datasets]
+    found = replace(found, columns=tuple(replace(each, settings=settings * 3) for each in found.columns))
+    body = derivation.latex(found)
+    [needed] = re.findall(r"% needs (\\usepackage\{.*?\})", body)
+    document = (
+        rf"\documentclass[{columns}]{{article}}{needed}\begin{{document}}Text.\input{{body}}\end{{document}}"
+    )
+    text, log = typeset(tmp_path, document, body)
+    assert text.count("door-human-v1") > 2 * len(found.columns)
+    assert too_wide_or_high(log) == []
 
 
 def test_a_whole_document(whole, tmp_path):
