@@ -13,9 +13,8 @@ if TYPE_CHECKING:
 
 FORMATS = ("markdown", "latex", "html", "csv", "json")
 DIFF_FORMATS = ("markdown", "latex", "csv", "json")
-_STYLES = ("paper", "audit")
+_STYLES: tuple[Literal["paper", "audit"], ...] = ("paper", "audit")
 _PLACING = ("caption", "label", "wide", "standalone")
-_OF_PAPER = ("show", "bold", "caption", "label", "wide", "transpose")
 # option -> the formats, and styles of LaTeX, that it has a meaning for; the others hold everything, unrounded
 _MEANT = {
     "style": _STYLES,
@@ -23,7 +22,7 @@ _MEANT = {
     "siunitx": ("audit",),
     "with_published": ("console", "markdown", "audit"),
     "digits": ("console", "markdown", *_STYLES),
-    **dict.fromkeys(_OF_PAPER, ("paper",)),
+    **dict.fromkeys(("show", "bold", "caption", "label", "wide", "transpose"), ("paper",)),
 }
 _NAMES = {"paper": "LaTeX of style paper", "audit": "LaTeX of style audit"}
 
@@ -76,8 +75,9 @@ def render(
     if format not in FORMATS:
         raise UnknownNameError("format", format, FORMATS)
     if format == "latex":
-        paper_like = any(name in given for name in _OF_PAPER) or comparison.table.published is None
-        style = style or ("paper" if paper_like else "audit")
+        fit = [each for each in _STYLES if all(each in _MEANT[name] for name in given)]
+        usual: Literal["paper", "audit"] = "audit" if comparison.table.published else "paper"
+        style = style or (usual if usual in fit or not fit else fit[0])
     output = style if style and format == "latex" else format
     return _drawn(comparison, output, refuse_meaningless(output, given))
 
@@ -113,9 +113,7 @@ def _drawn(comparison: Comparison, output: str, given: dict[str, Any]) -> str:
         case "audit":
             return latex.latex_table(comparison, **given)
         case "paper":
-            place = {
-                name: given.pop(name) for name in ("caption", "label", "wide", "standalone") if name in given
-            }
+            place = {name: given.pop(name) for name in _PLACING if name in given}
             return paper.table(comparison, paper.Float(**place), **given)
         case "html":
             return page.html_table(comparison)

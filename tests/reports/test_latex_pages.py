@@ -274,6 +274,7 @@ def test_the_style_where_nothing_is_published_and_what_the_options_are_for(examp
     unpublished = replace(comparison, table=comparison.table.model_copy(update={"published": None}))
     assert "Verdicts" not in render(unpublished, "latex")
     assert "Verdicts" in render(unpublished, "latex", style="audit")
+    assert "Verdicts" in render(unpublished, "latex", with_published=True)
     for style, option in (("audit", "transpose"), ("paper", "siunitx")):
         with pytest.raises(HarnessError, match=f"--{option} has no meaning for LaTeX of style {style}"):
             render(comparison, "latex", style=style, **{option: True})
