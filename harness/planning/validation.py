@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -25,9 +25,10 @@ from harness import environments, plugs
 from harness.datasets import count, readers
 from harness.datasets.transforms import none_trusted, observed_alike, order_problem, steps_of
 from harness.errors import EnvironmentUnusableError, HarnessError, SpecError, UnknownNameError, raised_at
-from harness.planning.cells import ResolvedTable, resolve
+from harness.planning.cells import Cell, ResolvedTable, resolve
 from harness.planning.choice import Choice
 from harness.planning.states import parts, untrained
+from harness.results.records import canonical
 from harness.specs import Dependency, Environment, Specs, StateDependency
 from harness.specs.columns import (
     Entry,
@@ -44,6 +45,9 @@ from harness.specs.models import SELECTOR
 from harness.specs.validation import validate
 
 T = TypeVar("T")
+Shapes = dict[Hashable, Mapping[str, torch.Tensor]]
+"""What distinguishes networks -> the state that a run with them begins with, on the meta device."""
+
 _PHASES_BY = 1000  # steps; what an algorithm does at all it does within so many
 
 
@@ -202,14 +206,15 @@ def validate_algorithms(
     for columns, scope, datasets in checked:
         for written in columns.values():
             problems += _column(specs, written, scope, datasets)
+    shapes: Shapes = {}
     for table in tables if not problems else ():
         for name in [None] if everything or not presets else [preset.id for preset in presets]:
             with contextlib.suppress(HarnessError):  # wrong in itself, or no table for the preset
-                problems += _states(specs, resolve(specs, table.id, Choice(preset=name)))
+                problems += _states(specs, resolve(specs, table.id, Choice(preset=name)), shapes)
     return list(dict.fromkeys(problems))
 
 
-def _states(specs: Specs, resolved: ResolvedTable) -> Iterator[str]:
+def _states(specs: Specs, resolved: ResolvedTable, shapes: Shapes) -> Iterator[str]:
     """Problems of the states that columns read: parts that there are not, and another architecture."""
     for cell in resolved.with_below:
         if not cell.states or cell.unavailable:
@@ -217,7 +222,7 @@ def _states(specs: Specs, resolved: ResolvedTable) -> Iterator[str]:
         written = columns_of(specs.table(cell.table), resolved.preset)[cell.column.id]
         entries = states_read(written, cell.dataset.id)
         try:
-            own = untrained(cell).training_state()
+            own = _state_of(cell, shapes)
         except UnknownNameError:
             own = None  # said below
         except Exception as error:  # what algorithms do with what they read is theirs
@@ -226,7 +231,7 @@ def _states(specs: Specs, resolved: ResolvedTable) -> Iterator[str]:
             continue
         for name, read in cell.states.items():
             try:
-                there = parts(untrained(read.cell).training_state(), read.state)
+                there = parts(_state_of(read.cell, shapes), read.state)
             except UnknownNameError as error:
                 here = entries[name]._replace(location=(*entries[name].location, "state"))
                 yield here.problem(specs, f"{read.cell.name_for(cell)}: {error}")
@@ -234,6 +239,27 @@ def _states(specs: Specs, resolved: ResolvedTable) -> Iterator[str]:
             if name == "start" and own is not None and (unlike := _unlike(own, there, read.state)):
                 text = f"on {cell.dataset.id}, {cell.column.id} cannot start from {read.cell.name_for(cell)}"
                 yield entries[name].problem(specs, f"{text}, which is of another architecture: {unlike}")
+
+
+def _state_of(cell: Cell, shapes: Shapes) -> Mapping[str, torch.Tensor]:
+    """The state that a run of the cell begins with, without its values: they are not what is compared.
+
+    Cells whose networks are the same share one, since drawing first weights takes most of the time.
+    """
+    alike = _architecture(cell)
+    if alike not in shapes:
+        shapes[alike] = {name: t.to("meta") for name, t in untrained(cell).training_state().items()}
+    return shapes[alike]
+
+
+def _architecture(cell: Cell) -> Hashable:
+    """Equal for cells whose runs have networks of the same names and shapes."""
+    run = cell.runs[0]
+    algorithm = algorithm_class(run.configuration["algorithm"])
+    static = {name: run.hyperparameters.get(name) for name in algorithm.Hyperparameters.static_names()}
+    below = [(name, read.state, _architecture(read.cell)) for name, read in sorted(cell.states.items())]
+    sizes = (cell.dataset.observation_size, cell.dataset.action_size)
+    return (algorithm, sizes, canonical(static), tuple(below))
 
 
 def _unlike(
