@@ -17,7 +17,7 @@ from harness.reports import wording
 from harness.reports.templating import Raw, environment
 
 if TYPE_CHECKING:
-    from harness.analysis.comparison import ComparedCell, Comparison
+    from harness.analysis.comparison import ComparedCell, ComparedRow, Comparison
 
 
 _UNDER = ("Bold", "The paper's numbers", "Protocol", "Data", "Provenance", "Spec")  # not moved with the rest
@@ -107,18 +107,30 @@ class _Columns:
         """Our number with its mark, and the paper's."""
         return Raw(" & ".join([self._ours(cell), *([self._theirs(cell)] if self.with_published else [])]))
 
+    def intervals(self, row: ComparedRow) -> Raw:
+        """A line of intervals for below a row of sums, or nothing: beside their sums they are too wide."""
+        entries: list[str] = []
+        for cell in row.cells:
+            ours = wording.ends(cell, self.digits)
+            theirs = _grey(wording.published_ends(cell, self.digits))
+            if self.with_published:
+                entries += _spanning(self.of_ours, _small(ours)), _spanning(self.of_number, _small(theirs))
+            else:
+                entries.append(_spanning(self.of_ours, _small(theirs if cell.mean is None else ours)))
+        known = any(wording.ends(cell) or wording.published_ends(cell) for cell in row.cells)
+        return Raw(" & ".join(["", *entries]).replace("-", "$-$") if known else "")
+
     def _ours(self, cell: ComparedCell) -> str:
         mark = rf"{{\tiny {text}}}" if (text := escaping.latex(wording.mark(cell))) else ""
         if cell.mean is not None:
             before = (cell.before.mean, cell.before.std) if cell.before else (None, None)
-            ends = (cell.interval.low, cell.interval.high) if cell.interval and cell.kind == "sum" else None
-            number = self._number(cell.mean, cell.std, before, ends, bold=cell.leading)
+            number = self._number(cell.mean, cell.std, before, bold=cell.leading)
             return f"{number} & {mark}".rstrip()
         # why a dataset's cell has no number is said in the notes: here it would widen the column
         said = {other.unavailable for other in self.comparison.cells}
         parts = ["" if cell.unavailable in said else escaping.latex(cell.unavailable or ""), mark]
         if cell.published and not self.with_published:
-            shown = escaping.latex(f"[{wording.published(cell, self.digits)}]")
+            shown = escaping.latex(f"[{wording.published(cell, self.digits, with_ends=False)}]")
             parts.append(_grey(shown.replace("-", "$-$")))
         return _spanning(self.of_ours, " ".join(part for part in parts if part) or _grey("--"))
 
@@ -127,8 +139,7 @@ class _Columns:
             return _spanning(self.of_number, _grey("--"))
         printed = cell.published
         before = (printed.before_mean, printed.before_std)
-        ends = None if printed.low is None or printed.high is None else (printed.low, printed.high)
-        number = self._number(printed.mean, printed.std, before, ends)
+        number = self._number(printed.mean, printed.std, before)
         return number if self.siunitx else " & ".join(map(_grey, number.split(" & ")))
 
     def _number(
@@ -136,25 +147,21 @@ class _Columns:
         mean: float,
         std: float | None,
         before: tuple[float | None, float | None] = (None, None),
-        ends: tuple[float, float] | None = None,
         *,
         bold: bool = False,
     ) -> str:
         """The entries of a number: mean and deviation, or both in one for siunitx.
 
-        What it was before stands before it, an interval behind it; siunitx aligns only numbers without these.
+        What it was before stands before it; siunitx aligns only numbers without this.
         """
         shown = [wording.number(part, digits=self.digits) for part in (mean, std) if part is not None]
-        if self.siunitx and before[0] is None and ends is None:
+        if self.siunitx and before[0] is None:
             return (r"\bfseries " if bold else "") + " +- ".join(shown)
         strong = [rf"\textbf{{{part}}}" if bold else part for part in shown]
         number, spread = strong[0], rf"$\pm$\,{strong[1]}" if std is not None else ""
         if before[0] is not None:
             was = escaping.latex(wording.mean_std(*before, digits=self.digits))
             number = rf"{was} $\to$ {number}"
-        if ends:
-            low, high = (wording.number(end, digits=self.digits) for end in ends)
-            spread = f"{spread} ({low} to {high})".strip()
         entries = [entry.replace("-", "$-$") for entry in (number, spread)]
         return f"{{{' '.join(filter(None, entries))}}}" if self.siunitx else " & ".join(entries)
 
@@ -171,6 +178,10 @@ class _Columns:
         # siunitx counts the deviation's digits in units of the last place
         spread = max((len(std.replace(".", "")) for std in stds), default=0)
         return f"table-format={sign}{whole}.{self.digits}" + (f"({spread})" if spread else "")
+
+
+def _small(text: str) -> str:
+    return rf"{{\scriptsize {text}}}" if text else ""
 
 
 def _grey(text: str) -> str:

@@ -53,12 +53,10 @@ def reproduced(cell: ComparedCell, digits: int = 1) -> str:
         return cell.unavailable or ""
     parts = [mean_std(cell.before.mean, cell.before.std, digits), _TO] if cell.before else []
     parts.append(mean_std(cell.mean, cell.std, digits))
-    if cell.interval and cell.kind == "sum":
-        parts.append(_ends(cell.interval.low, cell.interval.high, digits))
-    return " ".join(parts)
+    return " ".join(filter(None, (*parts, ends(cell, digits))))
 
 
-def published(cell: ComparedCell, digits: int = 1) -> str:
+def published(cell: ComparedCell, digits: int = 1, *, with_ends: bool = True) -> str:
     """The paper's number, with all that it printed beside it, or an en dash."""
     printed = cell.published
     if printed is None:
@@ -67,9 +65,21 @@ def published(cell: ComparedCell, digits: int = 1) -> str:
     if printed.before_mean is not None:
         parts = [mean_std(printed.before_mean, printed.before_std, digits), _TO]
     parts.append(mean_std(printed.mean, printed.std, digits))
-    if printed.low is not None and printed.high is not None:
-        parts.append(_ends(printed.low, printed.high, digits))
-    return " ".join(parts)
+    return " ".join(filter(None, (*parts, published_ends(cell, digits) if with_ends else "")))
+
+
+def ends(cell: ComparedCell, digits: int = 1) -> str:
+    """The interval of a sum that we have; else empty."""
+    found = cell.interval if cell.kind == "sum" and cell.mean is not None else None
+    return _ends(found.low, found.high, digits) if found else ""
+
+
+def published_ends(cell: ComparedCell, digits: int = 1) -> str:
+    """The interval that the paper printed; else empty."""
+    printed = cell.published
+    if printed is None or printed.low is None or printed.high is None:
+        return ""
+    return _ends(printed.low, printed.high, digits)
 
 
 def _ends(low: float, high: float, digits: int) -> str:

@@ -218,6 +218,15 @@ def test_fits_a_narrow_page_of_someones_paper(whole, tmp_path, style):
     assert too_wide_or_high(log) == []
 
 
+def test_intervals_of_sums_stand_below_them_and_widen_no_column(tmp_path):
+    whole = compared(tmp_path, table="ssar-offline")
+    body = render(whole, "latex")
+    lines = body.splitlines()
+    [place] = [index for index, line in enumerate(lines) if line.startswith("Locomotion total")]
+    assert " to " not in lines[place]
+    assert lines[place + 1].count(" to ") == len(whole.columns)
+
+
 # -- style paper --------------------------------------------------------------------------------------------
 
 
