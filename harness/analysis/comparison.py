@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from harness.analysis.audit import Finding, audit
@@ -149,6 +150,11 @@ class Comparison:
             for footnote in self.table.footnotes
             if _is_shown(self.table, footnote.rows, footnote.columns)
         )
+
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """Column id -> label."""
+        return {column.id: column.label for column in self.columns}
 
     @property
     def cells(self) -> tuple[ComparedCell, ...]:

@@ -35,7 +35,6 @@ def _field(value: object) -> object:
 
 def records(comparison: Comparison) -> Iterator[dict[str, object]]:
     """A line for each cell and each average: everything that is known of it."""
-    labels = {column.id: column.label for column in comparison.columns}
     groups = {row.id: group.id for group in comparison.groups for row in (*group.rows, *group.summaries)}
     for row in comparison.rows:
         for cell in row.cells:
@@ -49,7 +48,7 @@ def records(comparison: Comparison) -> Iterator[dict[str, object]]:
                 "kind": row.kind,
                 "row": row.id,
                 "column": cell.column,
-                "label": labels[cell.column],
+                "label": comparison.labels[cell.column],
                 "protocol": cell.protocol and cell.protocol.id,
                 "verdict": verdict.text,
                 "mean": cell.mean,

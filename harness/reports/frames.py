@@ -96,16 +96,12 @@ def layout(comparison: Comparison, digits: int = 1) -> tuple[pd.DataFrame, pd.Da
 # -- over all datasets -------------------------------------------------------------------------------------
 
 
-def _labels(comparison: Comparison) -> dict[str, str]:
-    return {column.id: column.label for column in comparison.columns}
-
-
 def aggregates(comparison: Comparison, found: Overall) -> pd.DataFrame:
     """Aggregates over datasets with their intervals: a line per column and metric.
 
     ``leading`` are the best of each metric and those that are not told from it.
     """
-    labels = _labels(comparison)
+    labels = comparison.labels
     return pd.DataFrame(
         [
             {"column": column, "label": labels[column], "metric": one.metric, "value": one.value}
@@ -119,7 +115,7 @@ def aggregates(comparison: Comparison, found: Overall) -> pd.DataFrame:
 
 def improvements(comparison: Comparison, found: Overall) -> pd.DataFrame:
     """Probabilities of improvement: a line per ordered pair of columns."""
-    labels = _labels(comparison)
+    labels = comparison.labels
     return pd.DataFrame(
         [
             {
@@ -137,7 +133,7 @@ def improvements(comparison: Comparison, found: Overall) -> pd.DataFrame:
 
 def profiles(comparison: Comparison, found: Overall) -> pd.DataFrame:
     """Performance profiles: a line per column, kind and threshold."""
-    labels = _labels(comparison)
+    labels = comparison.labels
     return pd.concat(
         [
             pd.DataFrame({"column": column, "label": labels[column], **asdict(one)}).rename(
@@ -201,7 +197,7 @@ def rliable(comparison: Comparison, found: Overall) -> Rliable:
         comparison: the table.
         found: its statistics, with or without pairs and profiles.
     """
-    labels = _labels(comparison)
+    labels = comparison.labels
     if len({labels[column] for column in found.aggregates}) < len(found.aggregates):
         labels = {column: column for column in labels}  # a dictionary would lose one of two alike
 

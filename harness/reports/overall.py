@@ -43,7 +43,7 @@ class Grid:
 
 def grids(comparison: Comparison, found: Overall) -> Iterator[Grid]:
     """The tables, in the order shown."""
-    labels = {column.id: column.label for column in comparison.columns}
+    labels = comparison.labels
     shown = list(found.selection.scores)
     metrics = [one.metric for one in found.aggregates[shown[0]]]
     yield Grid(

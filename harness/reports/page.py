@@ -161,7 +161,6 @@ def _data(comparison: Comparison, histories: Histories, command: Callable[[str, 
     most = min(max(_CURVE_POINTS // max(runs, 1), _FEWEST), _MOST)
     grids: dict[tuple[int, ...], int] = {}
     environments: dict[tuple[tuple[str, str], ...], str] = {}
-    labels = {column.id: column.label for column in comparison.columns}
 
     def seed(run: RunHistory) -> dict[str, Any]:
         points = thinned(run.curve, most)
@@ -185,7 +184,7 @@ def _data(comparison: Comparison, histories: Histories, command: Callable[[str, 
         return {
             "id": f"{cell.row}/{cell.column}",
             "row": row.label,
-            "column": labels[cell.column],
+            "column": comparison.labels[cell.column],
             "kind": str(cell.verdict.kind),
             "style": _STYLES[cell.verdict.kind][0],
             "score": _finite(cell.mean),

@@ -117,7 +117,6 @@ class DiffLine:
 
 def diff_lines(comparison: Comparison) -> Iterator[DiffLine]:
     """The long list: cells in the table's order, each group's averages after it, the total last."""
-    labels = {column.id: column.label for column in comparison.columns}
 
     def lines(row: ComparedRow, *, seeds: bool) -> Iterator[DiffLine]:
         for cell in row.cells:
@@ -131,7 +130,7 @@ def diff_lines(comparison: Comparison) -> Iterator[DiffLine]:
             yield DiffLine(
                 cell=cell,
                 row=row.label,
-                column=labels[cell.column],
+                column=comparison.labels[cell.column],
                 reproduced=ours,
                 published=theirs,
                 difference=f"({difference})" if apart else difference,
@@ -240,10 +239,9 @@ def _also(comparison: Comparison) -> str:
         )
     if any(cell.before for cell in comparison.cells):
         parts.append(f"before {_TO} after: at interaction 0 and as the protocol counts")
-    labels = {column.id: column.label for column in comparison.columns}
     for column in comparison.columns:
         if column.mean_of:
-            members = ", ".join(labels.get(name, name) for name in column.mean_of)
+            members = ", ".join(comparison.labels.get(name, name) for name in column.mean_of)
             parts.append(f"{column.label} is the mean of {members}, seed by seed")
     return "".join(f"; {part}" for part in parts)
 
@@ -275,7 +273,6 @@ def bold(comparison: Comparison) -> Note:
 
 def without_scores(comparison: Comparison) -> tuple[Note, ...]:
     """A note for each reason why columns cannot be run, for reports whose cells have no room for it."""
-    labels = {column.id: column.label for column in comparison.columns}
     rows = sum(len(group.rows) for group in comparison.groups)
     reasons: dict[str, Counter[str]] = {}
     for cell in comparison.cells:
@@ -286,7 +283,7 @@ def without_scores(comparison: Comparison) -> tuple[Note, ...]:
             "Without scores",
             f"{reason}: "
             + ", ".join(
-                labels[column] + ("" if some == rows else f" ({some} of {rows} rows)")
+                comparison.labels[column] + ("" if some == rows else f" ({some} of {rows} rows)")
                 for column, some in columns.items()
             ),
         )
@@ -352,11 +349,10 @@ def _audit_notes(comparison: Comparison) -> list[Note]:
 
 def _cell_notes(comparison: Comparison) -> list[str]:
     """Each distinct note of cells with the cells it holds for."""
-    labels = {column.id: column.label for column in comparison.columns}
     held: dict[str, list[str]] = {}
     for cell in (*comparison.cells, *comparison.summaries):
         for note in (*cell.notes, *filter(None, [cell.verdict.note])):
-            held.setdefault(note, []).append(f"{cell.row} / {labels[cell.column]}")
+            held.setdefault(note, []).append(f"{cell.row} / {comparison.labels[cell.column]}")
     return [
         f"{note}: {', '.join(cells)}" if len(cells) <= _MOST_CELLS else f"{note}: {len(cells)} cells"
         for note, cells in held.items()
