@@ -23,7 +23,7 @@ from harness.errors import SpecError
 from harness.reports.audit import markdown_findings
 from harness.reports.copied import copied_page
 from harness.reports.protocols import held_for, protocol_text
-from harness.reports.sources import Part, algorithms_folder, read_algorithm
+from harness.reports.source_code import Part, algorithms_folder, read_algorithm
 from harness.reports.templating import Raw, environment
 from harness.specs import Specs
 from harness.specs.catalogue import shipped_folder

@@ -6,7 +6,7 @@ import pytest
 
 from harness.errors import SpecError
 from harness.reports.documentation import pages, stale_pages, write_pages
-from harness.reports.sources import algorithms_folder, read_algorithm
+from harness.reports.source_code import algorithms_folder, read_algorithm
 from harness.specs import Specs, catalogue
 
 DOCS = Path(__file__).parents[2] / "docs"
