@@ -112,6 +112,7 @@ class CriticStep(NamedTuple):
     """What a step of the critics used and found."""
 
     samples: SampledActions
+    value: Tensor  # min_k Q_k(s, a) before the step, (M, B)
     penalty: Tensor  # Σ_k R_k before the step, (M, 1)
     penalty_gradients: list[Tensor]  # ∇ of that, one per parameter of the critics
     gradients: list[Tensor]  # those that the step took
@@ -205,10 +206,11 @@ class ConservativeCritics(Algorithm):
         target: Tensor = batch.reward + self.hyper.discount * (1 - batch.terminal) * next_value
         return target
 
-    def td_loss(self, batch: Batch, target: Tensor) -> Tensor:
-        """Σ_k E[(Q_k(s, a) - y)²]: ``(M, 1)``."""
-        errors = [critic(batch.observation, batch.action) - target for critic in self.critics]
-        return batch_mean(errors[0] ** 2) + batch_mean(errors[1] ** 2)
+    def td_loss(self, batch: Batch, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Σ_k E[(Q_k(s, a) - y)²], ``(M, 1)``, and min_k Q_k(s, a), a constant, ``(M, B)``."""
+        first, second = (critic(batch.observation, batch.action) for critic in self.critics)
+        loss = batch_mean((first - target) ** 2) + batch_mean((second - target) ** 2)
+        return loss, torch.minimum(first, second).detach()
 
     @torch.no_grad()
     def sampled(
@@ -327,7 +329,7 @@ class ConservativeCritics(Algorithm):
             weight: as of `step`.
             sample_weights: as of `step`.
         """
-        td_loss = self.td_loss(batch, target)
+        td_loss, value = self.td_loss(batch, target)
         td_gradients = torch.autograd.grad(td_loss.sum(), self.critic_optimiser.parameters)
         penalty, penalty_gradients = self.penalty(batch, samples, sample_weights)
         gradients = [
@@ -340,7 +342,7 @@ class ConservativeCritics(Algorithm):
             "penalty": penalty,
             "target_value": batch_mean(target),
         }
-        return CriticStep(samples, penalty, penalty_gradients, gradients, metrics)
+        return CriticStep(samples, value, penalty, penalty_gradients, gradients, metrics)
 
     def act(self, observation: Tensor) -> Tensor:
         """The policy's mode before tanh, through it: tanh μ(s)."""

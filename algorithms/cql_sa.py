@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from algorithms.base import Batch, batch_mean, per_member, register, static
-from algorithms.cql import LagrangianCritics, LagrangianHyperparameters, minimum
+from algorithms.cql import LagrangianCritics, LagrangianHyperparameters
 from algorithms.networks import TanhGaussian
 from algorithms.state_adaptive import StateAdaptiveHyperparameters, StateCoefficient
 
@@ -104,9 +104,9 @@ class CQLSA(LagrangianCritics):
         """As CQL, with β̃ in the penalty; then φ, which looks at the policy after its step."""
         coefficient = self.coefficient(batch.observation)
         weights = self.coefficient.weight(coefficient, batch, self.clock)
-        value = self.value(batch)
         step = self.step(batch, noise, self.multiplier.detach(), weights)
-        metrics = step.metrics | self.coefficient.metrics(coefficient, batch) | {"value": value}
+        metrics = step.metrics | self.coefficient.metrics(coefficient, batch)
+        metrics["value"] = batch_mean(step.critics.value)
         if self.hyper.lagrange:
             gap = 2 * self.hyper.target_gap * batch_mean(weights)
             self.multiplier_optimiser.descend(self.multiplier_loss(step.critics.penalty - gap))
@@ -116,11 +116,6 @@ class CQLSA(LagrangianCritics):
                 self.coefficient_optimiser, coefficient, slack, batch, self.clock
             )
         return metrics
-
-    @torch.no_grad()
-    def value(self, batch: Batch) -> Tensor:
-        """E[min_k Q_k(s, a)]: ``(M, 1)``."""
-        return batch_mean(minimum(self.critics, batch.observation, batch.action))
 
 
 def least_log_densities(policy: TanhGaussian, deviations: Tensor) -> Tensor:

@@ -269,8 +269,9 @@ def numbers(keys: Sequence[str], stream: str, noise: Noise, index: int, like: Te
         index: of the block.
         like: a tensor of their device and type.
     """
-    each = [noise.draw(generator(key, stream, index, like.device), BLOCK).to(like.dtype) for key in keys]
-    return torch.stack(each, 1)
+    each = [noise.draw(generator(key, stream, index, like.device), BLOCK, 1).to(like.dtype) for key in keys]
+    # what a member alone drew stays where it is: the numbers of dropout are many to copy
+    return torch.cat(each, 1) if len(each) > 1 else each[0]
 
 
 class Draws:
