@@ -57,7 +57,7 @@ def test_a_members_memory_covers_its_state_and_numbers_and_no_multiple_of_them(m
     numbers = sum(tensor.nbytes for tensor in (block.rows, *block.noise.values()))
     found = bytes_of_member(algorithm, task.runs[0].hyperparameters, learner.sizes)
     assert 2 * (state + numbers) < found < 10 * (state + numbers)
-    assert replay.storage[0].nbytes == bytes_of_row(learner.sizes)
+    assert replay.storage[0].nbytes == bytes_of_row(learner.sizes, len(learner.columns))
 
 
 def test_only_what_is_alive_counts():
