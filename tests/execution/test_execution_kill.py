@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -46,7 +47,7 @@ interactions: 160
 evaluate_every: 40
 episodes: 1
 """
-KILLS = 6  # in each of five tests
+KILLS = int(os.environ.get("KILLS", "3"))  # in each of five tests
 TABLES = {"kill": "aspc-table1", "online": "online-smoke"}  # by preset
 
 
