@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from harness.analysis.comparison import Comparison
     from harness.analysis.drift import Drift, Gate
     from harness.analysis.overall import Overall
+    from harness.execution.packing import Packing
     from harness.execution.progress import Reporter
     from harness.planning.plan import Measure, Plan
     from harness.planning.status import Status
@@ -490,10 +491,13 @@ def plan_of(view: View, home: Path | None = None, measure: Measure | None = None
     Raises:
         HarnessError: the specs do not fit the code, or the database cannot be read.
     """
-    from harness.execution.packing import Packing
     from harness.planning.plan import plan as make
 
-    pack = Packing.of_gpu
+    def pack() -> Packing:  # with torch, which a plan without a GPU does not need
+        from harness.execution.packing import Packing
+
+        return Packing.of_gpu()
+
     if current_version(Location.parse(view.database)) is None:
         return make(view.resolved, view.specs, None, home=home, measure=measure, pack=pack)
     with Store.open(view.database) as store:

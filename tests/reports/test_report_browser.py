@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chromium")]
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """All 234 cells with 4 seeds and 200 evaluations each, around the printed numbers; the page's folder."""
+    """All cells but one, 4 seeds and 200 evaluations each, around the printed numbers; the page's folder."""
     specs = Specs()
     resolved = resolve(specs, "aspc-table1")
     published = specs.published(resolved.table)
@@ -45,11 +45,13 @@ def whole(tmp_path_factory):
     steps = np.linspace(protocol.length / POINTS, protocol.length, POINTS).astype(int).tolist()
     root = tmp_path_factory.mktemp("report")
     with Store.open(root / "results.db", create=True) as store:
-        keys = [run.key for cell in resolved.cells for run in cell.runs]
-        store.register(run for cell in resolved.cells for run in cell.runs)
+        missing = ("maze2d-umaze-v1", resolved.table.columns[0].id)
+        measured = [cell for cell in resolved.cells if (cell.dataset.id, cell.column.id) != missing]
+        keys = [run.key for cell in measured for run in cell.runs]
+        store.register(run for cell in measured for run in cell.runs)
         store.claim(keys)
         store.record_fingerprint(keys, {"device": "cpu", NASTY: NASTY}, "p")
-        for cell in resolved.cells:
+        for cell in measured:
             printed, reference = published[cell.dataset.id, cell.column.id], cell.dataset.reference
             for run in cell.runs:
                 scores = rng.normal(printed.mean, printed.std, POINTS)
