@@ -60,10 +60,10 @@ class IQLHyperparameters(IQLSharedHyperparameters):
 class ExpectileValues(Algorithm):
     """V, an expectile of Q over the data's actions, and Q: what IQL learns apart from its policy."""
 
-    def build_values(self) -> None:
-        """Twin Q with its target, and V, which has none."""
+    def build_values(self, critics: int = 2) -> None:
+        """That many Q with their targets, and V, which has none."""
         h = self.hyper
-        self.critic = Critics(self.initial, self.sizes, Layers(h.critic_hidden_sizes))
+        self.critic = Critics(self.initial, self.sizes, Layers(h.critic_hidden_sizes), critics)
         self.target_critic = target_of(self.critic)
         self.value = ValueFunction(self.initial, self.sizes, Layers(h.value_hidden_sizes))
         self.critic_optimiser = Adam(self.critic.parameters(), h.critic_learning_rate)
@@ -74,9 +74,14 @@ class ExpectileValues(Algorithm):
         expectile = self.hyper.expectile
         return batch_mean(torch.where(advantage < 0, 1 - expectile, expectile) * advantage**2)
 
+    def backup(self, batch: Batch, next_value: Tensor) -> Tensor:
+        """What Q aims at, y = r + γ (1 - d) V(s'): ``(M, B)``."""
+        target: Tensor = batch.reward + self.hyper.discount * (1 - batch.terminal) * next_value
+        return target
+
     def critic_loss(self, batch: Batch, next_value: Tensor) -> Tensor:
-        """Half of E[(Q₁(s, a) - y)²] + E[(Q₂(s, a) - y)²], y = r + γ (1 - d) V(s') (eq. 6): ``(M, 1)``."""
-        target = batch.reward + self.hyper.discount * (1 - batch.terminal) * next_value
+        """Half of E[(Q₁(s, a) - y)²] + E[(Q₂(s, a) - y)²] (eq. 6): ``(M, 1)``."""
+        target = self.backup(batch, next_value)
         return batch_mean((self.critic(batch.observation, batch.action) - target.unsqueeze(1)) ** 2)
 
     def update_values(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
