@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import product
 from typing import TYPE_CHECKING, Literal
 
 from harness.analysis import spread
@@ -89,16 +90,25 @@ class Finding:
         kind: what it is; its heading is in `HEADINGS`.
         severity: ``error``, the numbers contradict each other; ``warning``, they are most likely wrong;
             ``info``, how they were made.
-        rows: dataset ids, group ids (averages) and ``total`` that it is about.
-        columns: column ids that it is about.
+        cells: (row, column) of each number that it is about; a row is the id of a dataset, of a group (its
+            average) or ``total``.
         sentence: the finding in words.
     """
 
     kind: Kind
     severity: Severity
-    rows: tuple[str, ...]
-    columns: tuple[str, ...]
+    cells: tuple[tuple[str, str], ...]
     sentence: str
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The rows that it is about, each once."""
+        return tuple(dict.fromkeys(row for row, _ in self.cells))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it is about, each once."""
+        return tuple(dict.fromkeys(column for _, column in self.cells))
 
 
 @dataclass(frozen=True)
@@ -306,14 +316,13 @@ def _average(
     give = "add up to" if behind.total else "give"
     gives = f"{printed} is printed, the printed {behind.what} {give} {_number(behind.exact, printed)}"
     if fits:
-        yield Finding("average cut off", "info", (row,), (column.id,), f"{where}: {gives}.")
+        yield Finding("average cut off", "info", ((row, column.id),), f"{where}: {gives}.")
     elif explained(printed, behind.possible):
         unlikely = behind.errors(printed) > _ERRORS
         yield Finding(
             "average within rounding",
             "warning" if unlikely else "info",
-            (row,),
-            (column.id,),
+            ((row, column.id),),
             f"{where}: {gives}; the digits that these have lost can make up for the difference"
             + (", but only if nearly all of them point the same way." if unlikely else "."),
         )
@@ -332,7 +341,7 @@ def _average(
                 "the weighted mean of the printed averages of the groups, "
                 f"{_number(groups.exact, printed)}, {verb}"
             )
-        yield Finding("average", "error", (row,), (column.id,), "; ".join(parts) + ".")
+        yield Finding("average", "error", ((row, column.id),), "; ".join(parts) + ".")
 
 
 def _sum_range(printed: Printed, count: int, less: Fraction = Fraction()) -> str:
@@ -356,8 +365,7 @@ def _digits(sheet: Sheet) -> Iterator[Finding]:
             yield Finding(
                 "digits of averages",
                 "info",
-                tuple(longer),
-                (column.id,),
+                tuple((row, column.id) for row in longer),
                 f"{column.label}: {numbers} have more digits than the column's other averages.",
             )
 
@@ -391,8 +399,7 @@ def _off_centre(sheet: Sheet) -> Iterator[Finding]:
         yield Finding(
             "interval off centre",
             "warning",
-            (row,),
-            (column.id,),
+            ((row, column.id),),
             f"{column.label}, {sheet.row(row)}: the interval of {interval.number}, {_ends(interval)}, "
             f"reaches {below:.1f} down and {above:.1f} up.",
         )
@@ -428,7 +435,7 @@ def _widths(sheet: Sheet) -> Iterator[Finding]:
             yield Finding(
                 "interval too wide",
                 "warning",
-                *_places(some),
+                _places(some),
                 f"{_listed(sheet, some)}: the half widths {_halves(some)} are Student's t of {n} seeds, "
                 f"{spread.quantile(n):.3f}, times the root of the cells' summed squared standard deviations, "
                 f"without 1/√{n}: about where one more seed's sum lies, {math.sqrt(n):.2f} times too wide "
@@ -440,7 +447,7 @@ def _widths(sheet: Sheet) -> Iterator[Finding]:
         yield Finding(
             "interval not explained",
             "info",
-            *_places(some),
+            _places(some),
             f"{_listed(sheet, some)}: the half widths {_halves(some)} are {ratios} times the root of the "
             "cells' summed squared standard deviations: no interval of the mean over seeds, nor of one more "
             "seed, where rows are independent. Sums seed by seed, which are not printed, can have such ones.",
@@ -465,8 +472,7 @@ def _widths_of_means(sheet: Sheet) -> Iterator[Finding]:
                 yield Finding(
                     "interval of a mean",
                     "warning",
-                    (row,),
-                    (column.id,),
+                    ((row, column.id),),
                     f"{column.label}, {sheet.row(row)}: the half width of {_ends(interval)} is "
                     f"{_halves([(row, column, interval)])}; those of the {count} columns give "
                     f"{whole / count:.1f} for their mean, or {whole:.1f} if that is not divided by {count}.",
@@ -476,16 +482,15 @@ def _widths_of_means(sheet: Sheet) -> Iterator[Finding]:
             yield Finding(
                 "interval of a mean",
                 "warning",
-                *_places(wide),
+                _places(wide),
                 f"{_listed(sheet, wide)}: the half width {_halves(wide)} is the root of the summed squares "
                 f"of those of the {count} columns, not divided by {count}: {count} times too wide for their "
                 "mean.",
             )
 
 
-def _places(some: Sequence[tuple[str, Column, PrintedInterval]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Their rows and columns, each once."""
-    return tuple(dict.fromkeys(row for row, *_ in some)), tuple(dict.fromkeys(c.id for _, c, _ in some))
+def _places(some: Sequence[tuple[str, Column, PrintedInterval]]) -> tuple[tuple[str, str], ...]:
+    return tuple((row, column.id) for row, column, _ in some)
 
 
 def _listed(sheet: Sheet, some: Sequence[tuple[str, Column, PrintedInterval]]) -> str:
@@ -538,7 +543,7 @@ def _repetition(sheet: Sheet, column: Column, first: tuple[str, ...], second: tu
         + _needed(sheet, column, second)
         + "."
     )
-    return Finding("repeated cells", "error", (*first, *second), (column.id,), sentence)
+    return Finding("repeated cells", "error", tuple((row, column.id) for row in (*first, *second)), sentence)
 
 
 def _needed(sheet: Sheet, column: Column, block: tuple[str, ...]) -> str:
@@ -570,7 +575,7 @@ def _repeated_rows(sheet: Sheet) -> Iterator[Finding]:
         first = seen.setdefault(numbers, row)
         if first != row and telling and len(columns) > 1 and all(mean for mean, _ in numbers):
             sentence = f"{row} repeats {first} digit for digit in all {len(columns)} columns."
-            yield Finding("repeated rows", "error", (first, row), columns, sentence)
+            yield Finding("repeated rows", "error", tuple(product((first, row), columns)), sentence)
 
 
 # -- deviations --------------------------------------------------------------------------------------------
@@ -594,8 +599,7 @@ def _means_that_are_deviations(sheet: Sheet) -> Iterator[Finding]:
             yield Finding(
                 "mean is deviation",
                 "warning",
-                (row,),
-                (column.id,),
+                ((row, column.id),),
                 f"{column.label}, {row}: {mean} is printed as mean and as standard deviation.",
             )
 
@@ -624,8 +628,7 @@ def _ranges(sheet: Sheet) -> Iterator[Finding]:
             yield Finding(
                 "deviation too large",
                 "error" if binary else "warning",
-                (row,),
-                (column.id,),
+                ((row, column.id),),
                 f"{column.label}, {row}: {_pair(sheet, row, column.id)} needs a seed that scores at least "
                 f"{needed:.0f} even if others score {lowest:.0f} (ddof {cell.ddof}); "
                 f"the highest {scale} is {highest:.0f}.",
@@ -687,8 +690,7 @@ def _column_grid(
             yield Finding(
                 "deviation off the grid",
                 "warning" if other else "error",
-                (row,),
-                (column.id,),
+                ((row, column.id),),
                 f"{column.label}, {row}: {_pair(sheet, row, column.id)} cannot come from {behind}"
                 + (f" as the column's other cells do, only with {other}." if other else "."),
             )
@@ -698,8 +700,7 @@ def _column_grid(
         yield Finding(
             "deviation off the grid",
             "info" if copied else "warning",
-            tuple(off),
-            (column.id,),
+            tuple((row, column.id) for row in off),
             f"{column.label}: {numbers} cannot come from {behind}"
             + ("; they are copied, so from another protocol." if copied else "."),
         )
@@ -711,8 +712,7 @@ def _column_grid(
         yield Finding(
             "convention",
             "info" if stated == ddofs else "warning",
-            tuple(possible),
-            (column.id,),
+            tuple((row, column.id) for row in possible),
             f"{column.label}: all {most} cells whose episodes return 0 or 1 can come from {behind}, but only "
             f"with ddof {best[0][0]}, {rounding}{differs}.",
         )
@@ -736,8 +736,7 @@ def _confirmed(sheet: Sheet) -> Iterator[Finding]:
         yield Finding(
             "confirmed",
             "info",
-            tuple(cell.row for cell in derived),
-            (column.id,),
+            tuple((cell.row, column.id) for cell in derived),
             f"{column.label}: confirmed for {len(derived)} of {len(cells)} cells: {rules}"
             + (f"; not for {rest}." if rest else "."),
         )
@@ -756,8 +755,7 @@ def _no_deviations(sheet: Sheet) -> Iterator[Finding]:
         yield Finding(
             "no deviations",
             "info",
-            tuple(dict.fromkeys(cell.row for cell in printed)),
-            tuple(dict.fromkeys(cell.column for cell in printed)),
+            tuple((cell.row, cell.column) for cell in printed),
             "None of the cells is printed with a standard deviation.",
         )
 
@@ -792,7 +790,7 @@ def _change(
 
     if exact < 0 and not signed and printed.value and fits(turned) and not printed.fits(exact):
         sentence = f"{where} without a sign, {gives}."
-        yield Finding("sign of a change", "warning", (row,), (column.id,), sentence)
+        yield Finding("sign of a change", "warning", ((row, column.id),), sentence)
         printed = turned
     how = printed.fits(exact)
     if "rounded" in how:
@@ -804,7 +802,7 @@ def _change(
     else:
         kind = "change"
     severity: Severity = "error" if kind == "change" else "info"
-    yield Finding(kind, severity, (row,), (column.id,), f"{where}, {gives}.")
+    yield Finding(kind, severity, ((row, column.id),), f"{where}, {gives}.")
 
 
 def _possible_changes(number: Printed, base: Printed) -> dict[Convention, Range]:
@@ -857,8 +855,7 @@ def _same_columns(sheet: Sheet, other: Sheet, specs: Specs) -> Iterator[Finding]
                 yield Finding(
                     "two tables",
                     "warning",
-                    tuple(row for row, _ in differing),
-                    (column.id,),
+                    tuple((row, column.id) for row, _ in differing),
                     f"{column.label} here and {twin.label} in {other.table.title} are one configuration with "
                     f"other numbers: {', '.join(text for _, text in differing)}.",
                 )

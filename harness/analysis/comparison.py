@@ -249,7 +249,7 @@ def compare(
         findings=tuple(
             finding
             for finding in audit(specs.table(table.id), specs)
-            if _is_shown(table, finding.rows, finding.columns)
+            if any(_is_shown(table, (row,), (column,)) for row, column in finding.cells)
         ),
     )
 

@@ -80,18 +80,12 @@ def records(comparison: Comparison) -> Iterator[dict[str, object]]:
                 "unavailable": cell.unavailable,
                 "reasons": "; ".join(verdict.reasons),
                 "notes": "; ".join(filter(None, (*cell.notes, verdict.note))),
-                "audit": " ".join(_findings(comparison, row.id, cell.column)),
+                "audit": " ".join(
+                    item.sentence for item in comparison.findings if (row.id, cell.column) in item.cells
+                ),
                 "leading": cell.leading,
                 "scores": " ".join(f"{item.seed}:{item.score!r}" for item in cell.scores),
             }
-
-
-def _findings(comparison: Comparison, row: str, column: str) -> list[str]:
-    return [
-        finding.sentence
-        for finding in comparison.findings
-        if row in finding.rows and column in finding.columns
-    ]
 
 
 def json_text(comparison: Comparison) -> str:

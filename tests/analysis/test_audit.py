@@ -136,10 +136,7 @@ def test_finds_by_itself(found, name):
         assert [
             finding
             for finding in found[table]
-            if finding.kind == kind
-            and row in finding.rows
-            and column in finding.columns
-            and says in finding.sentence
+            if finding.kind == kind and (row, column) in finding.cells and says in finding.sentence
         ], (table, kind, row, column)
 
 

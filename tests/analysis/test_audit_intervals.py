@@ -129,3 +129,13 @@ def test_a_table_of_bootstrap_intervals_has_no_findings():
     }
     found = examine(Sheet(leaning.table, cells))
     assert "interval off centre" not in {item.kind for item in found}
+
+
+def test_a_finding_is_about_its_cells_not_about_the_crossings_of_their_rows_and_columns():
+    table, cells = Specs().table("ssar-offline"), dict(Specs().published(Specs().table("ssar-offline")))
+    plain = cells[ANTMAZE, "td3_bc_sa"]
+    cells[ANTMAZE, "td3_bc_sa"] = PublishedCell(**{**vars(plain), "low": None, "high": None})
+    [found] = [item for item in examine(Sheet(table, cells)) if item.kind == "interval not explained"]
+    assert (found.rows, set(found.columns)) == ((LOCOMOTION, ANTMAZE), set(SA))
+    assert (ANTMAZE, "td3_bc_sa") not in found.cells
+    assert len(found.cells) == 3

@@ -22,7 +22,7 @@ def test_all_tables_as_json(cli):
     documents = json.loads(result.out)
     assert [document["table"] for document in documents] == Specs().ids("tables")
     finding = next(document["findings"][0] for document in documents if document["findings"])
-    assert list(finding) == ["kind", "severity", "rows", "columns", "sentence"]
+    assert list(finding) == ["kind", "severity", "cells", "sentence"]
 
 
 def test_all_tables_as_markdown(cli):
