@@ -6,10 +6,9 @@ Each takes the id of a table and, as keywords, what `Options` lists; the command
 from __future__ import annotations
 
 import inspect
-import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, get_type_hints
@@ -22,6 +21,7 @@ from harness.errors import FailedRunsError, HarnessError, IncompleteError, NoBas
 from harness.escaping import terminal
 from harness.planning.cells import ResolvedTable, resolve
 from harness.planning.choice import Choice
+from harness.planning.commands import Commands
 from harness.planning.seeds import with_every_seed
 from harness.reports import render, wording
 from harness.results.schema import Location, current_version
@@ -99,14 +99,14 @@ class View:
         choice: what was chosen of it.
         resolved: its cells and runs.
         database: path or URL.
-        command: from a verb to its command line, for advice.
+        command: the command lines of other verbs, for advice.
     """
 
     specs: Specs
     choice: Choice
     resolved: ResolvedTable
     database: str
-    command: Callable[[str], str]
+    command: Commands
 
     @classmethod
     def of(
@@ -115,15 +115,23 @@ class View:
         table: str,
         choice: Choice,
         db: str | None = None,
-        command: Callable[[str], str] | None = None,
+        places: Mapping[str, str | Path | None] | None = None,
     ) -> View:
-        """The view of a table; without a database the preset's, else ``results.db``.
+        """The view of a table.
+
+        Args:
+            specs: where it comes from.
+            table: its id.
+            choice: what is chosen of it.
+            db: the database; None: the preset's, else ``results.db``.
+            places: those that `Commands` repeats; None: the database.
 
         Raises:
             HarnessError: a name is unknown or a spec is wrong.
         """
         default = (specs.preset(choice.preset).database if choice.preset else None) or "results.db"
-        command = command or partial(_command, table, choice, db)
+        places = {"db": db} if places is None else places
+        command = Commands(table, choice, specs.further, places)
         return cls(specs, choice, resolve(specs, table, choice), db or default, command)
 
     def store(self) -> Store:
@@ -156,21 +164,7 @@ class View:
         return str(given)
 
 
-def _command(table: str, choice: Choice, db: str | None, verb: str) -> str:
-    """The command line of a verb for what was chosen."""
-    options = {
-        "--preset": choice.preset,
-        "--datasets": ",".join(choice.datasets),
-        "--algorithms": ",".join(choice.algorithms),
-        "--steps": choice.steps,
-        "--data": choice.lineage,
-        "--db": db,
-    }
-    given = [text for name, value in options.items() if value for text in (name, str(value))]
-    return shlex.join(["harness", verb, table, *given])
-
-
-def _view(table: str, options: Options) -> View:
+def _view(table: str, options: Options, **places: str | Path | None) -> View:
     chosen: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     if unknown := chosen.keys() - get_type_hints(Options).keys():
         raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
@@ -186,7 +180,8 @@ def _view(table: str, options: Options) -> View:
     elif seeds is not None:
         chosen["seeds"] = tuple(seeds)
     specs = Specs([Path(folder) for folder in folders])
-    return View.of(specs, table, Choice(**chosen), None if db is None else str(db))
+    db = None if db is None else str(db)
+    return View.of(specs, table, Choice(**chosen), db, {"db": db, **places})
 
 
 # -- reading -----------------------------------------------------------------------------------------------
@@ -475,7 +470,7 @@ def plan(table: str, *, data_home: Path | None = None, **options: Unpack[Options
     Raises:
         HarnessError: a name is unknown, or a spec is wrong or does not fit the code.
     """
-    view = _view(table, options)
+    view = _view(table, options, data_home=data_home)
     plugs.use(view.specs.folders)
     return plan_of(view, data_home)
 
@@ -561,7 +556,7 @@ def reproduce(
     """
     from harness.execution.progress import Reporter
 
-    view = _view(table, options)
+    view = _view(table, options, data_home=data_home)
     plugs.use(view.specs.folders)
     return train(view, Reporter(quiet=quiet), device=device, home=data_home, workers=workers)
 
@@ -601,9 +596,8 @@ def train(
             outcome = run(view.resolved, view.specs, store, setup, reporter, stop)
         if outcome.interrupted:
             return Reproduction(None, None, None)
-        whole = View.of(
-            view.specs, view.resolved.table.id, replace(view.choice, seeds=()), view.database, view.command
-        )
+        choice = replace(view.choice, seeds=())
+        whole = replace(view, choice=choice, resolved=resolve(view.specs, view.command.table, choice))
         comparison = compare(whole.resolved, view.specs, store)
         state = status(store, view.resolved)
     return Reproduction(Table(whole, comparison), state, _lacking(view.command, comparison, state))
@@ -658,7 +652,7 @@ def drift(
     """
     from harness.analysis.drift import DriftSettings
 
-    return drift_of(_view(table, options), baseline, DriftSettings(gate, alpha, margin))
+    return drift_of(_view(table, options, baseline=baseline), baseline, DriftSettings(gate, alpha, margin))
 
 
 def drift_of(view: View, baseline: str | Path | None, settings: Any) -> Drift:
@@ -697,7 +691,7 @@ def accept(
         IncompleteError: nothing is measured.
         HarnessError: no reason is given, the code is not as committed, or a file cannot be written.
     """
-    return accept_of(_view(table, options), reason, baseline, log)
+    return accept_of(_view(table, options, baseline=baseline), reason, baseline, log)
 
 
 def accept_of(view: View, reason: str, baseline: str | Path | None, log: Path | None) -> Acceptance:

@@ -174,7 +174,7 @@ def import_scores(
         imports = [(path, import_rows(resolved, scores, path, source, times))]
     else:
         imports = _of_source(specs, resolved, str(public), data_home)
-    with open_store(ctx, db, choice.preset, create=True) as store:
+    with open_store(ctx, db, choice, create=True) as store:
         if path is not None and transfer.imported_without_source(store, path, source):
             imports = [(path, import_rows(resolved, scores, path, source, times, sourceless=True))]
         rows = [row for _, some in imports for row in some]

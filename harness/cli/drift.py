@@ -46,7 +46,7 @@ def add_to(app: App) -> None:
     )(accept)
 
 
-@choosing("score")
+@choosing()
 def drift(
     ctx: typer.Context,
     choice: Choice,

@@ -25,7 +25,7 @@ def add_to(app: App) -> None:
     )(figure)
 
 
-@choosing("score", "every_seed")
+@choosing()
 def figure(
     ctx: typer.Context,
     table: TableId,

@@ -5,10 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-import shlex
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,11 +16,10 @@ from harness.cli.output import note
 from harness.counting import count
 from harness.errors import IncompleteError
 from harness.planning.choice import Choice
+from harness.planning.commands import Commands, takes
 from harness.specs.text import shown
 
 if TYPE_CHECKING:
-    from typer.core import TyperGroup
-
     from harness.analysis.comparison import Comparison
     from harness.api import View
     from harness.planning.cells import ResolvedTable
@@ -197,25 +195,22 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "seeds": parse_seeds,
     "every_seed": bool,
 }
-_RARE = ("seeds", "every_seed", "score")  # those that a verb must ask for
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
-# parameters that say which runs are meant, and where they are; a verb has some of them
-_CARRIED = (*_CHOOSING, "data_home", "db", "baseline")
 
 
-def choosing(
-    *also: str, without: Collection[str] = ()
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def choosing(*, without: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Decorates a verb: its parameter ``choice``, a `Choice`, becomes the options that fill it.
 
     Args:
-        also: those of `_RARE` that this verb takes.
-        without: fields of `Choice` that the other verbs take and this one does not.
+        without: fields of `Choice` that other verbs take and this one does not.
     """
-    names = [name for name in _CHOOSING if name in also or name not in (*_RARE, *without)]
-    options = [inspect.Parameter(name, _KEYWORD, default=None, annotation=_CHOOSING[name]) for name in names]
 
     def decorate(verb: Callable[..., None]) -> Callable[..., None]:
+        names = [name for name in _CHOOSING if takes(verb.__name__, name) and name not in without]
+        options = [
+            inspect.Parameter(name, _KEYWORD, default=None, annotation=_CHOOSING[name]) for name in names
+        ]
+
         @functools.wraps(verb)
         def command(**given: Any) -> None:
             chosen = {name: value for name in names if (value := given.pop(name)) is not None}
@@ -249,7 +244,7 @@ def view(ctx: typer.Context, table: str, choice: Choice, db: str | None, *, runs
     """
     from harness.api import View
 
-    found = View.of(specs_of(ctx), table, choice, db, commands(ctx, table))
+    found = View.of(specs_of(ctx), table, choice, db, _places(ctx))
     if runs_code:
         specs_to_run(ctx)
     return found
@@ -307,7 +302,7 @@ def database(ctx: typer.Context, db: str | None, preset: str | None = None) -> s
 
 
 def open_store(
-    ctx: typer.Context, db: str | None, preset: str | None = None, *, create: bool = False
+    ctx: typer.Context, db: str | None, choice: Choice | None = None, *, create: bool = False
 ) -> Store:
     """The open database, see `database`.
 
@@ -316,39 +311,14 @@ def open_store(
     """
     from harness.results.store import Store
 
-    table = ctx.params.get("table") or "TABLE"
-    command = commands(ctx, table)("reproduce")
-    return Store.open(database(ctx, db, preset), create=create, command=command)
+    table, choice = ctx.params.get("table") or "TABLE", choice or Choice()
+    command = Commands(table, choice, specs_of(ctx).further, _places(ctx))("reproduce")
+    return Store.open(database(ctx, db, choice.preset), create=create, command=command)
 
 
-def commands(ctx: typer.Context, table: str, *, whole: bool = False) -> Callable[[str], str]:
-    """From a verb to its command line for a table, to be suggested.
-
-    It has this command's folders of specs, and those of its options that choose runs and that the other verb
-    takes, too; not what an environment variable says, which the other verb reads as well.
-
-    Args:
-        ctx: of the command that suggests it.
-        table: the table.
-        whole: without the options that choose runs.
-    """
-    root = ctx.find_root()
-    specs = [text for folder in root.params["specs"] or () for text in ("--specs", str(folder))]
-    verbs = cast("TyperGroup", root.command).commands
-
-    def command(verb: str) -> str:
-        options = {option.name: option.opts[0] for option in verbs[verb].params}
-        chosen = [
-            text
-            for name in (() if whole else _CARRIED)
-            if name in options and was_given(ctx, name)
-            for given in [ctx.params[name]]
-            for value in (given if isinstance(given, list | tuple) else [given])
-            for text in (options[name], str(value))
-        ]
-        return shlex.join(["harness", *specs, verb, table, *chosen])
-
-    return command
+def _places(ctx: typer.Context) -> dict[str, Any]:
+    """What the command line says of where things are; an environment variable is read by every verb."""
+    return {name: ctx.params[name] for name in ("data_home", "db", "baseline") if was_given(ctx, name)}
 
 
 def was_given(ctx: typer.Context, name: str) -> bool:

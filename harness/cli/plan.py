@@ -41,7 +41,7 @@ def add_to(app: App) -> None:
     )(plan)
 
 
-@choosing("seeds")
+@choosing()
 def plan(
     ctx: typer.Context,
     table: TableId,

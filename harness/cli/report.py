@@ -33,7 +33,7 @@ def add_to(app: App) -> None:
     )(report)
 
 
-@choosing("score", "every_seed")
+@choosing()
 def report(
     ctx: typer.Context,
     table: TableId,
@@ -60,6 +60,6 @@ def report(
     folder = output or default_folder(table, choice.preset)
     shown = view(ctx, table, choice, db).table(IntervalSettings(method=ci))
     with shown.view.store() as store:
-        write_report(shown.comparison, shown.view.seen(store), shown.view.specs, store, folder)
+        write_report(shown.comparison, shown.view.seen(store), shown.view.command, store, folder)
     say_if_nothing_is_measured(shown.view, shown.comparison)
     out(str(folder / "index.html"))

@@ -19,7 +19,6 @@ from harness.cli.options import (
     MatrixPrecision,
     TableId,
     choosing,
-    commands,
     examples,
     view,
 )
@@ -44,7 +43,7 @@ def add_to(app: App) -> None:
     )(reproduce)
 
 
-@choosing("seeds")
+@choosing()
 def reproduce(
     ctx: typer.Context,
     table: TableId,
@@ -114,7 +113,7 @@ def reproduce(
     note(f"  {seen.command('diff')}")
     note(f"  {seen.command('table')} -f latex")
     if choice.preset:
-        note(f"  {commands(ctx, table, whole=True)('plan')}      (what the whole table would take)")
+        note(f"  {seen.command.whole('plan')}      (what the whole table would take)")
     if done.error:
         raise done.error
 

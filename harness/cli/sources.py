@@ -235,7 +235,7 @@ def publish(
     from harness.reports import publication
 
     resolved = resolved_table(ctx, table, choice)
-    with open_store(ctx, db, choice.preset) as store:
+    with open_store(ctx, db, choice) as store:
         written = publication.publish(resolved, store, folder, licence, name)
     note(f"{count(written.runs, 'run')} written as source {written.id}; {written.imported} imported left out")
     out(str(folder))

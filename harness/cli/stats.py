@@ -46,7 +46,7 @@ def add_to(app: App) -> None:
     )(stats)
 
 
-@choosing("score", "every_seed")
+@choosing()
 def stats(
     ctx: typer.Context,
     table: TableId,

@@ -46,7 +46,7 @@ def add_to(app: App) -> None:
     )(retry)
 
 
-@choosing("seeds")
+@choosing()
 def status(
     ctx: typer.Context,
     choice: Choice,
@@ -63,7 +63,7 @@ def status(
     if table is None and replace(choice, preset=None) != Choice():
         raise typer.BadParameter("the options that choose runs need a TABLE")
     resolved = None if table is None else resolved_table(ctx, table, choice)
-    with open_store(ctx, db, choice.preset) as store:
+    with open_store(ctx, db, choice) as store:
         state = read(store, resolved)
     if as_json:
         json_out(state)
@@ -98,7 +98,7 @@ def _runs_out(table: str | None, more: str, runs: Sequence[tuple[Work | Failure,
     table_out((*names, more), [(*(getattr(run, name) for name in names), text) for run, text in runs])
 
 
-@choosing("seeds")
+@choosing()
 def retry(
     ctx: typer.Context,
     table: TableId,
@@ -128,7 +128,7 @@ def retry(
     from harness.planning.status import trainable_keys
 
     resolved = resolved_table(ctx, table, choice)
-    with open_store(ctx, db, choice.preset) as store:
+    with open_store(ctx, db, choice) as store:
         keys = trainable_keys(resolved, store)
         if release:
             note(f"{count(store.set_free(keys), 'run')} released")

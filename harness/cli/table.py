@@ -54,7 +54,7 @@ def add_to(app: App) -> None:
     )(diff)
 
 
-@choosing("score", "every_seed")
+@choosing()
 def table(
     ctx: typer.Context,
     table: TableId,
@@ -157,7 +157,7 @@ def table(
         write(output, render(found.comparison, _written(form), **options))
 
 
-@choosing("score", "every_seed")
+@choosing()
 def diff(
     ctx: typer.Context,
     table: TableId,

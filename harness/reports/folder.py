@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +16,9 @@ from harness.reports.page import Picture, html_report, svg_source
 if TYPE_CHECKING:
     from harness.analysis.comparison import Comparison
     from harness.planning.cells import ResolvedTable
+    from harness.planning.commands import Commands
     from harness.reports.figures import Illustration
     from harness.results.store import Store
-    from harness.specs import Specs
 
 _TABLES = {"table.tex": "latex", "table.md": "markdown", "table.csv": "csv"}
 _PAGE, _FIGURES = "index.html", "figures"
@@ -33,7 +31,7 @@ def default_folder(table: str, preset: str | None) -> Path:
 
 
 def write_report(
-    comparison: Comparison, resolved: ResolvedTable, specs: Specs, store: Store, folder: Path
+    comparison: Comparison, resolved: ResolvedTable, command: Commands, store: Store, folder: Path
 ) -> None:
     """Write a report; an earlier one in its place is replaced, when the new one is whole.
 
@@ -42,7 +40,7 @@ def write_report(
     Args:
         comparison: the table as compared.
         resolved: the same table's cells and their runs.
-        specs: what the table's own settings are.
+        command: command lines for the table, of which the page has each cell's.
         store: the results.
         folder: where to; its parents are made.
 
@@ -59,7 +57,7 @@ def write_report(
         for name, form in _TABLES.items():
             (partial / name).write_text(render(comparison, form), encoding="utf-8")
         pictures = _write_figures(illustrations(comparison, past), partial)
-        page = html_report(comparison, past, pictures, _command(resolved, specs))
+        page = html_report(comparison, past, pictures, lambda *cell: command.of(*cell)("reproduce"))
         (partial / _PAGE).write_text(page, encoding="utf-8")
         if folder.exists():
             folder.rename(replaced)
@@ -111,18 +109,3 @@ def _write_figures(drawn: tuple[Illustration, ...], folder: Path) -> list[Pictur
             left -= len(source)
         pictures.append(Picture(item.title, item.caption, item.missing, tuple(files), source))
     return pictures
-
-
-def _command(resolved: ResolvedTable, specs: Specs) -> Callable[[str, str], str]:
-    """The command line that reproduces a cell, with the options that this table was resolved with."""
-    options = ["--preset", resolved.preset.id] if resolved.preset else []
-    if resolved.other_lineage:
-        options += ["--data", resolved.other_lineage]
-    if resolved.steps is not None:
-        options += ["--steps", str(resolved.steps)]
-
-    def command(dataset: str, column: str) -> str:
-        cell = ["--datasets", dataset, "--algorithms", column]
-        return shlex.join(["harness", "reproduce", resolved.table.id, *options, *cell])
-
-    return command

@@ -60,7 +60,9 @@ class Specs:
     """
 
     def __init__(self, extra_folders: Sequence[Path] = ()) -> None:
-        further = (*installed_folders(), *extra_folders)
+        #: The user's own folders, as given.
+        self.further = tuple(extra_folders)
+        further = (*installed_folders(), *self.further)
         for folder in further:
             if not folder.is_dir():
                 raise SpecError(

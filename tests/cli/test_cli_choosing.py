@@ -9,8 +9,13 @@ import shlex
 import pytest
 import typer
 
+import harness.api
 from harness.cli import app
+from harness.errors import HarnessError
 from harness.planning.choice import Choice
+from harness.planning.commands import TAKEN
+from harness.results.store import Store
+from harness.specs import Specs
 
 TABLE = ("plan", "aspc-table1", "--json")
 BOTH = {(row, column) for row in ("hopper-medium-v2", "pen-human-v1") for column in ("td3_bc", "aspc")}
@@ -107,4 +112,43 @@ def test_every_field_of_a_choice_has_an_option():
 def test_suggested_commands_repeat_repeated_options(cli):
     options = ("--datasets", "pen-*,hopper-medium-v2", "--datasets", "ant*", "--algorithms", "aspc")
     [line] = re.findall("`(harness [^`]*)`", cli("metrics", "aspc-table1", *options).err)
-    assert line == shlex.join(["harness", "reproduce", "aspc-table1", *options])
+    expected = ("--datasets", "pen-*,hopper-medium-v2,ant*", "--algorithms", "aspc")
+    assert line == shlex.join(["harness", "reproduce", "aspc-table1", *expected])
+
+
+def test_every_verb_takes_what_suggestions_give_it():
+    options = {name: {option.name for option in command.params} for name, command in commands()}
+    for verb, names in TAKEN.items():
+        assert options[verb,] >= set(names), verb
+
+
+MINE = """
+id: mine
+version: 1
+title: My own
+paper: {title: Mine, authors: A Nother, year: 2026}
+lineage: d4rl
+protocol: d4rl-1m
+groups: [{id: mujoco, label: MuJoCo, datasets: [hopper-medium-v2]}]
+columns: [{id: td3_bc, label: TD3+BC, algorithm: td3_bc}]
+"""
+
+
+def test_python_and_the_command_line_suggest_the_same(cli, tmp_path):
+    """Of a table in a folder of one's own, which no command finds without being told of the folder."""
+    tables = tmp_path / "my specs" / "tables"
+    tables.mkdir(parents=True)
+    (tables / "mine.yaml").write_text(MINE)
+    Store.open(tmp_path / "my.db", create=True).close()
+    with pytest.raises(HarnessError) as raised:
+        harness.drift(
+            "mine", specs=tmp_path / "my specs", db=tmp_path / "my.db", datasets="hopper-*", steps=7
+        )
+    [line] = re.findall("`(harness [^`]*)`", str(raised.value))
+    options = ("--datasets", "hopper-*", "--steps", "7", "--db", str(tmp_path / "my.db"))
+    specs = ("--specs", str(tmp_path / "my specs"))
+    [same] = re.findall("`(harness [^`]*)`", cli(*specs, "drift", "mine", *options).err)
+    assert line == same == shlex.join(["harness", *specs, "accept", "mine", *options, "--reason", "TEXT"])
+    view = harness.api.View.of(Specs([tmp_path / "my specs"]), "mine", Choice(seeds=(0, 2)), "x.db")
+    assert view.command("reproduce").endswith(" reproduce mine --seeds 0,2 --db x.db")
+    assert view.command("table").endswith(" table mine --db x.db")  # which takes no single seeds

@@ -16,6 +16,7 @@ import pytest
 
 from harness.analysis.comparison import compare
 from harness.planning.cells import resolve
+from harness.planning.commands import Commands
 from harness.reports.folder import write_report
 from harness.results.records import EvaluationRecord
 from harness.results.store import Store
@@ -64,7 +65,7 @@ def whole(tmp_path_factory):
                 )
         store.finish(keys, 60.0, 30.0)
         start = time.process_time()
-        write_report(compare(resolved, specs, store), resolved, specs, store, root / "page")
+        write_report(compare(resolved, specs, store), resolved, Commands("aspc-table1"), store, root / "page")
         seconds = time.process_time() - start
     return root / "page", seconds
 

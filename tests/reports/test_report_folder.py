@@ -12,6 +12,7 @@ from harness.analysis.comparison import compare
 from harness.errors import DataError
 from harness.planning.cells import resolve
 from harness.planning.choice import Choice
+from harness.planning.commands import Commands
 from harness.reports import folder as report
 from harness.reports.history import histories
 from harness.results.records import EvaluationRecord
@@ -58,7 +59,8 @@ def store(resolved, tmp_path_factory):
 @pytest.fixture
 def write(specs, resolved, store):
     def run(folder, table=resolved):
-        report.write_report(compare(table, specs, store), table, specs, store, folder)
+        command = Commands("aspc-table1", Choice(steps=1000))
+        report.write_report(compare(table, specs, store), table, command, store, folder)
         return folder
 
     return run
@@ -124,10 +126,18 @@ def test_the_command_asks_for_the_same_cell(write, tmp_path, resolved, specs):
         ({"lineage": "minari"}, ["--data", "minari"]),
     ],
 )
-def test_the_command_repeats_the_options(specs, options, more):
-    command = report._command(resolve(specs, "aspc-table1", Choice(**options)), specs)
-    expected = ["harness", "reproduce", "aspc-table1", *more, "--datasets", "d", "--algorithms", "a"]
-    assert shlex.split(command("d", "a")) == expected
+def test_the_command_repeats_the_options(options, more):
+    command = Commands("aspc-table1", Choice(**options), (Path("my specs"),)).of("d", "a")
+    expected = {*zip(more[::2], more[1::2], strict=True), ("--datasets", "d"), ("--algorithms", "a")}
+    harness, option, folder, verb, table, *rest = shlex.split(command("reproduce"))
+    assert (harness, option, folder, verb, table) == (
+        "harness",
+        "--specs",
+        "my specs",
+        "reproduce",
+        "aspc-table1",
+    )
+    assert set(zip(rest[::2], rest[1::2], strict=True)) == expected
 
 
 def test_an_earlier_report_is_replaced(write, tmp_path, specs):

@@ -18,6 +18,7 @@ from harness.analysis.comparison import compare
 from harness.analysis.metrics import reported
 from harness.planning.cells import resolve
 from harness.planning.choice import Choice
+from harness.planning.commands import Commands
 from harness.reports import metrics, render
 from harness.reports.folder import write_report
 from harness.results.store import Store
@@ -79,9 +80,10 @@ def test_a_report_shows_what_the_database_holds(which, store, shipped, tmp_path)
     """To renew it: ``harness report TABLE --preset PRESET``."""
     table, preset = which
     specs = Specs()
-    resolved = resolve(specs, table, Choice(preset=preset))
+    choice = Choice(preset=preset)
+    resolved = resolve(specs, table, choice)
     made = tmp_path / "report"
-    write_report(compare(resolved, specs, store), resolved, specs, store, made)
+    write_report(compare(resolved, specs, store), resolved, Commands(table, choice), store, made)
     there = shipped / REPORTS[which]
     names = {path.relative_to(made) for path in made.rglob("*") if path.is_file()}
     assert {path.relative_to(there) for path in there.rglob("*") if path.is_file()} == names
