@@ -105,15 +105,20 @@ def pool(
 
 def _begin(begin: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     streams.settle()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     begin(*arguments)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """In a child: from now on it ends when its parent does, whatever it is busy with."""
     parent = multiprocessing.parent_process()
     assert parent is not None  # noqa: S101 - this runs in a child
-    parent.join()
-    os._exit(1)
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def _nothing() -> None:

@@ -148,13 +148,22 @@ def _limit(seconds: float, memory: int) -> None:
     import resource  # not on Windows
 
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    limits = {
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_CPU: int(usage.ru_utime + usage.ru_stime + seconds + 1),
-    }
+    _lower(resource.RLIMIT_CORE, 0)
+    _lower(resource.RLIMIT_CPU, int(usage.ru_utime + usage.ru_stime + seconds + 1))
+    limit_memory(memory)
+
+
+def limit_memory(memory: int) -> None:
+    """Allow this process only so many bytes besides what it has taken so far; on Linux."""
+    import resource
+
     with contextlib.suppress(OSError):  # not on macOS
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-        limits[resource.RLIMIT_AS] = pages * resource.getpagesize() + memory
-    for kind, wanted in limits.items():
-        hard = resource.getrlimit(kind)[1]
-        resource.setrlimit(kind, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+        _lower(resource.RLIMIT_AS, pages * resource.getpagesize() + memory)
+
+
+def _lower(kind: int, wanted: int) -> None:
+    import resource
+
+    hard = resource.getrlimit(kind)[1]
+    resource.setrlimit(kind, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))

@@ -51,6 +51,22 @@ class Retry:
     grace: float = 120.0
     largest: int = 10_000_000_000
 
+    def require_pace(self, seconds: float, came: int, what: str, kept: str = "") -> None:
+        """Complain where too little has come in the time so far.
+
+        Args:
+            seconds: Since the download began.
+            came: Bytes since then.
+            what: Is downloaded.
+            kept: What is said of the bytes that stay, if any do.
+
+        Raises:
+            DataError: It has.
+        """
+        if seconds > self.grace + came / self.slowest:
+            slow = f"the server sends fewer than {self.slowest:,.0f} bytes a second"
+            raise DataError(f"cannot download {what}: {slow}{kept}")
+
 
 class _TransientError(Exception):
     """Something that another attempt may mend."""
@@ -200,11 +216,7 @@ class _Pace:
         Raises:
             DataError: The part is kept.
         """
-        if time.monotonic() - self._start > self._retry.grace + self._came / self._retry.slowest:
-            raise DataError(
-                f"cannot download {self._part.url}: the server sends fewer than {self._retry.slowest:,.0f} "
-                f"bytes a second{self._part.kept}"
-            )
+        self._retry.require_pace(time.monotonic() - self._start, self._came, self._part.url, self._part.kept)
 
     def end(self) -> None:
         """From now on nothing is written any more."""

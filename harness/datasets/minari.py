@@ -10,7 +10,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import numpy as np
@@ -24,6 +24,9 @@ from harness.environments import quiet
 from harness.errors import DataError
 from harness.home import expanded
 from harness.specs.models import Dataset, MinariSource
+
+if TYPE_CHECKING:
+    from harness.datasets.download import Retry
 
 _EPISODE_BYTES = 20_000
 """That HDF5 takes for an episode besides its rows; 14 to 18 thousand were measured."""
@@ -55,11 +58,7 @@ class Reader(readers.Reader[MinariSource]):
     ) -> Path:
         """Download the dataset into Minari's own folder; Minari shows how far it is."""
         if not self.available(dataset, source, home):
-            _download(dataset, source)
-            if not self.available(dataset, source, home):
-                raise DataError(
-                    f"Minari downloaded {source.id!r} for {dataset.id}, but {path(source)} is empty"
-                )
+            download(dataset, source)
         return path(source)
 
     def rows(self, dataset: Dataset, source: MinariSource, home: Path, *, verify: bool = False) -> Rows:
@@ -84,33 +83,58 @@ def path(source: MinariSource) -> Path:
     return _root() / source.id
 
 
+def _place(name: str) -> Path:
+    """What is locked while a dataset is written, and its temporary files are named after."""
+    # beside the namespaces: Minari deletes one only if nothing else is in it
+    return _root() / quote(name, safe="")
+
+
 def _root() -> Path:
     # as Minari does it, whose import takes longer than everything else that only asks for a path
     folder = os.environ.get("MINARI_DATASETS_PATH")
     return Path(folder) if folder is not None else expanded("~/.minari/datasets")
 
 
-def _download(dataset: Dataset, source: MinariSource) -> None:
-    import minari
+def download(dataset: Dataset, source: MinariSource, retry: Retry | None = None) -> None:
+    """Download a dataset into Minari's own folder; it is there whole, or not at all.
 
-    try:
-        minari.download_dataset(source.id)
-    except ImportError as error:
-        raise DataError(f"cannot download Minari's {source.id!r} for {dataset.id}: {error}") from error
-    # whatever the client of Minari's storage raises: there are several, each with errors of its own
-    except Exception as error:
-        raise DataError(
-            f"cannot download Minari's {source.id!r} for {dataset.id}: {error}; "
-            f"{_without_certificates() or 'is the network up?'} "
-            f"A copy of the dataset belongs at {path(source)}"
-        ) from error
+    Args:
+        dataset: Its spec, for an error.
+        source: Its id in Minari.
+        retry: How slow and how large a download may be.
+
+    Raises:
+        DataError: Minari cannot download it, it is too slow or too large, or cannot be written.
+    """
+    from harness.datasets import minari_download
+
+    target, place = path(source), _place(source.id)
+    temporary = place.with_name(f".{place.name}.new")
+    with files.locked(place), files.explained(target), _emptied(temporary):
+        if (target / "data").is_dir():  # another process was quicker
+            return
+        try:
+            minari_download.fetch(source.id, temporary, retry)
+        except minari_download.ClientError as error:
+            raise DataError(
+                f"cannot download Minari's {source.id!r} for {dataset.id}: {error}. "
+                f"{_without_certificates()}A copy of the dataset belongs at {target}"
+            ) from error
+        if not (temporary / source.id / "data").is_dir():
+            raise DataError(f"Minari downloaded {source.id!r} for {dataset.id}, but nothing came")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for namespace in Path(source.id).parents:
+            about = namespace / "namespace_metadata.json"
+            if (temporary / about).is_file() and not (_root() / about).exists():
+                files.publish(temporary / about, _root() / about)
+        files.publish(temporary / source.id, target)
 
 
 def _without_certificates() -> str:
     """What to do where the environment names certificates that are not there, of which clients say little."""
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         if (place := os.environ.get(name)) and not Path(place).exists():
-            return f"{name} names {place}, which is not there: correct or unset it."
+            return f"{name} names {place}, which is not there: correct or unset it. "
     return ""
 
 
@@ -288,8 +312,7 @@ def export(dataset: Dataset, rows: Arrays, content_hash: str, name: str) -> Path
     if holds(dataset, name, content_hash):
         return target
     namespace = _namespace(dataset, name)
-    # beside the namespaces: Minari deletes one only if nothing else is in it
-    place = _root() / quote(name, safe="")
+    place = _place(name)
     with files.locked(place), files.explained(target):
         if namespace is not None and namespace not in list_local_namespaces():
             with contextlib.suppress(ValueError):  # a process with another dataset was quicker
@@ -376,18 +399,27 @@ def _write(dataset: Dataset, rows: Arrays, content_hash: str, name: str, tempora
 @contextlib.contextmanager
 def _kept_in(folder: Path) -> Iterator[None]:
     """Minari writes there, and nothing stays there."""
+    before = os.environ.get("MINARI_DATASETS_PATH")
+    with _emptied(folder):
+        os.environ["MINARI_DATASETS_PATH"] = str(folder)
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["MINARI_DATASETS_PATH"]
+            else:
+                os.environ["MINARI_DATASETS_PATH"] = before
+
+
+@contextlib.contextmanager
+def _emptied(folder: Path) -> Iterator[None]:
+    """An empty folder, of which nothing stays."""
     shutil.rmtree(folder, ignore_errors=True)  # what a killed process left
     folder.mkdir()
-    before = os.environ.get("MINARI_DATASETS_PATH")
-    os.environ["MINARI_DATASETS_PATH"] = str(folder)
     try:
         yield
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        if before is None:
-            del os.environ["MINARI_DATASETS_PATH"]
-        else:
-            os.environ["MINARI_DATASETS_PATH"] = before
 
 
 def _episodes(rows: Arrays) -> Iterator[Any]:

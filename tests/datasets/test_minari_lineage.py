@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import resource
+import subprocess
+import sys
+import time
 import warnings
 
 import gymnasium
@@ -13,8 +17,11 @@ import pytest
 
 from harness import datasets
 from harness.datasets import minari as lineage
+from harness.datasets import minari_download
+from harness.datasets.download import Retry
 from harness.errors import DataError
 from harness.specs.models import MinariSource
+from tests.datasets.hub import Hub, drip, drip_header, endless, refuse, round_and_round, unfolding
 
 NAME = "test/hopper-v0"
 
@@ -206,15 +213,6 @@ def test_damage_in_other_formats(spec, stored_as, harm):
         lineage.read(datasets.path(spec, "minari"), "x")
 
 
-def test_no_network(spec, monkeypatch):
-    def fail(*args, **kwargs):
-        raise ConnectionError("no route to host")
-
-    monkeypatch.setattr(minari, "download_dataset", fail)
-    with pytest.raises(DataError, match=r"cannot download .*no route to host; is the network up\?"):
-        datasets.pull(spec, "minari")
-
-
 def test_certificates_that_are_missing_are_named(spec, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
     monkeypatch.setenv("HF_ENDPOINT", "https://127.0.0.1:1")
@@ -223,15 +221,88 @@ def test_certificates_that_are_missing_are_named(spec, monkeypatch):
 
 
 def test_a_missing_client_is_not_taken_for_a_missing_network(spec, monkeypatch):
-    def fail(*args, **kwargs):
-        raise ImportError("huggingface_hub is not installed")
-
-    monkeypatch.setattr(minari, "download_dataset", fail)
-    with pytest.raises(DataError, match=r"huggingface_hub is not installed$"):
+    monkeypatch.setenv("MINARI_REMOTE", "gcp://farama-minari")
+    with pytest.raises(DataError, match=r"google-cloud-storage or tqdm are not installed") as caught:
         datasets.pull(spec, "minari")
+    assert "network" not in str(caught.value)
 
 
 def test_a_dataset_that_is_there_is_not_downloaded(spec, monkeypatch):
     create([make_episode(0, 5, terminated=True)])
-    monkeypatch.setattr(minari, "download_dataset", lambda *args: pytest.fail("downloaded"))
+    monkeypatch.setattr(minari_download, "fetch", lambda *args: pytest.fail("downloaded"))
     assert datasets.pull(spec, "minari") == datasets.path(spec, "minari")
+
+
+# -- downloads ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hub(spec, tmp_path, monkeypatch):
+    """A hub that has the dataset; it is not on this machine."""
+    create([make_episode(0, 5, terminated=True), make_episode(1, 3, terminated=False)])
+    there = tmp_path / "hub"
+    (tmp_path / "minari").rename(there)
+    (there / "test" / "namespace_metadata.json").write_text(json.dumps({"datasets": [NAME]}))
+    found = Hub(there, "test")
+    monkeypatch.setenv("HF_ENDPOINT", found.url)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    yield found
+    found.close()
+
+
+def test_a_download_is_what_the_hub_has(spec, hub, tmp_path):
+    place = datasets.pull(spec, "minari")
+    assert len(datasets.load(spec, "minari").rewards) == 8
+    here = {file.relative_to(tmp_path / "minari").as_posix() for file in (tmp_path / "minari").rglob("*")}
+    files = {"data/metadata.json", "data/main_data.hdf5", "data", "../namespace_metadata.json"}
+    wanted = {(place / file).resolve().relative_to(tmp_path / "minari").as_posix() for file in files}
+    # and nothing of the client's own
+    assert {name for name in here if not name.endswith(".lock")} == wanted | {"test", NAME}
+    assert list(minari.list_local_datasets()) == [NAME]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [
+        (drip, "the server sends fewer than 1,000 bytes a second"),
+        (refuse, "403 Forbidden.*is the network up\\?.*A copy of the dataset belongs at /"),
+        (endless, "the server sends more than the 3,000,000 bytes that a dataset may have here"),
+        (round_and_round, "redirects"),
+    ],
+)
+def test_a_hub_that_plays_tricks_is_given_up(spec, hub, tmp_path, trouble, said):
+    hub.trouble = {"main_data.hdf5": trouble}
+    start = time.monotonic()
+    with pytest.raises(DataError, match=f"(?s)cannot download .*{said}"):
+        lineage.download(spec, MinariSource(id=NAME), Retry(grace=3, largest=3_000_000))
+    assert time.monotonic() - start < 10
+    assert not [name for name in (tmp_path / "minari").iterdir() if not name.name.endswith(".lock")]
+
+
+def test_whatever_is_asked_of_a_hub_may_dawdle(spec, hub):
+    hub.trouble = {"/api/datasets": drip_header}
+    with pytest.raises(DataError, match="fewer than 1,000 bytes a second"):
+        lineage.download(spec, MinariSource(id=NAME), Retry(grace=1))
+
+
+def test_an_answer_that_unfolds_takes_little_memory(spec, hub):
+    hub.trouble = {"/api/datasets": unfolding}
+    with pytest.raises(DataError, match="cannot download"):
+        lineage.download(spec, MinariSource(id=NAME), Retry(grace=30))
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 6_000_000
+
+
+def test_nothing_goes_on_downloading_after_a_program_was_killed(hub, tmp_path):
+    hub.trouble = {"main_data.hdf5": drip}
+    script = tmp_path / "program.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from harness.datasets import minari_download\n"
+        "if __name__ == '__main__':\n"
+        f"    minari_download.fetch({NAME!r}, Path({str(tmp_path / 'part')!r}))\n"
+    )
+    program = subprocess.Popen([sys.executable, script])
+    assert hub.dripping.wait(30)
+    program.kill()
+    program.wait()
+    assert hub.left.wait(30)

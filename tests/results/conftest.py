@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import func, select
 
+from harness.results.models import EpisodeRow, EvaluationRow
 from harness.results.records import EvaluationRecord, RunRecord, canonical, digest, run_key
 from harness.results.store import Store
 
@@ -80,3 +83,33 @@ def workers() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     for process in started:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def sixteen_writers(workers: Callable[..., subprocess.Popen[str]]) -> Callable[[str | Path, int], float]:
+    """Sixteen processes write to one database at once, and all that each committed is there once.
+
+    Gives the seconds of the longest commit. COMMITS in the environment sets how many each makes.
+    """
+
+    def write(database: str | Path, commits: int) -> float:
+        commits = int(os.environ.get("COMMITS", commits))
+        process = workers("evaluate", 16, database, commits)
+        output, _ = process.communicate(timeout=60 + 2 * commits)
+        assert process.returncode == 0
+        with Store.open(database) as store:
+            assert store.check() == []
+            with store.reading() as connection:
+                for row, each in ((EvaluationRow, 1), (EpisodeRow, 4)):
+                    total = connection.execute(select(func.count()).select_from(row)).scalar_one()
+                    assert total == 16 * commits * each
+            contents = store.configurations()
+            keys = {contents[run.configuration_key]["name"]: run.key for run in store.runs().values()}
+            evaluations = store.evaluations(keys.values())
+            for number in range(16):
+                found = [(e.step, e.mean_return, e.episodes) for e in evaluations[keys[f"run {number}"]]]
+                assert found == [(step, number + step + 0.375, 4) for step in range(commits)]
+            assert [state.status for state in store.runs().values()] == ["finished"] * 16
+        return max(map(float, output.split()))
+
+    return write

@@ -15,29 +15,10 @@ from harness.results.leases import LeaseLostError
 from harness.results.records import EvaluationRecord
 from harness.results.store import Store
 
-COMMITS = int(os.environ.get("COMMITS", "50"))  # of each of sixteen processes
 
-
-def test_sixteen_processes_lose_and_double_nothing(database, workers, store):
-    process = workers("evaluate", 16, database, COMMITS)
-    output, _ = process.communicate(timeout=60 + 2 * COMMITS)
-    assert process.returncode == 0
-
+def test_sixteen_processes_lose_and_double_nothing(database, sixteen_writers):
     # as they get their turns: nobody waits for long while others commit again and again
-    longest = max(map(float, output.split()))
-    assert longest < schema.BUSY_SECONDS / 4
-
-    assert store.check() == []
-    with sqlite3.connect(database) as connection:
-        assert connection.execute("SELECT count(*) FROM evaluation").fetchone() == (16 * COMMITS,)
-        assert connection.execute("SELECT count(*) FROM episode").fetchone() == (64 * COMMITS,)
-    contents = store.configurations()
-    keys = {contents[run.configuration_key]["name"]: run.key for run in store.runs().values()}
-    evaluations = store.evaluations(keys.values())
-    for number in range(16):
-        found = [(e.step, e.mean_return, e.episodes) for e in evaluations[keys[f"run {number}"]]]
-        assert found == [(step, number + step + 0.375, 4) for step in range(COMMITS)]
-    assert [state.status for state in store.runs().values()] == ["finished"] * 16
+    assert sixteen_writers(database, 50) < schema.BUSY_SECONDS / 4
 
 
 def test_sixteen_processes_create_one_database(database, workers):

@@ -93,12 +93,8 @@ def database(server, request):
     return server.url(name)
 
 
-def test_sixteen_processes_create_fill_and_double_nothing(database, workers):
-    assert workers("evaluate", 16, database, 20).wait(timeout=120) == 0
-    with Store.open(database) as store:
-        assert store.check() == []
-        assert [state.status for state in store.runs().values()] == ["finished"] * 16
-        assert {len(found) for found in store.evaluations(store.runs()).values()} == {20}
+def test_sixteen_processes_create_fill_and_double_nothing(database, sixteen_writers):
+    sixteen_writers(database, 20)
 
 
 def test_claims_are_disjoint_and_wait_for_nobody_for_ever(database, workers, record):
