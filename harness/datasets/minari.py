@@ -84,9 +84,17 @@ def path(source: MinariSource) -> Path:
 
 
 def _place(name: str) -> Path:
-    """What is locked while a dataset is written, and its temporary files are named after."""
+    """What is locked while a dataset is written, and its temporary files are named after.
+
+    Raises:
+        DataError: The user has no home folder, and none for Minari is named.
+    """
+    if "~" in (root := _root()).parts:
+        raise DataError(
+            "there is no home folder to keep Minari's data in; set MINARI_DATASETS_PATH to a folder, or HOME"
+        )
     # beside the namespaces: Minari deletes one only if nothing else is in it
-    return _root() / quote(name, safe="")
+    return root / quote(name, safe="")
 
 
 def _root() -> Path:
@@ -116,9 +124,9 @@ def download(dataset: Dataset, source: MinariSource, retry: Retry | None = None)
         try:
             minari_download.fetch(source.id, temporary, retry)
         except minari_download.ClientError as error:
+            said = filter(None, (str(error), _without_certificates(), f"a copy of it belongs at {target}"))
             raise DataError(
-                f"cannot download Minari's {source.id!r} for {dataset.id}: {error}. "
-                f"{_without_certificates()}A copy of the dataset belongs at {target}"
+                f"cannot download Minari's {source.id!r} for {dataset.id}: {'; '.join(said)}"
             ) from error
         if not (temporary / source.id / "data").is_dir():
             raise DataError(f"Minari downloaded {source.id!r} for {dataset.id}, but nothing came")
@@ -134,7 +142,7 @@ def _without_certificates() -> str:
     """What to do where the environment names certificates that are not there, of which clients say little."""
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         if (place := os.environ.get(name)) and not Path(place).exists():
-            return f"{name} names {place}, which is not there: correct or unset it. "
+            return f"{name} names {place}, which is not there: correct or unset it"
     return ""
 
 

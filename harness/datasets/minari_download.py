@@ -79,6 +79,6 @@ def _serve(connection: Connection, name: str, folder: Path) -> None:
         connection.send(f"{error}")
     # whatever the client of Minari's storage raises: there are several, each with errors of its own
     except Exception as error:
-        connection.send(f"{str(error).strip() or type(error).__name__}; is the network up?")
+        connection.send(f"{str(error).strip() or type(error).__name__} (is the network up?)")
     else:
         connection.send(None)

@@ -220,6 +220,17 @@ def test_certificates_that_are_missing_are_named(spec, monkeypatch):
         datasets.pull(spec, "minari")
 
 
+def test_no_home_folder_is_said_before_anything_is_written(spec, tmp_path, monkeypatch):
+    monkeypatch.delenv("MINARI_DATASETS_PATH")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", lambda number: (_ for _ in ()).throw(KeyError(number)))
+    monkeypatch.chdir(tmp_path)
+    assert not datasets.available(spec, "minari")
+    with pytest.raises(DataError, match="set MINARI_DATASETS_PATH to a folder, or HOME"):
+        datasets.pull(spec, "minari")
+    assert not (tmp_path / "~").exists()
+
+
 def test_a_missing_client_is_not_taken_for_a_missing_network(spec, monkeypatch):
     monkeypatch.setenv("MINARI_REMOTE", "gcp://farama-minari")
     with pytest.raises(DataError, match=r"google-cloud-storage or tqdm are not installed") as caught:
@@ -265,7 +276,7 @@ def test_a_download_is_what_the_hub_has(spec, hub, tmp_path):
     ("trouble", "said"),
     [
         (drip, "the server sends fewer than 1,000 bytes a second"),
-        (refuse, "403 Forbidden.*is the network up\\?.*A copy of the dataset belongs at /"),
+        (refuse, r"403 Forbidden.*\(is the network up\?\); a copy of it belongs at /"),
         (endless, "the server sends more than the 3,000,000 bytes that a dataset may have here"),
         (round_and_round, "redirects"),
     ],
