@@ -30,8 +30,8 @@ format: $(VENV)/.installed-dev ## bring the code into its one format
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: $(VENV)/.installed ## write the pages on algorithms and papers anew
-	$(BIN)/python -m harness.reports.documentation
+docs: $(VENV)/.installed-dev ## build the documentation as a site: build/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 benchmark: $(VENV)/.installed-dev ## measure speed
 	$(BIN)/python benchmarks/startup.py

@@ -55,16 +55,19 @@ def test_shown_command_parses(page: str, line: str, monkeypatch: pytest.MonkeyPa
     assert reached or arguments[-1] == "--help"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+# the site, which is built strictly, holds those in docs/ to it
+OUTSIDE = [page for page in PAGES if not page.is_relative_to(ROOT / "docs")]
+
+
+@pytest.mark.parametrize("page", OUTSIDE, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert target.startswith("https://") or (page.parent / target).exists(), target
 
 
 def test_every_verdict_is_explained() -> None:
-    shown = set(
-        re.findall(r"^\| `([^`]+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
-    )
+    page = (ROOT / "docs" / "reproduce.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE))
     assert shown == {str(kind) for kind in VerdictKind}
 
 

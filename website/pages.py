@@ -1,13 +1,11 @@
-"""The pages on algorithms, papers, shipped policies and copied columns, from sources, specs and cards.
-
-``make docs`` runs this module, which writes them into the checkout's ``docs/``.
-"""
+"""The pages on algorithms, papers, shipped policies and copied columns, from code, specs and cards."""
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import Field, dataclass, fields
 from functools import cache
 from pathlib import Path
 from statistics import fmean, stdev
@@ -15,41 +13,27 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jinja2
 
+from algorithms import Algorithm, algorithm_class
 from harness import escaping
 from harness.analysis.audit import audit
 from harness.counting import count
 from harness.datasets import policies
-from harness.errors import SpecError
 from harness.reports.audit import markdown_findings
-from harness.reports.copied import copied_page
 from harness.reports.protocols import held_for, protocol_text
-from harness.reports.source_code import Part, algorithms_folder, read_algorithm
 from harness.reports.templating import Raw, environment
 from harness.specs import Specs
 from harness.specs.catalogue import shipped_folder
+from website.copied import copied_page
 
 if TYPE_CHECKING:
     from harness.specs import models
     from harness.specs.models import Column, Paper, Table
 
-_MADE = "<!-- Made by `make docs`"  # every page begins with it
-# a note that says one of these is about what the paper or the authors' code left open or did differently
-_CHOICE = re.compile(
-    r"paper|code|author|script|reconstruct|choice|chosen|assume|unlike|differ|print", re.IGNORECASE
+_HERE = Path(__file__).parent
+# a hyperparameter's declaration, and the comment beside it or on the line above
+_DECLARATION = re.compile(
+    r"^(?: {4}# (?P<above>.*)\n)? {4}(?P<name>\w+): \w+ = [^#\n]*(?:# (?P<beside>.*))?$", re.MULTILINE
 )
-_SECTION = re.compile(r"^(?P<title>[A-Z][^.:\n]*):\n(?P<body>(?:[ \t]+\S.*\n?|\n(?=[ \t]))+)", re.MULTILINE)
-_STANDARD = ("Args", "Attributes", "Raises", "Returns", "Yields")
-_CODE = re.compile(r"``(?P<double>.+?)``|`(?P<single>[^`]+)`")
-_DEFINITION = re.compile(r"\S+ = |\S{1,4}: ")
-_WORD = re.compile(r"(?:[A-Za-z][A-Za-z-]+|a)[.,;:]?")
-_OPERATOR = re.compile(r"[=+²Σ∇\[/]")
-
-
-class _Docstring(NamedTuple):
-    """A class's docstring: what it is, and its sections of its own such as ``Differences from ...:``."""
-
-    body: str
-    sections: tuple[tuple[str, str], ...]
 
 
 class _Field(NamedTuple):
@@ -61,6 +45,7 @@ class _Field(NamedTuple):
     allowed: str
     scope: str
     source: str
+    note: str
 
 
 class _Use(NamedTuple):
@@ -90,91 +75,48 @@ class _Sheet:
     findings: Raw
 
 
-def pages(specs: Specs, sources: Path | None = None) -> dict[str, str]:
-    """Every page by its path below ``docs/``.
-
-    An algorithm has a page if it has both a spec and a source.
-
-    Args:
-        specs: the specs.
-        sources: the folder of the algorithms' sources; None for the project's.
+def pages(specs: Specs) -> dict[str, str]:
+    """Every page by its path below the site's root.
 
     Raises:
-        SpecError: a spec or a source is wrong.
+        SpecError: a spec is wrong.
     """
-    sources = sources or algorithms_folder()
-    ids = [name for name in specs.ids("algorithms") if (sources / f"{name}.py").exists()]
     papers = _papers(specs)
-    found = {f"algorithms/{name}.md": _algorithm(specs, sources, name, papers) for name in ids}
-    found |= {f"papers/{slug}.md": _paper(specs, tables, ids) for slug, tables in papers.items()}
-    found["algorithms/README.md"] = _algorithms_index(specs, ids, papers)
+    found = {f"algorithms/{name}.md": _algorithm(specs, name, papers) for name in specs.ids("algorithms")}
+    found |= {f"papers/{slug}.md": _paper(specs, tables) for slug, tables in papers.items()}
+    found["algorithms/README.md"] = _algorithms_index(specs, papers)
     found["papers/README.md"] = _papers_index(papers)
     found["policies/README.md"] = _policies(specs)
-    found["sources/README.md"] = f"{_MADE}. -->\n\n{copied_page(specs)}"
+    found["sources/README.md"] = copied_page(specs)
     return found
-
-
-def write_pages(folder: Path, specs: Specs, sources: Path | None = None) -> None:
-    """Write `pages` below a folder, and delete pages made earlier of what is there no more.
-
-    Args:
-        folder: ``docs/``.
-        specs: the specs.
-        sources: see `pages`.
-    """
-    made = pages(specs, sources)
-    for name, text in made.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
-    for name in stale_pages(folder, made):
-        (folder / name).unlink()
-
-
-def stale_pages(folder: Path, made: Mapping[str, str]) -> list[str]:
-    """The pages below a folder that are missing, differ from those made, or are of what is there no more."""
-    there = {
-        str(path.relative_to(folder).as_posix()): text
-        for kind in ("algorithms", "papers", "policies", "sources")
-        for path in sorted((folder / kind).glob("*.md"))
-        if (text := path.read_text(encoding="utf-8")).startswith(_MADE)
-    }
-    return sorted(name for name in made.keys() | there.keys() if made.get(name) != there.get(name))
 
 
 # -- algorithms --------------------------------------------------------------------------------------------
 
 
-def _algorithm(specs: Specs, sources: Path, name: str, papers: Mapping[str, Sequence[Table]]) -> str:
+def _algorithm(specs: Specs, name: str, papers: Mapping[str, Sequence[Table]]) -> str:
     spec = specs.algorithm(name)
-    source = read_algorithm(sources, name)
-    fields = []
-    for key, entry in spec.hyperparameters.items():
-        if key not in source.fields:
-            document = specs.document("algorithms", name)
-            message = f"algorithms/{name}.py declares no {key}; known: {', '.join(source.fields)}"
-            raise SpecError(document.problem(("hyperparameters", key), message, key=True))
-        declared = source.fields[key]
-        scope = "shared" if declared.shared else "per member"
-        fields.append(
-            _Field(key, declared.comment, _value(entry.value), declared.allowed, scope, entry.source)
-        )
-    notes = [(key, entry.note) for key, entry in spec.hyperparameters.items() if entry.note]
+    implementation = algorithm_class(name)
+    declared = {field.name: field for field in fields(implementation.Hyperparameters)}
+    comments = _comments(implementation.Hyperparameters)
     return _rendered(
         "algorithm.md.j2",
         spec=spec,
-        reference=_reference(sources, name),
-        text=_docstring(source.text).body,
-        parts=[
-            (part, _docstring(part.text).body if part.name != source.name else "") for part in source.parts
+        path=f"{implementation.__module__}.{implementation.__name__}",
+        of_all=[each for each in vars(Algorithm) if _is_same(implementation, each)],
+        has_reference=(_HERE.parent / "reference" / f"{name}.py").exists(),
+        fields=[
+            _Field(
+                key,
+                comments.get(key, ""),
+                _value(entry.value),
+                _allowed(declared[key]),
+                "shared" if declared[key].metadata["static"] else "per member",
+                entry.source,
+                entry.note or "",
+            )
+            for key, entry in spec.hyperparameters.items()
         ],
-        sections=[
-            (f"{title} ({part.name})" if part.name != source.name else title, section)
-            for part in source.parts
-            for title, section in _docstring(part.text).sections
-        ],
-        fields=fields,
-        notes=[item for item in notes if not _CHOICE.search(item[1])],
-        choices=[item for item in notes if _CHOICE.search(item[1])],
         per_dataset={
             pattern: {key: _value(value) for key, value in overrides.hyperparameters.items()}
             for pattern, overrides in spec.per_dataset.items()
@@ -188,30 +130,35 @@ def _algorithm(specs: Specs, sources: Path, name: str, papers: Mapping[str, Sequ
     )
 
 
-def _reference(sources: Path, name: str) -> Raw:
-    """A link to the plain program that tests hold the algorithm against, where there is one."""
-    if not (sources.parent / "reference" / f"{name}.py").exists():
-        return Raw("")
-    return Raw(
-        f" The same for one seed, plainly: {_linked(f'reference/{name}.py', f'../../reference/{name}.py')}."
-    )
+def _is_same(implementation: type[Algorithm], name: str) -> bool:
+    """Whether an algorithm has what every algorithm has under that name."""
+    return getattr(implementation, name) is getattr(Algorithm, name)
 
 
-def _docstring(text: str) -> _Docstring:
-    """A class's docstring, its own sections apart."""
-    sections = [
-        (match["title"], _dedented(match["body"]))
-        for match in _SECTION.finditer(text + "\n")
-        if match["title"] not in _STANDARD
+def _comments(hyperparameters: type) -> dict[str, str]:
+    """Field -> the comment beside its declaration, or on the line above: its symbol and meaning."""
+    found: dict[str, str] = {}
+    for owner in hyperparameters.__mro__[-2::-1]:  # from the base of all, without `object`
+        for match in _DECLARATION.finditer(inspect.getsource(owner)):
+            found[match["name"]] = match["beside"] or match["above"] or ""
+    return found
+
+
+def _allowed(field: Field[Any]) -> str:
+    """The values that a hyperparameter may have."""
+    said = field.metadata
+    if "pattern" in said:
+        return "widths, as 256-256"
+    if "choices" in said:
+        return ", ".join(map(str, said["choices"]))
+    if field.type in ("bool", "str"):
+        return {"bool": "true, false", "str": "any text"}[field.type]
+    bounds = [
+        f"{sign} {said[name]:g}"
+        for name, sign in (("above", ">"), ("minimum", "≥"), ("maximum", "≤"))
+        if name in said
     ]
-    body = _SECTION.sub("", text + "\n").strip()
-    return _Docstring(body, tuple(sections))
-
-
-def _dedented(text: str) -> str:
-    lines = text.rstrip().splitlines()
-    indent = min(len(line) - len(line.lstrip()) for line in lines if line.strip())
-    return "\n".join(line[indent:] for line in lines)
+    return ", ".join([*(["whole"] if field.type == "int" else []), *bounds]) or "any number"
 
 
 def _uses(specs: Specs, name: str, papers: Mapping[str, Sequence[Table]]) -> Iterator[_Use]:
@@ -284,13 +231,14 @@ def _name(table: Table) -> str:
     return table.paper.table or table.title
 
 
-def _paper(specs: Specs, tables: Sequence[Table], implemented: Collection[str]) -> str:
+def _paper(specs: Specs, tables: Sequence[Table]) -> str:
     paper = tables[0].paper.model_copy(update={"table": None})
-    sheets = [_sheet(specs, table, implemented, tables[:index]) for index, table in enumerate(tables)]
+    sheets = [_sheet(specs, table, tables[:index]) for index, table in enumerate(tables)]
     return _rendered("paper.md.j2", paper=paper, sheets=sheets)
 
 
-def _sheet(specs: Specs, table: Table, implemented: Collection[str], above: Sequence[Table]) -> _Sheet:
+def _sheet(specs: Specs, table: Table, above: Sequence[Table]) -> _Sheet:
+    implemented = specs.ids("algorithms")
     findings = audit(table, specs)
     trained = [column for column in table.columns if column.algorithm]
     missing = [column for column in trained if column.algorithm not in implemented]
@@ -330,7 +278,7 @@ def _sheet(specs: Specs, table: Table, implemented: Collection[str], above: Sequ
     )
 
 
-def _implementation(column: Column, implemented: Collection[str]) -> Raw:
+def _implementation(column: Column, implemented: Sequence[str]) -> Raw:
     """What gives a column its numbers."""
     if column.mean_of:
         return Raw(f"mean of {', '.join(map(_code, column.mean_of))}")
@@ -388,9 +336,9 @@ def _printed(table: Table) -> Raw:
 # -- indices -----------------------------------------------------------------------------------------------
 
 
-def _algorithms_index(specs: Specs, ids: Sequence[str], papers: Mapping[str, Sequence[Table]]) -> str:
+def _algorithms_index(specs: Specs, papers: Mapping[str, Sequence[Table]]) -> str:
     rows = []
-    for name in ids:
+    for name in specs.ids("algorithms"):
         spec = specs.algorithm(name)
         uses = dict.fromkeys(_linked(use.title, use.link.split("#")[0]) for use in _uses(specs, name, papers))
         paper = f"{_title(spec.paper)}, {escaping.markdown(spec.paper.venue or str(spec.paper.year))}"
@@ -472,13 +420,13 @@ def _policies(specs: Specs) -> str:
 
 
 def _index(title: str, text: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [f"{_MADE}. -->", "", f"# {title}", "", text, ""]
+    lines = [f"# {title}", "", text, ""]
     lines += [f"| {' | '.join(header)} |", f"|{' :--- |' * len(header)}"]
     lines += [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
-# -- Markdown ----------------------------------------------------------------------------------------------
+# -- Markdown ------------------------------------------------------------------------------------------
 
 
 def _rendered(template: str, **variables: Any) -> str:
@@ -489,26 +437,14 @@ def _rendered(template: str, **variables: Any) -> str:
 @cache
 def _templates() -> jinja2.Environment:
     templates = environment(escaping.markdown, block=("{%", "%}"), variable=("{{", "}}"))
-    templates.filters |= {
-        "bold_code": lambda name: Raw(f"**{_code(name)}**"),
-        "cited": _cited,
-        "code": _code,
-        "heading": _heading,
-        "linked": _linked,
-        "prose": _prose,
-        "quoted": _quoted,
-        "raw": Raw,
-    }
+    templates.loader = jinja2.FileSystemLoader(_HERE / "templates")
+    templates.filters |= {"cited": _cited, "code": _code, "linked": _linked, "raw": Raw}
     return templates
 
 
 def _code(text: object) -> Raw:
     """A code span in a cell of a table, where a bar would end the cell."""
-    return Raw(_span(str(text)).replace("|", "\\|"))
-
-
-def _span(text: str) -> str:
-    return "`" + text.replace("`", "'") + "`"
+    return Raw("`" + str(text).replace("`", "'").replace("|", "\\|") + "`")
 
 
 def _linked(text: str, target: str) -> Raw:
@@ -531,89 +467,3 @@ def _cited(paper: Paper) -> Raw:
         seen = f", read at {_code(commit[:7])}" if commit else ""
         parts.append(f"Authors' code: {_linked(address.removeprefix('https://'), address)}{seen}.")
     return Raw(" ".join(parts))
-
-
-def _heading(part: Part) -> Raw:
-    source = f"[{part.module}.py](../../algorithms/{part.module}.py)"
-    return Raw(f"{_code(part.name)}, in {source}" if part.name else f"Functions of {source}")
-
-
-def _prose(text: str) -> Raw:
-    """Paragraphs of a docstring: prose as prose, formulae and lists as they stand."""
-    return Raw("\n\n".join(_paragraphs(text)))
-
-
-def _quoted(text: str) -> Raw:
-    """As `_prose`, set off from the name above."""
-    return Raw("\n".join(f"> {line}".rstrip() for line in _prose(text).splitlines()))
-
-
-def _paragraphs(text: str) -> Iterator[str]:
-    for paragraph in _joined(re.split(r"\n[ \t]*\n", text.strip("\n"))):
-        title, _, rest = paragraph.partition("\n")
-        if title.rstrip(":") in _STANDARD and title.endswith(":"):
-            yield f"*{title}*"
-            yield "\n".join(f"- {_inline(item)}" for item in _items(_dedented(rest)))
-        elif re.match(r"[-*] ", paragraph):
-            yield "\n".join(
-                f"- {_inline(item.removeprefix('- ').removeprefix('* '))}" for item in _items(paragraph)
-            )
-        elif _is_formula(paragraph):
-            shown = _CODE.sub(lambda match: match["double"] or match["single"], _dedented(paragraph))
-            fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", shown)), 3)
-            yield f"{fence}text\n{shown}\n{fence}"
-        else:
-            yield _inline(paragraph)
-
-
-def _joined(paragraphs: Iterable[str]) -> list[str]:
-    """Paragraphs, with those that continue a section joined to its heading."""
-    found: list[str] = []
-    for paragraph in paragraphs:
-        in_section = bool(found) and found[-1].partition("\n")[0].rstrip(":") in _STANDARD
-        if in_section and paragraph.startswith((" ", "\t")):
-            found[-1] += "\n" + paragraph
-        else:
-            found.append(paragraph)
-    return found
-
-
-def _items(text: str) -> list[str]:
-    """The entries of a section or a list: lines that are not indented, each with the indented ones below."""
-    found: list[str] = []
-    for line in text.splitlines():
-        if line.startswith((" ", "\t")) and found:
-            found[-1] += f" {line.strip()}"
-        elif line.strip():
-            found.append(line.strip())
-    return found
-
-
-def _is_formula(paragraph: str) -> bool:
-    """Whether a paragraph must keep its line breaks: indented, a list of definitions, or hardly any words."""
-    lines = [line for line in paragraph.splitlines() if not line.startswith((" ", "\t"))]
-    if not lines or (len(lines) > 1 and all(map(_DEFINITION.match, lines))):
-        return True
-    tokens = re.sub(r"``.+?``", "", paragraph).split()
-    words = sum(bool(_WORD.fullmatch(token)) for token in tokens)
-    return bool(_OPERATOR.search(paragraph)) and words < 0.4 * len(tokens)
-
-
-def _inline(text: str) -> str:
-    """Running text on one line, its code spans kept."""
-    text = " ".join(text.split())
-    parts: list[str] = []
-    end = 0
-    for match in _CODE.finditer(text):
-        parts += [escaping.markdown(text[end : match.start()]), _span(match["double"] or match["single"])]
-        end = match.end()
-    return "".join([*parts, escaping.markdown(text[end:])])
-
-
-def main() -> None:
-    """Write the checkout's pages."""
-    write_pages(algorithms_folder().parent / "docs", Specs())
-
-
-if __name__ == "__main__":
-    main()
