@@ -280,8 +280,8 @@ def _sheet(specs: Specs, table: Table, above: Sequence[Table]) -> _Sheet:
 
 def _implementation(column: Column, implemented: Sequence[str]) -> Raw:
     """What gives a column its numbers."""
-    if column.mean_of:
-        return Raw(f"mean of {', '.join(map(_code, column.mean_of))}")
+    if column.parts:
+        return Raw(column.made_of([*map(_code, column.parts)]))
     if column.algorithm is None:
         return Raw("printed only")
     if column.algorithm in implemented:

@@ -41,6 +41,7 @@ Kind = Literal[
     "change",
     "sign of a change",
     "two tables",
+    "restated",
     "average within rounding",
     "average cut off",
     "digits of averages",
@@ -64,6 +65,7 @@ HEADINGS: dict[Kind, str] = {
     "change": "changes in per cent that the cells do not give",
     "sign of a change": "decreases printed without a sign",
     "two tables": "one configuration, other numbers in another table",
+    "restated": "numbers that a second source gives otherwise",
     "average within rounding": "averages and sums that only unrounded cells can give",
     "average cut off": "averages and sums that the printed cells give cut off, not rounded",
     "digits of averages": "averages printed with unequal numbers of digits",
@@ -204,6 +206,7 @@ def examine(sheet: Sheet) -> list[Finding]:
         _grid,
         _confirmed,
         _changes,
+        _restated,
         _digits,
         _no_deviations,
     )
@@ -813,6 +816,33 @@ def _possible_changes(number: Printed, base: Printed) -> dict[Convention, Range]
         ends = [100 * (end / by - 1) for end in (numbers.low, numbers.high) for by in (bases.low, bases.high)]
         possible[convention] = Range(min(ends), max(ends), convention == "rounded", convention == "rounded")
     return possible
+
+
+# -- second sources ----------------------------------------------------------------------------------------
+
+
+def _restated(sheet: Sheet) -> Iterator[Finding]:
+    """Columns whose numbers should be another's and are not."""
+    labels = {column.id: column.label for column in sheet.table.columns}
+    for column in sheet.table.columns:
+        told = {
+            row: (number, sheet.mean(row, column.restates))
+            for row in sheet.table.printed_rows
+            if column.restates and (number := sheet.mean(row, column.id))
+        }
+        wrong = {
+            row: f"{sheet.row(row)} {number}, where {printed or 'nothing'} is printed"
+            for row, (number, printed) in told.items()
+            if printed is None or not _may_be_equal(number, printed)
+        }
+        if wrong and column.restates:
+            yield Finding(
+                "restated",
+                "error",
+                tuple((row, each) for row in wrong for each in (column.id, column.restates)),
+                f"{column.label}: of {count(len(told), 'number')} {len(wrong)} are not those of "
+                f"{labels[column.restates]}: {'; '.join(wrong.values())}.",
+            )
 
 
 # -- two tables --------------------------------------------------------------------------------------------

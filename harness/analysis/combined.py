@@ -1,4 +1,4 @@
-"""Numbers made of several cells: averages and sums over rows, means of columns."""
+"""Numbers made of other cells: averages and sums over rows, means of columns, the best of settings."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ class Combined:
         rows: how many rows of the table they stand in.
         published: what the paper printed, or None.
         times: 1 for the mean; for the sum the number of parts.
+        notes: what a reader must know beside the cells' own notes.
     """
 
     parts: tuple[Measured, ...]
     rows: int
     published: PublishedCell | None
     times: int = 1
+    notes: tuple[str, ...] = ()
 
     @property
     def have(self) -> int:
@@ -87,11 +89,6 @@ class Combined:
     def complete_estimate(self) -> Estimate | None:
         """As `estimate`, which there is only of complete cells."""
         return self.estimate
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """None: the cells have their own."""
-        return ()
 
     def case(self, rounding: Rounding) -> Case:
         """The mean of the cells beside what the paper's number makes it: a sum is judged as its mean."""

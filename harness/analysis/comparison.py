@@ -13,6 +13,7 @@ from harness.analysis.combined import Combined
 from harness.analysis.intervals import Interval, IntervalSettings, interval
 from harness.analysis.leading import leading
 from harness.analysis.measurements import Measured, SeedScore, mean_of, measure, std_of
+from harness.analysis.tuning import best
 from harness.analysis.verdicts import VerdictKind, VerdictResult, verdicts
 from harness.results.records import commits
 from harness.specs.rows import TOTAL, Row
@@ -304,10 +305,28 @@ class _Rows:
         self, row: str, column: models.Column, datasets: Sequence[str], *, total: bool = False
     ) -> Combined:
         """What a cell that is made of others is made of."""
-        members = column.mean_of or ((column.id,) if column.algorithm else ())
-        parts = tuple(self.measured[dataset, member] for dataset in datasets for member in members)
+        parts = tuple(cell for dataset in datasets for cell in self._parts(dataset, column))
         times = len(datasets) if total else 1
-        return Combined(parts, len(datasets), self.published.get((row, column.id)), times)
+        chosen = parts[0].cell.column.label if column.best_of and len(parts) == 1 else None
+        notes = (f"of {len(column.parts)} settings: {chosen}",) if chosen else ()
+        return Combined(parts, len(datasets), self.published.get((row, column.id)), times, notes)
+
+    def _parts(self, dataset: str, column: models.Column) -> Sequence[Measured]:
+        """The cells that a column's number on a dataset is made of; before a choice all candidates."""
+        if not column.best_of:
+            members = column.parts or ((column.id,) if column.algorithm else ())
+            return [self.measured[dataset, member] for member in members]
+        alike = [dataset]
+        if column.per == "domain":
+            domains = {name: cell.cell.dataset.domain for (name, _), cell in self.measured.items()}
+            alike = [name for name in self.table.datasets if domains[name] == domains[dataset]]
+        settings = {name: [self.measured[row, name] for row in alike] for name in column.best_of}
+        chosen = best(settings)
+        return (
+            [self.measured[dataset, chosen]]
+            if chosen
+            else [cell for some in settings.values() for cell in some]
+        )
 
     def _compared(
         self,

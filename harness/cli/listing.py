@@ -152,8 +152,8 @@ def _describe(specs: Specs, table: Table) -> None:
 
 def _made_of(specs: Specs, column: Column) -> Iterator[str]:
     """What a column's numbers come from."""
-    if column.mean_of:
-        yield f"mean of {' and '.join(column.mean_of)}"
+    if column.parts:
+        yield column.made_of(column.parts)
     elif column.algorithm is None:
         yield "printed only"
     else:

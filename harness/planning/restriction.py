@@ -102,7 +102,7 @@ def _row_rank(dataset: Dataset, lineage: Lineage) -> int:
 
 def _column_rank(specs: Specs, column: Column) -> int:
     """0 where it trains alone, 1 after others, 2 where it is made of several, 3 where nothing trains."""
-    if column.mean_of:
+    if column.parts:
         return 2
     if not specs.has_algorithm(column.algorithm):
         return 3

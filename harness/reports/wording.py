@@ -240,9 +240,9 @@ def _also(comparison: Comparison) -> str:
     if any(cell.before for cell in comparison.cells):
         parts.append(f"before {_TO} after: at interaction 0 and as the protocol counts")
     for column in comparison.columns:
-        if column.mean_of:
-            members = ", ".join(comparison.labels.get(name, name) for name in column.mean_of)
-            parts.append(f"{column.label} is the mean of {members}, seed by seed")
+        if column.parts:
+            members = [comparison.labels.get(name, name) for name in column.parts]
+            parts.append(f"{column.label} is {column.made_of(members)}")
     return "".join(f"; {part}" for part in parts)
 
 

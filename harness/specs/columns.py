@@ -91,7 +91,7 @@ def extra_columns_of(preset: Preset) -> dict[str, Written]:
 
 
 def members(specs: Specs, written: Written, columns: Mapping[str, Written]) -> tuple[Written, ...]:
-    """The columns that a column's numbers are made of: those that it is a mean of, or itself.
+    """The columns that a column's numbers are made of: those that it is a mean or the best of, or itself.
 
     Empty where it shows printed numbers only.
 
@@ -101,18 +101,19 @@ def members(specs: Specs, written: Written, columns: Mapping[str, Written]) -> t
         columns: those that may be named, by id.
 
     Raises:
-        SpecError: it is a mean of a column that does not exist or has no algorithm.
+        SpecError: it is made of a column that does not exist or has no algorithm.
     """
     found = [written] if written.column.algorithm else []
-    for index, name in enumerate(written.column.mean_of or ()):
+    key = "mean_of" if written.column.mean_of else "best_of"
+    for index, name in enumerate(written.column.parts):
         problem = ""
         if name not in columns:
             problem = str(UnknownNameError("column", name, columns))
         elif columns[name].column.algorithm is None:
-            problem = f"column {name} has no algorithm, so there is nothing to take a mean of"
+            problem = f"column {name} has no algorithm, so it has no scores to be made of"
         if problem:
             document = specs.document(written.kind, written.spec)
-            raise SpecError(document.problem((*written.location, "mean_of", index), problem))
+            raise SpecError(document.problem((*written.location, key, index), problem))
         found.append(columns[name])
     return tuple(found)
 

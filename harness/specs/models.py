@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
@@ -827,13 +827,20 @@ class ColumnOverrides(Model):
 
 
 class Column(Model):
-    """One column of a table: an algorithm with its settings, a mean of other columns, or printed numbers."""
+    """One column of a table: an algorithm with its settings, what others come to, or printed numbers."""
 
     id: Id
     label: str
     algorithm: Id | None = None
     mean_of: Annotated[tuple[Id, ...], Field(min_length=2)] | None = Field(
         default=None, description="columns of the same table; this one shows their mean and is not trained"
+    )
+    best_of: Annotated[tuple[Id, ...], Field(min_length=2)] | None = Field(
+        default=None,
+        description="columns of the same table; this one shows the one of the highest mean score",
+    )
+    per: Literal["dataset", "domain"] | None = Field(
+        default=None, description="whether 'best_of' chooses for each dataset, or one for all of a domain"
     )
     printed_only: bool = Field(default=False, description="true: what the paper printed; nothing runs")
     datasets: tuple[str, ...] | None = Field(
@@ -852,19 +859,27 @@ class Column(Model):
     change_from: Id | None = Field(
         default=None, description="the column that the per cents printed beside this one's numbers refer to"
     )
+    restates: Id | None = Field(
+        default=None, description="the column whose printed numbers this one has from a second source"
+    )
     note: str | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> Column:
-        given = [key for key in ("algorithm", "mean_of", "printed_only") if getattr(self, key)]
+        given = [key for key in ("algorithm", "mean_of", "best_of", "printed_only") if getattr(self, key)]
         if not given:
-            raise ValueError("one of 'algorithm', 'mean_of' and 'printed_only: true' is missing here")
+            raise ValueError(
+                "one of 'algorithm', 'mean_of', 'best_of' and 'printed_only: true' is missing here"
+            )
         if len(given) > 1:
             raise LocatedError((given[1],), f"a column that has {given[0]!r} has no {given[1]!r}", key=True)
         for key in ("datasets", "protocol", "hyperparameters", "data", "per_dataset", "start", "inputs"):
             if getattr(self, key) and self.algorithm is None:
                 message = f"a column with {given[0]!r} runs nothing, so it has no {key!r}"
                 raise LocatedError((key,), message, key=True)
+        if (self.per is None) == (self.best_of is not None):
+            message = "'best_of' and 'per' go together: per: dataset, or per: domain"
+            raise LocatedError(("best_of" if self.best_of else "per",), message, key=True)
         named: dict[tuple[str, ...], Mapping[str, StateDependency]] = {("inputs",): self.inputs}
         named |= {
             ("per_dataset", glob, "inputs"): some.inputs or {} for glob, some in self.per_dataset.items()
@@ -873,6 +888,18 @@ class Column(Model):
             if "start" in inputs:
                 raise LocatedError((*location, "start"), "an input cannot be named 'start'", key=True)
         return self
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The columns that its numbers are made of; none where they are its own."""
+        return self.mean_of or self.best_of or ()
+
+    def made_of(self, names: Sequence[str]) -> str:
+        """What its numbers are made of, in words, by the names of its `parts`."""
+        if self.mean_of:
+            return f"the mean of {' and '.join(names)}, seed by seed"
+        where = "on the dataset" if self.per == "dataset" else "over the datasets of the domain"
+        return f"whichever of {', '.join(names)} has the highest mean {where}, chosen by the scores shown"
 
     @property
     def reads_states(self) -> bool:

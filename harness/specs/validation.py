@@ -153,9 +153,9 @@ def _shown(document: Document, table: Table, listing: Mapping[tuple[str, str], o
     """Problems of what refers to rows and columns of the table itself."""
     columns = [column.id for column in table.columns]
     for i, column in enumerate(table.columns):
-        if column.change_from is not None and column.change_from not in columns:
-            message = str(UnknownNameError("column", column.change_from, columns))
-            yield document.problem(("columns", i, "change_from"), message)
+        for key, name in (("change_from", column.change_from), ("restates", column.restates)):
+            if name is not None and name not in columns:
+                yield document.problem(("columns", i, key), str(UnknownNameError("column", name, columns)))
     rows = table.printed_rows
     for i, footnote in enumerate(table.footnotes):
         for key, kind, known in (("rows", "row", rows), ("columns", "column", columns)):

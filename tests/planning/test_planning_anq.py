@@ -58,6 +58,20 @@ def test_expert_data_of_the_same_environment_are_mixed_in(cells):
         }
 
 
+def test_every_method_is_tuned_over_as_many_settings_and_anq_over_the_declared_grid(cells):
+    table = Specs().table("anq-tuned")
+    for per in ("domain", "dataset"):
+        settings = {column.id: column.best_of for column in table.columns if column.per == per}
+        assert settings.keys() == {f"{method}_{per}" for method in ("td3_bc", "cql", "iql", "spot", "anq")}
+        assert {len(some) for some in settings.values()} == {3}
+    weights = {
+        (cell.dataset.domain, cell.runs[0].configuration["hyperparameters"]["constraint_weight"])
+        for cell in cells["anq-tuned"]
+        if cell.column.algorithm == "anq"
+    }
+    assert weights == {(domain, weight) for domain in ("mujoco", "antmaze") for weight in (0.1, 1, 5)}
+
+
 def test_where_nothing_is_dropped_runs_are_those_of_table_2(cells):
     def keys(table, column):
         return {run.key for cell in cells[table] if cell.column.id == column for run in cell.runs}

@@ -1,9 +1,10 @@
-"""The printed numbers of the ANQ paper's Table 2."""
+"""The printed numbers of the ANQ paper's Table 2, and what a summary makes of them."""
 
 from collections import Counter
 
 import pytest
 
+from harness.analysis.audit import audit
 from harness.specs import Specs
 
 
@@ -54,3 +55,29 @@ def test_what_the_paper_measured_itself(printed):
         (True, "own"): 23,
         (False, "unknown"): 207,
     }
+
+
+def test_beside_the_summary_stand_the_papers_own_numbers(printed):
+    specs = Specs()
+    summary = specs.table("anq-summary")
+    listing = specs.published(summary)
+    told = {column.id for column in summary.columns if column.restates}
+    assert {column.id for column in summary.columns if column.algorithm is None} == told  # never a target
+    own = {key: cell for key, cell in listing.items() if key[1] not in told}
+    assert own == {key: printed[key] for key in own}
+    assert len(own) == 5 * 5
+    assert len(listing) - len(own) == 18 + 8 + 4
+
+
+def test_the_audit_says_which_of_the_summarys_numbers_contradict_the_paper():
+    specs = Specs()
+    findings = [each for each in audit(specs.table("anq-summary"), specs) if each.kind == "restated"]
+    wrong = {cell for each in findings for cell in each.cells if cell[1].endswith("_summary")}
+    right = {("halfcheetah-medium-v2", "iql_summary"), ("walker2d-medium-v2", "iql_summary")}
+    right |= {(f"{env}-medium-v2", "td3_bc_summary") for env in ("halfcheetah", "hopper", "walker2d")}
+    told = {key for key in specs.published(specs.table("anq-summary")) if key[1].endswith("_summary")}
+    assert wrong == told - right
+    assert {each.severity for each in findings} == {"error"}
+    assert findings[0].sentence.startswith(
+        "ANQ (summary): of 6 numbers 6 are not those of ANQ: halfcheetah-medium-v2 48.4, where 61.8 is"
+    )
