@@ -72,16 +72,19 @@ class ANQ(ExpectileValues):
     `displacement_bound` and the range of actions holds δ, and ANQ is unconstrained Q-learning. With α = 0,
     or ``radius: fixed``, all radii are the same.
 
-    As published, eq. 13, is ``penalty: norm`` with ``normalize_q: false`` and no caps, a floor of 0 and a cap
-    of, say, 1e30. λ is not comparable between the two penalties, nor between Q and normalised Q.
+    Equation 13 as published is ``penalty: norm``, ``normalize_q: false``, ``radius_weight_floor: 0`` and a
+    ``radius_weight_cap`` beyond reach, 1e30. Values of λ are not comparable between the two penalties, nor
+    between Q and normalised Q.
 
     Differences from the authors' code:
-        unknown, as it could not be read. What the paper leaves open, and where its text and a program that
-        says to port the released code differ, is as in that port, see the settings: the squared penalty on δ
-        before the action is clipped, Q over its mean magnitude, the bound of 2, caps, minima of four critics,
-        losses as means over dimensions, policies and targets at every second step. But for two things, which
-        are the paper's: the order of updates (``update_order: joint`` is the port's) and the target μ̄ of the
-        refiner (``refiner_target: false``).
+        unknown: it could not be read. In its place stands a program that says to port it, see the settings,
+        which is followed where the paper is silent and where the two differ: the squared penalty, on δ before
+        the action is clipped, Q over its mean magnitude, the bound of 2, floor and caps, the minimum of four
+        critics, errors as means over dimensions, policies and targets at every second step. Only the order of
+        updates and the refiner's target μ̄ are the paper's all the same. With ``update_order: joint`` and
+        ``refiner_target: false``, as in the port, the same weights and batches, in float64 and over 60
+        updates, no parameter differs from the port's by more than 1e-10, since the policies' rate is rounded
+        to float32.
 
     Choices of this project:
         The paper's framework takes any radius f(s, a) (eq. 16) and tries the exponential one. ``sigmoid`` and
