@@ -6,7 +6,9 @@ Each takes the id of a table and, as keywords, what `Options` lists; the command
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from html import escape
@@ -17,7 +19,7 @@ from harness import plugs
 from harness.analysis.comparison import compare
 from harness.analysis.intervals import IntervalSettings
 from harness.counting import count
-from harness.errors import FailedRunsError, HarnessError, IncompleteError, NoBaselineError
+from harness.errors import FailedRunsError, HarnessError, IncompleteError, NoBaselineError, StoppedError
 from harness.escaping import terminal
 from harness.planning.cells import ResolvedTable, resolve
 from harness.planning.choice import Choice
@@ -154,6 +156,26 @@ class View:
         """
         with self.store() as store:
             return Table(self, compare(self.seen(store), self.specs, store, intervals=intervals))
+
+    def worker(self, device: str, home: Path | None, how: Mapping[str, Any]) -> tuple[str, ...]:
+        """What follows the program's name in the command line of a worker that trains for this view.
+
+        Args:
+            device: where to train.
+            home: data folder, None for the default.
+            how: what else `harness.execution.setup.Setup.on` takes.
+        """
+        folders = tuple(folder.resolve() for folder in self.specs.further)
+        command = replace(self.command, folders=folders, places={"data_home": home and home.resolve()})
+        given = {
+            "--device": device,
+            "--precision": how.get("precision"),
+            "--checkpoint-seconds": how.get("checkpoint_seconds"),
+            "--workers": how.get("workers"),
+        }
+        options = [text for name, value in given.items() if value is not None for text in (name, str(value))]
+        compiled = ["--compile"] if how.get("compiled") else []
+        return (*shlex.split(command("work"))[1:], *options, *compiled)
 
     def baseline(self, given: str | Path | None = None) -> str:
         """The baseline's path or URL; in a folder it is named by what its scores are of."""
@@ -562,7 +584,15 @@ def reproduce(
 
 
 def train(
-    view: View, reporter: Reporter, executor: str = "local", *, device: str, home: Path | None, **how: Any
+    view: View,
+    reporter: Reporter,
+    executor: str = "local",
+    *,
+    device: str,
+    home: Path | None,
+    jobs: int | None = None,
+    options: Mapping[str, str] | None = None,
+    **how: Any,
 ) -> Reproduction:
     """Train what a view lacks, and compare the whole table.
 
@@ -572,35 +602,100 @@ def train(
         executor: what trains.
         device: see `harness.execution.setup.Setup.on`, as ``how``.
         home: folder of the data; None for the default.
-        **how: what else it takes.
+        jobs: workers of an executor that starts some; None for as many as suit it.
+        options: for the executor alone, by its own names.
+        **how: what else `Setup.on` takes.
 
     Raises:
         HarnessError: data are missing, the device is not there, or the database cannot be written.
     """
     from harness.execution import executors
-    from harness.execution.interrupt import Interrupt
-    from harness.execution.setup import Setup
     from harness.planning.status import status
 
     run = executors.named(executor)
-    checkpoints = Location.parse(view.database).folder("checkpoints", home)
-    setup = Setup.on(device, checkpoints, home=home, **how)
     with Store.open(view.database, create=True) as store:
-        store.tell = reporter.message
-        with (
-            reporter,
-            Interrupt(
-                lambda: reporter.message("stopping: writing a checkpoint… (again: stop at once)")
-            ) as stop,
-        ):
-            outcome = run(view.resolved, view.specs, store, setup, reporter, stop)
+        worker = view.worker(device, home, how)
+        order = executors.Order(
+            view.resolved, view.specs, store, home, device, how, worker, jobs, options or {}
+        )
+        with _interruptible(store, reporter) as stop:
+            outcome = run(order, reporter, stop)
         if outcome.interrupted:
             return Reproduction(None, None, None)
         choice = replace(view.choice, seeds=())
         whole = replace(view, choice=choice, resolved=resolve(view.specs, view.command.table, choice))
         comparison = compare(whole.resolved, view.specs, store)
-        state = status(store, view.resolved)
+        state = status(store, view.resolved, home)
     return Reproduction(Table(whole, comparison), state, _lacking(view.command, comparison, state))
+
+
+def work(
+    view: View,
+    reporter: Reporter,
+    *,
+    device: str,
+    home: Path | None,
+    wait: bool = False,
+    queued_only: bool = False,
+    **how: Any,
+) -> None:
+    """Train what of a view can be claimed, until nothing is left to claim.
+
+    Args:
+        view: the table.
+        reporter: tells a person how it goes.
+        device: see `harness.execution.setup.Setup.on`, as ``how``.
+        home: folder of the data; None for the default.
+        wait: stay while others hold runs that may have to be taken over, or that further ones read from.
+        queued_only: leave out runs that the database does not know yet.
+        **how: what else `Setup.on` takes.
+
+    Raises:
+        HarnessError: data are missing, the device is not there, or the database cannot be written or shared.
+        FailedRunsError: runs that it trained failed.
+        StoppedError: it was interrupted, with all saved.
+    """
+    from harness.execution.setup import Setup
+    from harness.execution.versions import require_same_version
+    from harness.execution.work import require_shareable, train_claimable
+    from harness.execution.worker import left_alone
+
+    require_same_version(view.specs)
+    location = Location.parse(view.database)
+    if not queued_only:
+        require_shareable(location)
+    setup = Setup.on(device, location.folder("checkpoints", home), home=home, **how)
+    with Store.open(view.database, create=True) as store:
+        with _interruptible(store, reporter) as stop:
+            outcome = train_claimable(
+                view.resolved,
+                view.specs,
+                store,
+                setup,
+                reporter,
+                lambda: stop() or left_alone(),
+                wait=wait,
+                queued_only=queued_only,
+            )
+        if outcome.interrupted:
+            raise StoppedError("stopped with everything saved; the same command goes on from there")
+    done = f"{count(outcome.finished, 'run')} trained by this worker; nothing is left for it to claim"
+    if outcome.failed:
+        raise FailedRunsError(f"{done}, and {outcome.failed} failed: `{view.command('status')}` lists them")
+    reporter.message(done)
+
+
+@contextmanager
+def _interruptible(store: Store, reporter: Reporter) -> Iterator[Callable[[], bool]]:
+    """While this is open signals end training; yields what says whether one came."""
+    from harness.execution.interrupt import Interrupt
+
+    store.tell = reporter.message
+    with (
+        reporter,
+        Interrupt(lambda: reporter.message("stopping: writing a checkpoint… (again: stop at once)")) as stop,
+    ):
+        yield stop
 
 
 def _lacking(command: Callable[[str], str], comparison: Comparison, state: Status) -> HarnessError | None:

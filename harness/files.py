@@ -193,6 +193,32 @@ def inside(folder: Path, name: str) -> Path:
     return folder / name
 
 
+_MOUNTS = Path("/proc/self/mountinfo")
+_OVER_NETWORKS = re.compile(
+    r"nfs\d?|cifs|smb\w*|9p|afs|ceph|lustre|gpfs|beegfs\w*|glusterfs|panfs|orangefs|wekafs|daos"
+    r"|fuse\.(sshfs|glusterfs\w*|ceph\S*|s3fs|gcsfuse|lustre\w*|beegfs\w*|juicefs|dfuse)"
+)
+
+
+def network_file_system(path: Path) -> str | None:
+    """The kind of the network file system that a path lies on; None on a local one, or where none is told.
+
+    Args:
+        path: a file or folder, which need not exist yet.
+    """
+    try:
+        lines = _MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        return None
+    path, nearest, kind = path.resolve(), "", ""
+    for line in lines:  # in the order of mounting: of two at one place the later one is seen
+        before, _, after = line.partition(" - ")
+        place = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), before.split()[4])
+        if path.is_relative_to(place) and len(place) >= len(nearest):
+            nearest, kind = place, after.split()[0]
+    return kind if _OVER_NETWORKS.fullmatch(kind) else None
+
+
 def seal(path: Path) -> None:
     """Append the SHA-256 of what a file holds to it."""
     digest = bytes.fromhex(sha256(path))

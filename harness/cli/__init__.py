@@ -36,6 +36,7 @@ from harness.cli import (
     status,
     table,
     validate,
+    work,
 )
 from harness.cli.app import App
 from harness.cli.output import error_out, out
@@ -69,6 +70,7 @@ for module in (
     validate,
     plan,
     reproduce,
+    work,
     status,
     table,
     drift,

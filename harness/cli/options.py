@@ -87,6 +87,19 @@ MatrixPrecision = Annotated[
 Compiled = Annotated[
     bool, typer.Option("--compile", help="Run updates through torch.compile; needs a C++ compiler.")
 ]
+CheckpointSeconds = Annotated[
+    float, typer.Option(metavar="S", min=0, help="Least time between two checkpoints.")
+]
+Evaluators = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        min=1,
+        help="Processes that evaluate; default: half of the cores, beside a GPU all but two.",
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only messages.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

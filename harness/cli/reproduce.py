@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,11 +13,14 @@ import typer
 
 from harness.cli.app import App
 from harness.cli.options import (
+    CheckpointSeconds,
     Compiled,
     Database,
     DataHome,
     Device,
+    Evaluators,
     MatrixPrecision,
+    Quiet,
     TableId,
     choosing,
     examples,
@@ -39,6 +43,7 @@ def add_to(app: App) -> None:
             "harness reproduce aspc-table1 --preset smoke",
             "harness reproduce aspc-table1 --dry-run",
             "harness reproduce aspc-table1 --datasets 'hopper-*' --algorithms aspc --seeds 0-3 --device cuda",
+            "harness reproduce aspc-table1 --executor slurm --jobs 8 --executor-options gres=gpu:1",
         ),
     )(reproduce)
 
@@ -53,26 +58,36 @@ def reproduce(
     compiled: Compiled = False,
     data_home: DataHome = None,
     db: Database = None,
-    checkpoint_seconds: Annotated[
-        float, typer.Option(metavar="S", min=0, help="Least time between two checkpoints.")
-    ] = 60.0,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            "--workers",
-            metavar="N",
-            min=1,
-            help="Processes that evaluate; default: half of the cores, beside a GPU all but two.",
-        ),
-    ] = None,
+    checkpoint_seconds: CheckpointSeconds = 60.0,
+    workers: Evaluators = None,
     executor: Annotated[
         str,
         typer.Option(
-            "--executor", metavar="NAME", help="What trains: local, or one that an installed package brings."
+            "--executor",
+            metavar="NAME",
+            help="What trains: local (this process), processes (a worker per GPU), slurm, ray, or what an "
+            "installed package brings.",
         ),
     ] = "local",
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            metavar="N",
+            min=1,
+            help="Workers to start; default: one per visible GPU, else one.",
+        ),
+    ] = None,
+    executor_options: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--executor-options",
+            metavar="KEY=VALUE",
+            help="For the engine, as 'partition=gpu' or 'time=600'; repeatable.",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Print the plan and end.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only messages.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train what is missing of a table, and print it.
 
@@ -97,6 +112,8 @@ def reproduce(
         executor,
         device=device,
         home=data_home,
+        jobs=jobs,
+        options=_pairs(executor_options or ()),
         precision=precision,
         compiled=compiled,
         checkpoint_seconds=checkpoint_seconds,
@@ -116,6 +133,22 @@ def reproduce(
         note(f"  {seen.command.whole('plan')}      (what the whole table would take)")
     if done.error:
         raise done.error
+
+
+def _pairs(texts: Sequence[str]) -> dict[str, str]:
+    """What was said as 'key=value'.
+
+    Raises:
+        BadParameter: a text is nothing of the kind, or a key is said twice.
+    """
+    pairs: dict[str, str] = {}
+    for text in texts:
+        key, sign, value = text.partition("=")
+        if not (key and sign) or key in pairs:
+            wrong = "is said twice" if key in pairs else "is no KEY=VALUE"
+            raise typer.BadParameter(f"{text!r} {wrong}", param_hint="--executor-options")
+        pairs[key] = value
+    return pairs
 
 
 def _print(comparison: Comparison, table: str) -> None:

@@ -16,7 +16,7 @@ from harness.execution.packing import Packing
 from harness.execution.population import LeasedPopulation, title
 from harness.execution.progress import Reporter
 from harness.execution.session import Session
-from harness.planning.populations import Population, halved
+from harness.planning.populations import PlannedRun, Population, halved
 from harness.results.leases import LEASE_SECONDS, LeaseLostError
 from harness.results.models import RUNNING
 from harness.results.records import BEGINNING
@@ -27,19 +27,32 @@ from harness.training.checkpoints import Checkpoint
 
 def train(session: Session, population: Population, capacity: int | Packing) -> bool:
     """Train what of a population no other process holds; True if interrupted."""
-    claimed = session.store.claim(
-        population.keys, again={run.record.key for run in population.runs if run.again}
+    with held(population.runs, session.store, session.reporter) as (claimed, lost):
+        session.counts["elsewhere"] += len(population.keys) - len(claimed)
+        fit = _fit(session, population.only(claimed))
+        if fit and isinstance(capacity, Packing):
+            taken = capacity.describe(fit.runs)
+            session.reporter.message(f"{fit.algorithm}, {len(fit.runs)} runs at once: {taken}")
+        return fit is not None and _train_or_halve(session, fit, lost)
+
+
+@contextmanager
+def held(
+    runs: Sequence[PlannedRun], store: Store, reporter: Reporter
+) -> Iterator[tuple[list[str], Set[str]]]:
+    """Claim what of some runs no other process holds, and give back what is not finished in the end.
+
+    Yields:
+        the keys that were claimed; and those of them that were lost all the same, which grow.
+    """
+    claimed = store.claim(
+        [run.record.key for run in runs], again={run.record.key for run in runs if run.again}
     )
-    session.counts["elsewhere"] += len(population.keys) - len(claimed)
     try:
-        with _heartbeat(claimed, session.store, session.reporter) as lost:
-            fit = _fit(session, population.only(claimed))
-            if fit and isinstance(capacity, Packing):
-                taken = capacity.describe(fit.runs)
-                session.reporter.message(f"{fit.algorithm}, {len(fit.runs)} runs at once: {taken}")
-            return fit is not None and _train_or_halve(session, fit, lost)
+        with _heartbeat(claimed, store, reporter) as lost:
+            yield claimed, lost
     finally:
-        session.store.release(claimed)
+        store.release(claimed)
 
 
 def _fit(session: Session, population: Population | None) -> Population | None:

@@ -15,7 +15,7 @@ from harness.execution.progress import Reporter
 from harness.execution.session import Outcome, Session
 from harness.execution.setup import Setup
 from harness.planning.cells import ResolvedTable
-from harness.planning.dependencies import all_keys, open_runs, read_values, readable, waiting
+from harness.planning.dependencies import Kept, all_keys, open_runs, read_values, readable, waiting
 from harness.planning.populations import PlannedRun, populations
 from harness.planning.states import configurations_read
 from harness.planning.validation import check
@@ -71,6 +71,19 @@ def train_missing(
         StoppedError: `stop` said so while data were made or fetched.
     """
     todo = missing_runs(resolved, store, setup.home)
+    return train_planned(todo, resolved, specs, store, setup, reporter, stop)
+
+
+def train_planned(
+    todo: Sequence[PlannedRun],
+    resolved: ResolvedTable,
+    specs: Specs,
+    store: Store,
+    setup: Setup,
+    reporter: Reporter,
+    stop: Callable[[], bool],
+) -> Outcome:
+    """Train some of a table's missing runs, once specs and data are looked at; see `train_missing`."""
     if not todo:
         return Outcome(0, 0, 0, False)
     check(resolved, specs)
@@ -110,7 +123,7 @@ def train_runs(
         for rank in sorted({run.cell.rank for run in todo}):
             some = [run for run in todo if run.cell.rank == rank]
             ready = _ready(some, resolved, store, setup.home, reporter)
-            capacity = setup.capacity or Packing.of_gpu()
+            capacity = setup.capacity or Packing.of_gpu(setup.at_most)
             for population in populations(ready, capacity):
                 if stop() or claims.train(session, population, capacity):
                     return session.outcome(interrupted=True)
@@ -125,23 +138,31 @@ def _ready(
     reporter: Reporter,
 ) -> list[PlannedRun]:
     """The runs that can begin, with the values that they read from other runs; the others are reported."""
-    kept = kept_states(store, home)
     for run in runs:
         if run.again:
             reporter.message(f"{title(run)}: trained again for its state, which others read")
+    kept = kept_states(store, home)
+    ready = ready_runs(runs, store, kept)
+    begin = {run.record.key for run in ready}
+    left = {run.record.key: (run.record, run.cell) for run in runs if run.record.key not in begin}
+    if left:
+        for one in waiting(left, store.runs(all_keys(resolved)), store, kept):
+            reporter.message(str(one))
+    return ready
+
+
+def ready_runs(runs: Sequence[PlannedRun], store: Store, kept: Kept) -> list[PlannedRun]:
+    """Those of some missing runs that can begin or go on, with the values that they read from other runs.
+
+    Args:
+        runs: the missing runs.
+        store: the database.
+        kept: whether the state of a run, by its key, is there.
+    """
     dependent = {run.record.key: run for run in runs if run.cell.below}
-    if not dependent:
-        return list(runs)
-    values = read_values(store, {key: run.cell for key, run in dependent.items()})
-    left = {
-        key: (run.record, run.cell)
-        for key, run in dependent.items()
-        if key not in values or not readable(run.cell, run.record, kept)
-    }
-    for one in waiting(left, store.runs(all_keys(resolved)), store, kept):
-        reporter.message(str(one))
+    values = read_values(store, {key: run.cell for key, run in dependent.items()}) if dependent else {}
     return [
-        replace(run, record=replace(run.record, resolved=values.get(run.record.key, {})))
+        replace(run, record=replace(run.record, resolved=values[run.record.key])) if run.cell.below else run
         for run in runs
-        if run.record.key not in left
+        if not run.cell.below or (run.record.key in values and readable(run.cell, run.record, kept))
     ]

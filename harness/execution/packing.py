@@ -26,24 +26,25 @@ class Packing:
 
     Args:
         free: bytes.
+        most: runs that are never exceeded; None where the memory alone decides.
     """
 
-    def __init__(self, free: int) -> None:
-        self._free = free
+    def __init__(self, free: int, most: int | None = None) -> None:
+        self._free, self._most = free, most
         self._each: dict[str, int] = {}  # bytes of a run, by shape
 
     @classmethod
-    def of_gpu(cls) -> Packing:
+    def of_gpu(cls, most: int | None = None) -> Packing:
         """For what is free on this machine's GPU once this process has given back what it does not use."""
         gc.collect()  # an earlier population may hang in cycles of references
         torch.cuda.empty_cache()  # what stays after this, as the pool of a broken capture, is not to be had
-        return cls(torch.cuda.mem_get_info()[0])
+        return cls(torch.cuda.mem_get_info()[0], most)
 
     def __call__(self, runs: Sequence[PlannedRun]) -> int:
         """How many of the first of these runs of one shape fit; at least one, which is then tried."""
         data, each = self._bytes(runs[:1])
         seen, count = {_rows_of(runs[0])}, 1
-        for run in runs[1:]:
+        for run in runs[1 : self._most]:
             if _rows_of(run) not in seen:
                 seen.add(_rows_of(run))
                 data += self._bytes_of_data([run])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from harness.counting import duration
 from harness.escaping import terminal
@@ -55,6 +58,21 @@ class Reporter:
         """One line for the user."""
         self._console.print(terminal(text), markup=False, soft_wrap=True)
 
+    @contextmanager
+    def lines(self) -> Iterator[Callable[[Sequence[str]], None]]:
+        """Lines that stay in one place on a terminal; elsewhere they are written now and then, if changed.
+
+        Yields:
+            what shows lines, in the place of those before.
+        """
+        if self._live is None:
+            yield _Written(self.message, quiet=self._quiet)
+            return
+        self._live.stop()  # a terminal has one live display
+        with Live(console=self._console, auto_refresh=False, vertical_overflow="visible") as live:
+            yield lambda lines: live.update(_cropped(lines), refresh=True)
+        self._live.start()
+
     def bar(self, label: str, total: int, start: int, unit: str = "steps") -> Bar:
         """Begin a bar that already stands at `start`."""
         label = terminal(label)
@@ -64,6 +82,28 @@ class Reporter:
             else None
         )
         return Bar(self, self._live, task, label, total, start, unit, quiet=self._quiet)
+
+
+class _Written:
+    """Lines where there is no terminal."""
+
+    def __init__(self, message: Callable[[str], None], *, quiet: bool) -> None:
+        self._message, self._quiet = message, quiet
+        self._last: list[str] = []
+        self._said = -_LINE_SECONDS
+
+    def __call__(self, lines: Sequence[str]) -> None:
+        if self._quiet or time.monotonic() - self._said < _LINE_SECONDS:
+            return
+        for line in lines:
+            if line not in self._last:
+                self._message(line)
+        self._last, self._said = list(lines), time.monotonic()
+
+
+def _cropped(lines: Sequence[str]) -> Text:
+    """Lines of text, each cut where the terminal ends."""
+    return Text("\n".join(map(terminal, lines)), no_wrap=True, overflow="ellipsis")
 
 
 class Bar:

@@ -22,6 +22,7 @@ class Setup:
         home: data folder, None for the default.
         capacity: most members of one population; None for as many as the GPU's memory holds.
         workers: evaluation processes.
+        at_most: members of one population that the GPU's memory does not exceed either; None: no such limit.
     """
 
     conditions: Conditions
@@ -29,6 +30,7 @@ class Setup:
     home: Path | None
     capacity: int | None
     workers: int
+    at_most: int | None = None
 
     @classmethod
     def on(
@@ -42,6 +44,7 @@ class Setup:
         checkpoint_seconds: float = 60.0,
         workers: int | None = None,
         until: int | None = None,
+        at_most: int | None = None,
     ) -> Setup:
         """What suits a device.
 
@@ -54,6 +57,7 @@ class Setup:
             checkpoint_seconds: at least this long between two checkpoints of a population.
             workers: evaluation processes; None for as many as leave cores to the training.
             until: the step at which all training is interrupted; None: at none.
+            at_most: members of one population, where fewer are wanted than suit the device.
 
         Raises:
             HarnessError: CUDA, TF32 or a compiler is asked for and not there.
@@ -65,6 +69,7 @@ class Setup:
             Conditions(device, arithmetic(device, precision, compiled=compiled), checkpoint_seconds, until),
             checkpoints=checkpoint_folder,
             home=home,
-            capacity=None if gpu else CAPACITIES["cpu"],
+            capacity=None if gpu else min(CAPACITIES["cpu"], at_most or CAPACITIES["cpu"]),
             workers=workers or max(1, cores - 2 if gpu else cores // 2),
+            at_most=at_most,
         )

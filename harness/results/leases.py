@@ -13,6 +13,8 @@ from harness.errors import HarnessError
 
 #: A run whose owner has not been heard of for this many seconds may be taken over.
 LEASE_SECONDS = 90.0
+#: The variable that names the job which a process is part of; a job that is started again keeps its name.
+JOB = "HARNESS_JOB"
 
 
 class LeaseLostError(HarnessError):
@@ -32,27 +34,40 @@ class LeaseLostError(HarnessError):
 
 
 def owner_id() -> str:
-    """This process as ``host:pid:start``; no other process has that name, even if it gets the same pid."""
+    """This process as ``host:pid:start``; no other process has that name, even if it gets the same pid.
+
+    In a job (see `JOB`) it is ``job@host:pid:start``.
+    """
     return _owner_id(os.getpid())
 
 
 @functools.lru_cache(maxsize=1)
 def _owner_id(pid: int) -> str:
-    return f"{platform.node()}:{pid}:{_pid_namespace()}.{_start_time(pid)}"
+    job = os.environ.get(JOB)
+    return f"{f'{job}@' if job else ''}{platform.node()}:{pid}:{_pid_namespace()}.{_start_time(pid)}"
+
+
+def job_of(owner: str) -> str | None:
+    """The job that a process, by a name given by `owner_id`, was started in; None if in none."""
+    return owner.rpartition("@")[0] or None
 
 
 def is_alive(owner: str, *, unknown: bool = True) -> bool:
     """Whether that process may still be running.
 
-    Only a process of this host can be known to be dead. Elsewhere, and where the process cannot be looked
-    up (another container of this host, a system without ``/proc`` and ``ps``), the heartbeat decides.
+    Only a process of this host can be known to be dead, and one of an earlier life of the job that this
+    process is in. Elsewhere, and where the process cannot be looked up (another container of this host, a
+    system without ``/proc`` and ``ps``), the heartbeat decides.
 
     Args:
         owner: a name given by `owner_id`.
         unknown: the answer where it cannot be known.
     """
+    job = job_of(owner)
+    if job and job == os.environ.get(JOB) and owner != owner_id():
+        return False  # an engine starts a job again when its earlier life is over
     try:
-        host, pid, started = owner.rsplit(":", 2)
+        host, pid, started = owner.rpartition("@")[2].rsplit(":", 2)
         namespace, start = started.split(".")
         number = int(pid)
     except ValueError:

@@ -26,6 +26,8 @@ from harness.results.records import canonical
 
 #: Seconds that SQLite waits for another process's transaction.
 BUSY_SECONDS = 60.0
+#: Seconds for which a server may leave an attempt to connect unanswered.
+CONNECT_SECONDS = 15
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 _HEADER = b"SQLite format 3\0"
@@ -110,8 +112,13 @@ def engine(location: Location, *, writing: bool, foreign_keys: bool = True) -> E
     path = location.path
     if path is None:
         try:
-            # a connection that a firewall or a failover has closed is replaced before it is used
-            return create_engine(location.url, json_serializer=canonical, pool_pre_ping=True)
+            # a connection that a firewall or a failover has closed is replaced before it is used; a firewall
+            # that drops what comes would be waited for as long as the system pleases
+            psycopg = "psycopg" in location.url.drivername and "connect_timeout" not in location.url.query
+            patience: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS} if psycopg else {}
+            return create_engine(
+                location.url, json_serializer=canonical, pool_pre_ping=True, connect_args=patience
+            )
         except (ModuleNotFoundError, NoSuchModuleError) as error:
             raise SchemaError(f"cannot open {location}: {error}; install that database's driver") from error
 
@@ -123,8 +130,10 @@ def engine(location: Location, *, writing: bool, foreign_keys: bool = True) -> E
             connection.execute("PRAGMA foreign_keys=ON")
         if writing:
             connection.execute("PRAGMA synchronous=FULL")
+            # write-ahead logging needs memory that all processes share, which those of two machines do not;
             # the switch needs the file for itself
-            _execute_when_free(connection, "PRAGMA journal_mode=WAL")
+            mode = "DELETE" if files.network_file_system(path) else "WAL"
+            _execute_when_free(connection, f"PRAGMA journal_mode={mode}")
         return connection
 
     made = create_engine("sqlite://", creator=connect, poolclass=QueuePool, json_serializer=canonical)

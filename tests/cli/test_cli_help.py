@@ -26,6 +26,7 @@ ALONE = (
     "audit",
     "plan",
     "reproduce",
+    "work",
     "status",
     "retry",
     "table",

@@ -15,7 +15,7 @@ import algorithms
 from algorithms import registry
 from algorithms.base import REGISTERED
 from harness import plugs
-from harness.execution import executors, local
+from harness.execution import executors
 from harness.results.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -282,8 +282,9 @@ from harness.results.records import EvaluationRecord
 answer = 42
 
 
-def train(resolved, specs, store, setup, reporter, stop):
-    runs = {run.record.key: run for run in local.missing_runs(resolved, store, setup.home)}
+def train(order, reporter, stop):
+    store = order.store
+    runs = {run.record.key: run for run in local.missing_runs(order.resolved, store, order.home)}
     store.register(run.record for run in runs.values())
     keys = store.claim(runs)
     for key in keys:
@@ -312,7 +313,7 @@ def test_an_executor_of_a_package_trains_what_a_table_lacks(cli, elsewhere, inst
     wrong = cli("reproduce", "aspc-table1", "--preset", "smoke", "--executor", "theirs")
     assert wrong.code == 2
     assert "theirs = their_executor:answer is no executor" in wrong.err
-    assert executors.named("local") is local.train_missing
+    assert executors.named("local") is executors.train_here
 
 
 def test_an_unknown_executor_and_a_broken_one_are_sentences(cli, installed):

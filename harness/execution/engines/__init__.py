@@ -1,0 +1,1 @@
+"""What starts workers: each module one engine, imported when it is named."""

@@ -1,0 +1,126 @@
+"""A worker as a job runs it: the command line, in a process of its own. Needs no torch."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.results.leases import JOB
+
+#: The variable that tells a worker which process follows it, where it ends with that.
+PARENT = "HARNESS_PARENT"
+LIVES = 4
+"""How often a worker is started that something kills; it goes on from its checkpoints each time."""
+
+
+@dataclass
+class Worker:
+    """A process that trains what it can claim, see ``harness work``; told to an engine by these words alone.
+
+    Attributes:
+        arguments: its command line, without the program.
+        environment: variables that it gets beside those of its job.
+        folder: where its log is written.
+    """
+
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str]
+    folder: Path
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
+    _stopped: bool = field(default=False, init=False, repr=False)
+
+    def run(self, job: str, *, apart: bool = False) -> int:
+        """Run it to its end, and again where something killed it.
+
+        Args:
+            job: name of the job, see `harness.results.leases.JOB`.
+            apart: whether it is kept from the signals of this process's terminal.
+
+        Returns:
+            its exit code; negative for the signal that killed it.
+        """
+        environment = {**os.environ, **self.environment, JOB: job}
+        command = [sys.executable, "-m", "harness", *self.arguments]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        code = -signal.SIGTERM
+        for _ in range(LIVES):
+            if self._stopped:
+                break
+            with log_of(self.folder, job).open("ab") as log, _unheard():
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=environment,
+                    start_new_session=apart,
+                )
+            self._await()
+            code = self._process.wait()
+            if code >= 0:
+                break
+        return code
+
+    def stop(self, *, wait: bool = True) -> None:
+        """Ask it to write a checkpoint and end, and wait until it has; also in a signal's handler."""
+        self._signal(signal.SIGTERM)
+        if wait:
+            self._await()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        self._stopped = True
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+    def _await(self) -> None:
+        """Wait for its end, which `run` collects: in the midst of `Popen.wait` it cannot be called again."""
+        if self._process is not None:
+            with contextlib.suppress(ChildProcessError):
+                os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+
+
+@contextlib.contextmanager
+def _unheard() -> Iterator[None]:
+    """Processes started within ignore the signal by which engines warn jobs: it would end them."""
+    try:
+        before = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    except ValueError:  # not the main thread, whose engine warns nobody
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
+def left_alone() -> bool:
+    """Whether the process that follows this worker has ended, killed perhaps."""
+    parent = os.environ.get(PARENT)
+    return parent is not None and os.getppid() != int(parent)
+
+
+def log_of(folder: Path, job: str) -> Path:
+    """The file that a job's worker says everything in."""
+    return folder / f"{job}.log"
+
+
+def last_words(log: Path) -> str:
+    """The last line of a worker's log; empty where there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
+            lines = file.read().decode(errors="replace").split("\n")
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")

@@ -1,0 +1,218 @@
+"""Workers beside each other: what they claim, wait for and take over; and the executor ``processes``."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import torch
+from rich.console import Console
+
+from harness import files
+from harness.errors import DataError, EnvironmentUnusableError, HarnessError
+from harness.execution import work
+from harness.execution.engines import processes
+from harness.execution.executors import Order, train_here
+from harness.execution.progress import Reporter
+from harness.execution.setup import Setup
+from harness.execution.versions import VERSION, require_same_version, version_of
+from harness.execution.worker import PARENT, last_words, left_alone
+from harness.planning.cells import resolve
+from harness.planning.choice import Choice
+from harness.results import leases
+from harness.results.schema import Location
+from harness.results.store import Store
+from harness.specs import Specs
+
+PRESET = """
+id: many
+description: Short runs of which one column reads from another
+label: many protocol
+lineage: generated
+transitions: 500
+datasets: [maze2d-umaze-v1]
+columns: []
+extra_columns:
+  - {id: bc, label: BC, algorithm: bc, hyperparameters: {batch_size: 16}}
+  - {id: wide, label: BC wide, algorithm: bc, hyperparameters: {batch_size: 32}}
+seeds: [0, 1]
+steps: 100
+evaluate_every: 50
+episodes: 1
+"""
+
+
+@pytest.fixture
+def specs(tmp_path, write_files):
+    return Specs([write_files(tmp_path / "specs", {"presets/many.yaml": PRESET})])
+
+
+@pytest.fixture
+def claimable(specs, tmp_path):
+    """Train what can be claimed; gives the outcome and what was said."""
+
+    def run(store, stop=lambda: False, **how):
+        said = io.StringIO()
+        setup = Setup.on("cpu", tmp_path / "checkpoints", home=tmp_path / "data", workers=1)
+        resolved = resolve(specs, "aspc-table1", Choice(preset="many"))
+        with Reporter(Console(file=said, width=500), quiet=True) as reporter:
+            outcome = work.train_claimable(resolved, specs, store, setup, reporter, stop, **how)
+        return outcome, said.getvalue()
+
+    return run
+
+
+@pytest.fixture
+def records(specs):
+    resolved = resolve(specs, "aspc-table1", Choice(preset="many"))
+    return [run for cell in resolved.cells for run in cell.runs]
+
+
+def test_a_worker_leaves_what_others_hold_and_takes_it_over_if_it_waits(claimable, records, store, tmp_path):
+    store.register(records)
+    held = [records[0].key, records[3].key]
+    with Store.open(tmp_path / "r.db", owner=f"elsewhere:1:{leases._pid_namespace()}.1") as other:
+        assert other.claim(held) == held
+        outcome, _ = claimable(store)
+        assert (outcome.finished, outcome.interrupted) == (2, False)
+        assert {key for key, state in store.runs().items() if state.status == "running"} == set(held)
+        threading.Timer(1, lambda: other.release(held)).start()
+        outcome, said = claimable(store, wait=True)
+    assert outcome.finished == 2
+    assert "waiting for runs that others hold" in said
+    assert {state.attempt for state in store.runs().values()} == {1, 2}
+
+
+def test_a_worker_may_keep_to_what_is_queued(claimable, records, store):
+    store.register(records[:1])
+    outcome, _ = claimable(store, queued_only=True)
+    assert outcome.finished == len(store.runs()) == 1
+
+
+def test_a_worker_that_waits_can_be_stopped(claimable, records, store, tmp_path):
+    store.register(records)
+    with Store.open(tmp_path / "r.db", owner="elsewhere:1:1.1") as other:
+        other.claim(record.key for record in records)
+        began = time.monotonic()
+        outcome, _ = claimable(store, stop=lambda: time.monotonic() > began + 0.5, wait=True)
+    assert outcome.interrupted
+
+
+def test_a_job_that_is_started_again_takes_its_runs_over_at_once(records, store, tmp_path, monkeypatch):
+    store.register(records)
+    monkeypatch.setenv(leases.JOB, "slurm-7_1")
+    keys = [record.key for record in records]
+    with Store.open(tmp_path / "r.db", owner="slurm-7_1@another-node:4:1.1") as before:
+        before.claim(keys[:2])
+    with Store.open(tmp_path / "r.db", owner="slurm-7_0@another-node:4:1.1") as neighbour:
+        neighbour.claim(keys[2:])
+    assert store.claim(keys) == keys[:2]
+    assert leases.job_of("slurm-7_0@another-node:4:1.1") == "slurm-7_0"
+    assert leases.job_of("another-node:4:1.1") is None
+
+
+@pytest.mark.parametrize(
+    ("named", "number", "expected"),
+    [
+        (None, 2, ["0", "1"]),
+        ("5,7", 2, ["5", "7"]),
+        ("GPU-8932f937, MIG-1b2c", 2, ["GPU-8932f937", "MIG-1b2c"]),
+        ("3,-1,4", 1, ["3"]),
+        ("", 0, []),
+    ],
+)
+def test_each_visible_gpu_is_named_as_it_was_given(named, number, expected, monkeypatch):
+    monkeypatch.delenv(processes.VISIBLE, raising=False)
+    if named is not None:
+        monkeypatch.setenv(processes.VISIBLE, named)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: number)
+    assert processes.visible_gpus() == expected
+
+
+def test_more_workers_than_gpus_and_options_that_nobody_takes_are_refused(specs, store, monkeypatch):
+    resolved = resolve(specs, "aspc-table1", Choice(preset="many"))
+    monkeypatch.setattr(processes, "chosen", lambda device: "cuda")
+    monkeypatch.setattr(processes, "visible_gpus", lambda: ["0", "1"])
+    with pytest.raises(HarnessError, match="--jobs 3: each needs a GPU of its own, and 2 are visible"):
+        processes.train(Order(resolved, specs, store, None, jobs=3), Reporter(quiet=True), lambda: False)
+    order = Order(resolved, specs, store, None, options={"partition": "gpu"})
+    with pytest.raises(HarnessError, match="no options, so not partition"):
+        processes.train(order, Reporter(quiet=True), lambda: False)
+    with pytest.raises(HarnessError, match="other executors than local"):
+        train_here(order, Reporter(quiet=True), lambda: False)
+
+
+def test_network_file_systems_are_recognised_and_sqlite_is_not_shared_there(tmp_path, monkeypatch):
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(
+        "22 1 254:0 / / rw shared:1 - ext4 /dev/vda rw\n"
+        "40 22 0:41 / /net rw - autofs auto.net rw\n"
+        "41 40 0:42 / /net/our\\040home rw,relatime shared:5 - nfs4 server:/home rw\n"
+        "42 41 254:1 / /net/our\\040home/local rw - xfs /dev/vdb rw\n"
+    )
+    monkeypatch.setattr(files, "_MOUNTS", mounts)
+    kinds = {name: files.network_file_system(tmp_path.joinpath(name)) for name in ("/", "/net", "/net/x.db")}
+    assert set(kinds.values()) == {None}
+    assert files.network_file_system(tmp_path.joinpath("/net/our home/x/r.db")) == "nfs4"
+    assert files.network_file_system(tmp_path.joinpath("/net/our home/local/r.db")) is None
+    with pytest.raises(DataError, match=r"network file system \(nfs4\).*database server"):
+        work.require_shareable(Location.parse("/net/our home/r.db"))
+    work.require_shareable(Location.parse("postgresql://somewhere/r"))
+    monkeypatch.setattr(files, "network_file_system", lambda path: "nfs4")
+    with Store.open(tmp_path / "one.db", create=True) as store:  # one process may use it
+        assert store.count() == 0
+    assert not list(tmp_path.glob("one.db-*"))
+
+
+def test_a_worker_of_another_version_trains_nothing(specs, tmp_path, monkeypatch):
+    monkeypatch.setenv(VERSION, version_of(specs))
+    require_same_version(specs)
+    (tmp_path / "specs" / "presets" / "many.yaml").write_text(PRESET.replace("0, 1", "0, 1, 2"))
+    with pytest.raises(EnvironmentUnusableError, match="another version of the project or of the specs"):
+        require_same_version(specs)
+
+
+def test_a_worker_ends_when_nobody_follows_it_any_more(monkeypatch):
+    assert not left_alone()
+    monkeypatch.setenv(PARENT, str(os.getppid()))
+    assert not left_alone()
+    monkeypatch.setenv(PARENT, "1" if os.getppid() != 1 else "2")
+    assert left_alone()
+
+
+def test_two_processes_give_the_scores_of_one_although_one_is_killed(claimable, specs, tmp_path, store):
+    claimable(store)
+    expected = {key: store.returns(key) for key in store.runs()}
+    command = [sys.executable, "-m", "harness", "--specs", tmp_path / "specs", "reproduce", "aspc-table1"]
+    options = ["--preset", "many", "--data-home", tmp_path / "data", "--db", tmp_path / "two.db"]
+    process = subprocess.Popen(
+        [*command, *options, "--executor", "processes", "--jobs", "2", "--checkpoint-seconds", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    killed = None
+    while process.poll() is None and killed is None:
+        time.sleep(0.1)
+        if (tmp_path / "two.db").exists():
+            with Store.open(tmp_path / "two.db", create=True) as two:
+                killed = next((state.owner for state in two.runs().values() if state.owner), None)
+    assert killed is not None
+    os.kill(int(killed.split(":")[1]), signal.SIGKILL)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert "| maze2d-umaze-v1 |" in out
+    assert "4 runs for 2 workers" in err
+    with Store.open(tmp_path / "two.db") as two:
+        assert two.check() == []
+        assert {key: two.returns(key) for key in two.runs()} == expected
+        assert max(state.attempt for state in two.runs().values()) == 2
+    logs = list((tmp_path / "two.jobs").glob("*.log"))
+    assert len(logs) == 2
+    assert any("trained by this worker" in last_words(log) for log in logs)
