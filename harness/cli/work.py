@@ -35,7 +35,7 @@ def add_to(app: App) -> None:
     )(work)
 
 
-@choosing("seeds")
+@choosing()
 def work(
     ctx: typer.Context,
     table: TableId,
