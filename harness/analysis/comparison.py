@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -13,12 +13,13 @@ from harness.analysis.combined import Combined
 from harness.analysis.intervals import Interval, IntervalSettings, interval
 from harness.analysis.leading import leading
 from harness.analysis.measurements import Measured, SeedScore, mean_of, measure, std_of
-from harness.analysis.tuning import best
+from harness.analysis.tuning import best, settings_of
 from harness.analysis.verdicts import VerdictKind, VerdictResult, verdicts
 from harness.results.records import commits
 from harness.specs.rows import TOTAL, Row
 
 if TYPE_CHECKING:
+    from harness.analysis.tuning import Settings
     from harness.planning.cells import Cell, ResolvedTable
     from harness.results.store import Store
     from harness.specs import Specs, models
@@ -60,6 +61,8 @@ class ComparedCell:
             report marks these.
         protocol: how its runs train and are scored, after any preset and option; None where none
             are its own.
+        settings: what its runs are set to, as `harness.analysis.tuning.settings_of` has it; empty where none
+            are its own.
     """
 
     row: str
@@ -79,6 +82,7 @@ class ComparedCell:
     leading: bool = False
     imported: bool = False
     protocol: models.Protocol | None = None
+    settings: Settings = field(default_factory=dict)
 
     @property
     def difference(self) -> float | None:
@@ -390,6 +394,7 @@ class _Rows:
             leading=leads,
             imported=item.imported,
             protocol=item.cell.protocol if isinstance(item, Measured) else None,
+            settings=settings_of(item.cell.runs[0].configuration) if isinstance(item, Measured) else {},
         )
 
 

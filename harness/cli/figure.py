@@ -34,7 +34,8 @@ def figure(
         typer.Argument(
             metavar="KIND...",
             help="Of profiles, aggregates, improvement, curves, metrics, efficiency (IQM over steps), "
-            "scatter (published against reproduced), runtime and radar.",
+            "sensitivity (score over a setting's values), tuning (the best of so many settings), scatter "
+            "(published against reproduced), runtime and radar.",
         ),
     ],
     choice: Choice,

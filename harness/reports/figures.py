@@ -22,6 +22,7 @@ from harness import escaping
 from harness.analysis.aggregates import BootstrapSettings, aggregate
 from harness.analysis.intervals import IntervalSettings, interval
 from harness.analysis.overall import Overall, overall
+from harness.analysis.tuning import expected_best, sweeps
 from harness.analysis.verdicts import VerdictKind
 from harness.counting import count
 from harness.errors import DataError, HarnessError, IncompleteError, UnknownNameError
@@ -32,10 +33,11 @@ from harness.reports.protocols import axis
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from harness.analysis.comparison import ComparedRow, Comparison
+    from harness.analysis.comparison import ComparedCell, ComparedRow, Comparison
     from harness.analysis.overall import Selection
     from harness.reports.history import Histories, RunHistory
 
@@ -45,6 +47,7 @@ _LONGEST = 28  # characters of a label
 _MOST_STEPS = 50  # of a line
 _MOST_SPOKES = 16  # that leave room for their labels
 _MOST_NAMED = 3  # runs that a figure names
+_WIDE = 20.0  # the largest over the smallest value of a setting, from which on its axis is logarithmic
 _CENTIMETRE = 1 / 2.54
 _POINTS = 72  # of an inch
 _LETTER = 0.56  # of the size of type: the width of a letter
@@ -177,7 +180,7 @@ def illustrations(
     Args:
         comparison: the table.
         histories: of its runs.
-        kinds: of `KINDS`; None for all.
+        kinds: of `KINDS`; None for all that the table has columns for.
         look: how they look.
 
     Raises:
@@ -204,7 +207,7 @@ def illustrations(
                 item.figure.suptitle(
                     look.wrapped(f"N/C: {_text('; '.join(reasons), 60)}", 0.8), color="#9B3F86"
                 )
-    return drawn
+    return tuple(item for item in drawn if item.figure or kinds or item.name not in _SELDOM)
 
 
 def save(figure: Figure, path: Path, look: Look | None = None) -> None:
@@ -648,6 +651,132 @@ def _iqm_curves(source: _Source, selection: Selection) -> Iterator[dict[str, Any
             }
 
 
+def _sensitivity(source: _Source) -> Iterator[Illustration]:
+    data = pd.DataFrame(_over_settings(source), columns=[*_SWEPT])
+    for name in [name for name in data["setting"].unique() if name] or [""]:
+        kind = _kind(
+            f"sensitivity-{_file_name(name)}" if name else "sensitivity",
+            f"Sensitivity to {name}",
+            f"Score over the values of {name}, all else equal; bars: intervals over seeds; dotted: columns "
+            "that are on no such line.",
+            missing="three columns that differ in the value of one setting alone, with scores",
+        )
+        yield from kind(partial(_over_values, data=data, name=name))(source)
+
+
+_SWEPT = ("dataset", "setting", "line", "value", "mean", "low", "high")
+
+
+def _over_settings(source: _Source) -> Iterator[tuple[object, ...]]:
+    """Each score that is on a line over a setting's values, and as setting '' those that are on none."""
+    labels = {column.id: column.label for column in source.comparison.columns}
+
+    def point(cell: ComparedCell, setting: str, line: str, value: float) -> tuple[object, ...]:
+        ends = (cell.interval.low, cell.interval.high) if cell.interval else (cell.mean, cell.mean)
+        return (cell.row, setting, _text(line), value, cell.mean, *ends)
+
+    for row in (row for group in source.comparison.groups for row in group.rows):
+        found = sweeps(row.cells)
+        for sweep in found:
+            parts = [labels[cell.column].split(", ") for cell in sweep.cells.values()]
+            common = [part for part in parts[0] if all(part in other for other in parts)]
+            line = ", ".join(common) or str(next(iter(sweep.cells.values())).settings["algorithm"])
+            yield from (point(cell, sweep.setting, line, value) for value, cell in sweep.cells.items())
+        swept = {cell.column for sweep in found for cell in sweep.cells.values()}
+        for cell in row.cells if found else ():
+            if cell.settings and cell.mean is not None and cell.column not in swept:
+                yield point(cell, "", labels[cell.column], math.nan)
+
+
+def _over_values(source: _Source, data: pd.DataFrame, name: str) -> _Drawn | None:
+    """A panel per dataset: a line over the values of a setting for each rest of the settings."""
+    import seaborn as sns
+
+    rows = data.loc[data["setting"] == name, "dataset"].unique() if name else []
+    if not len(rows):
+        return None
+    data = data[data["setting"].isin([name, ""]) & data["dataset"].isin(rows)]
+    lines = list(data["line"].unique())
+    colours = dict(zip(lines, sns.color_palette(source.look.palette, len(lines)), strict=True))
+    figure, panels = _grid(source, len(rows))
+    for axes, dataset in zip(panels, rows, strict=True):
+        for line, part in data[data["dataset"] == dataset].groupby("line", sort=False):
+            how: dict[str, Any] = {"color": colours[line], "label": line}
+            if part["value"].isna().all():
+                axes.axhline(part["mean"].iloc[0], linestyle=":", **how)
+                continue
+            part = part.dropna(subset="value")
+            spread = [part["mean"] - part["low"], part["high"] - part["mean"]]
+            axes.errorbar(part["value"], part["mean"], yerr=spread, marker="o", elinewidth=0.8, **how)
+        axes.set_title(source.look.wrapped(_text(str(dataset)), 0.85 / len(panels)), fontsize="small")
+        axes.yaxis.set_major_locator(_few_ticks())
+        _scale(axes, sorted(data["value"].dropna().unique()))
+    figure.supylabel(_SCORE)
+    figure.supxlabel(_text(name))
+    handles = {
+        label: handle
+        for axes in panels
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    _below(figure, source, [handles[line] for line in lines], lines)
+    return _Drawn(figure, data)
+
+
+def _scale(axes: Axes, values: Sequence[float]) -> None:
+    """Ticks at a setting's values; the axis is logarithmic where these are of several magnitudes."""
+    positive = [value for value in values if value > 0]
+    if values[0] >= 0 and positive and positive[-1] >= _WIDE * positive[0]:
+        axes.set_xscale("symlog", linthresh=positive[0])
+    axes.set_xticks(values, [f"{value:g}" for value in values])
+    axes.minorticks_off()
+
+
+@_kind(
+    "tuning",
+    "What tuning brings",
+    "Expected best mean score of so many settings drawn at random, chosen by the very scores that are shown "
+    "(Dodge et al., 2019, without replacement), averaged over the datasets on which no setting lacks a seed. "
+    "The best of noisy means is too high on average.",
+    missing="a column that shows the best of others, and a dataset on which none of these lacks a seed",
+)
+def _tuning(source: _Source) -> _Drawn | None:
+    comparison = source.comparison
+    methods = {
+        column.best_of: column
+        for column in comparison.columns
+        if column.best_of and {*column.best_of} <= {*source.labels}
+    }
+    cells = {(cell.row, cell.column): cell for cell in comparison.cells}
+    rows = [
+        row
+        for row in comparison.table.datasets
+        if all(cells[row, name].complete for settings in methods for name in settings)
+    ]
+    if not methods or not rows:
+        return None
+    lines = []
+    for settings, column in methods.items():
+        best = [expected_best([cells[row, name].mean or 0.0 for name in settings]) for row in rows]
+        for tried, scores in enumerate(zip(*best, strict=True), 1):
+            mean = math.fsum(scores) / len(rows)
+            lines.append(
+                {"column": column.id, "label": source.labels[column.id], "settings": tried, "mean": mean}
+            )
+    data = pd.DataFrame(lines)
+    figure = source.empty(2.4)
+    axes = figure.subplots()
+    for name, part in data.groupby("column", sort=False):
+        style = {"color": source.colours[name], "linestyle": source.dashes[name]}
+        axes.plot(part["settings"], part["mean"], marker="o", **style)
+    axes.set_xticks(sorted(data["settings"].unique()))
+    axes.set(
+        xlabel=f"settings tried; over {count(len(rows), 'dataset')}",
+        ylabel=source.look.wrapped(f"expected best {_SCORE}", 0.6),
+    )
+    _legend(figure, source, list(data["column"].unique()))
+    return _Drawn(figure, data)
+
+
 @_kind(
     "runtime",
     "Time to train",
@@ -709,7 +838,7 @@ def _runtime(source: _Source) -> _Drawn | None:
     return _Drawn(figure, data.drop(columns=["bar", "time"]))
 
 
-#: Kind -> what draws its figures; `metrics` has one for each metric.
+#: Kind -> what draws its figures; `metrics` has one for each metric, `sensitivity` for each setting.
 KINDS: dict[str, _Kind] = {
     "scatter": _scatter,
     "radar": _radar,
@@ -719,8 +848,13 @@ KINDS: dict[str, _Kind] = {
     "profiles": _profiles,
     "improvement": _improvement,
     "metrics": _metrics,
+    "sensitivity": _sensitivity,
+    "tuning": _tuning,
     "runtime": _runtime,
 }
+
+
+_SELDOM = {"sensitivity", "tuning"}  # few tables have columns for them: not missed where nobody asks
 
 
 # -- what they share ---------------------------------------------------------------------------------------
@@ -736,13 +870,9 @@ def _panels(
     if data.empty:
         return None
     panels = list(data.groupby(["dataset", "over"], sort=False))
-    across = min(len(panels), max(2, round(source.look.width / source.look.scale / 1.7)))
-    down = -(-len(panels) // across)
-    figure = source.empty(0.75 + 1.15 * down)
-    grid = figure.subplots(down, across, squeeze=False)
-    for axes in grid.ravel()[len(panels) :]:
-        axes.remove()
-    for axes, ((dataset, over), part) in zip(grid.ravel(), panels, strict=False):
+    figure, grid = _grid(source, len(panels))
+    across = _across(source, len(panels))
+    for axes, ((dataset, over), part) in zip(grid, panels, strict=True):
         drawn = part["column"].unique()
         sns.lineplot(
             part,
@@ -776,6 +906,22 @@ def _panels(
     figure.supylabel(_text(label))
     _legend(figure, source, list(data["column"].unique()), "\n".join(lines))
     return _Drawn(figure, data, f"Bands: 95% {data['method'].iloc[0] or 'of one seed, none'}.")
+
+
+def _across(source: _Source, panels: int) -> int:
+    """How many panels stand side by side."""
+    return min(panels, max(2, round(source.look.width / source.look.scale / 1.7)))
+
+
+def _grid(source: _Source, panels: int) -> tuple[Figure, list[Axes]]:
+    """A figure with so many panels."""
+    across = _across(source, panels)
+    down = -(-panels // across)
+    figure = source.empty(0.75 + 1.15 * down)
+    grid = list(figure.subplots(down, across, squeeze=False).ravel())
+    for axes in grid[panels:]:
+        axes.remove()
+    return figure, grid[:panels]
 
 
 def _bands(
@@ -835,8 +981,14 @@ def _legend(figure: Figure, source: _Source, names: Sequence[str], above: str = 
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], color=source.colours[name], linestyle=source.dashes[name]) for name in names]
+    _below(figure, source, handles, [source.labels[name] for name in names], above)
+
+
+def _below(
+    figure: Figure, source: _Source, handles: Sequence[Artist], labels: Sequence[str], above: str = ""
+) -> None:
+    """A legend below the figure, with what must be said above it."""
     across = max(1, round(source.look.width / source.look.scale))
-    labels = [source.labels[name] for name in names]
     title = "\n".join(map(source.look.wrapped, above.splitlines()))
     legend = figure.legend(handles, labels, loc="outside lower center", ncols=across, title=title or None)
     legend.get_title().set_multialignment("center")

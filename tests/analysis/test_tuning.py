@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import itertools
 import statistics
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.analysis.comparison import compare
-from harness.analysis.tuning import expected_best
+from harness.analysis.tuning import expected_best, settings_of, sweeps
 from harness.planning.cells import resolve
 from harness.planning.choice import Choice
 from harness.reports import render
+from harness.reports.figures import illustrations
 from harness.reports.history import histories
 from harness.results.records import EvaluationRecord
 from harness.results.store import Store
@@ -156,3 +158,87 @@ def test_the_expected_best_is_the_mean_over_all_subsets(scores):
         assert value == pytest.approx(statistics.fmean(every), abs=1e-9)
     assert found[0] == pytest.approx(statistics.fmean(scores), abs=1e-9)
     assert found[-1] == pytest.approx(max(scores), abs=1e-9)
+
+
+def test_what_a_run_is_set_to():
+    found = settings_of(
+        {
+            "algorithm": "anq",
+            "hyperparameters": {"beta": 3, "alpha": {"mean_of": "alpha"}, "penalty": "norm"},
+            "data": [
+                {"mix": {"dataset": {"id": "a"}, "ratio": 0.7}},
+                {"reward": {"shift": -1}},
+                {"drop": 0.2},
+            ],
+        }
+    )
+    shares = {"drop": 0.2, "mix.ratio": 0.7}
+    assert found == {"algorithm": "anq", "beta": 3, "penalty": "norm", "reward.shift": -1, **shares}
+    assert settings_of({}) == {"algorithm": "", "drop": 0, "mix.ratio": 0}
+
+
+def test_a_sweep_is_of_columns_that_differ_in_one_number_alone(world):
+    comparison, _ = world()
+    row = comparison.rows[0]
+    [sweep] = sweeps(row.cells)
+    assert (sweep.setting, list(sweep.cells)) == ("alpha", [1, 2, 3])
+    assert [cell.column for cell in sweep.cells.values()] == list(MEANS)
+    assert sweeps(row.cells[:2]) == []  # two points are no line
+    first, *others = row.cells
+    other = replace(first, settings={**first.settings, "batch_size": 64})
+    assert sweeps((other, *others)) == []
+    assert sweeps([replace(cell, mean=None) for cell in row.cells]) == []
+
+
+def test_scores_are_drawn_over_the_values_of_what_varies(world):
+    [item] = illustrations(*world(), ["sensitivity"])
+    assert item.name == "sensitivity-alpha"
+    data = item.data
+    assert set(data["line"]) == {"TD3+BC", "BC"}
+    line = data[(data["line"] == "TD3+BC") & (data["dataset"] == ROWS[1])]
+    assert line["value"].tolist() == [1, 2, 3]
+    assert line["mean"].tolist() == pytest.approx([60, 70, 65])
+    assert (line["low"] < line["mean"]).all()
+    assert data[data["line"] == "BC"]["value"].isna().all()
+    panel = item.figure.axes[0]
+    assert [tick.get_text() for tick in panel.get_xticklabels()] == ["1", "2", "3"]
+
+
+def test_several_magnitudes_and_zero_have_a_logarithmic_axis(world):
+    comparison, past = world()
+    wide = {1: 0, 2: 0.1, 3: 100}
+
+    def widened(cell):
+        alpha = cell.settings.get("alpha")
+        return replace(
+            cell, settings={**cell.settings, "alpha": wide[alpha]} if alpha in wide else cell.settings
+        )
+
+    groups = [
+        replace(group, rows=tuple(replace(row, cells=tuple(map(widened, row.cells))) for row in group.rows))
+        for group in comparison.groups
+    ]
+    [item] = illustrations(replace(comparison, groups=tuple(groups)), past, ["sensitivity"])
+    assert item.figure.axes[0].get_xscale() == "symlog"
+    assert item.figure.axes[0].get_xticks().tolist() == [0, 0.1, 100]
+
+
+def test_what_so_many_settings_are_expected_to_bring(world):
+    [item] = illustrations(*world(lacking=[(ROWS[2], "alpha_3")]), ["tuning"])
+    assert item.data["settings"].tolist() == [1, 2, 3]  # the two columns choose from the same three
+    expected = [
+        statistics.fmean(both)
+        for both in zip(expected_best([40, 38, 39]), expected_best([60, 70, 65]), strict=True)
+    ]
+    assert item.data["mean"].tolist() == pytest.approx(expected)
+    assert "2 datasets" in item.figure.axes[0].get_xlabel()
+
+
+def test_a_table_without_such_columns_lacks_no_such_figures(world):
+    comparison, past = world(algorithms=("bc",))
+    drawn = {item.name for item in illustrations(comparison, past)}
+    assert not any("sensitivity" in name or "tuning" in name for name in drawn)
+    assert [item.figure for item in illustrations(comparison, past, ["sensitivity", "tuning"])] == [
+        None,
+        None,
+    ]
