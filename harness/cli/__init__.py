@@ -28,6 +28,7 @@ from harness.cli import (
     figure,
     listing,
     metrics,
+    new,
     plan,
     report,
     reproduce,
@@ -68,6 +69,7 @@ Exit codes: {_EXIT_CODES}
 for module in (
     listing,
     validate,
+    new,
     plan,
     reproduce,
     work,

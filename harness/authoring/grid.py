@@ -1,0 +1,76 @@
+"""A printed table as a grid of text, whatever format it was written in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell, its markup gone.
+
+    Attributes:
+        text: what is printed. What stands above or below the line is ``^{…}`` or ``_{…}``; markup that is not
+            known stays as it is written, so that it is never taken for part of a number.
+        line: of the file, from 1.
+        bold: whether any of it is bold.
+        across: columns that it spans.
+        down: rows that it spans; below 0 the rows above it.
+    """
+
+    text: str
+    line: int
+    bold: bool = False
+    across: int = 1
+    down: int = 1
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table as printed.
+
+    Attributes:
+        rows: all of one length; a cell that spans several places is in each of them, the same object.
+        line: where it begins.
+        caption: as far as it has one.
+    """
+
+    rows: tuple[tuple[Cell, ...], ...]
+    line: int
+    caption: str = ""
+
+
+def grid(
+    rows: Sequence[Sequence[Cell]], line: int, caption: str = "", *, placeholders: bool = False
+) -> Grid | None:
+    """A grid of rows of cells; None where there is nothing in it.
+
+    Args:
+        rows: the cells that are written, in each row.
+        line: where the table begins.
+        caption: of the table.
+        placeholders: whether an empty cell is written where another one spans into a row, as in LaTeX; else
+            nothing is, as in HTML.
+    """
+    placed: dict[tuple[int, int], Cell] = {}
+    for y, row in enumerate(rows):
+        x = 0
+        for cell in row:
+            while not placeholders and (y, x) in placed:
+                x += 1
+            for dx in range(cell.across):
+                if (y, x + dx) not in placed or cell.text:
+                    placed[y, x + dx] = cell
+            step = 1 if cell.down >= 0 else -1
+            for dy in range(step, cell.down, step):
+                for dx in range(cell.across):
+                    there = placed.get((y + dy, x + dx))
+                    if 0 <= y + dy < len(rows) and (there is None or not there.text):
+                        placed[y + dy, x + dx] = cell
+            x += cell.across
+    width = max((x for _, x in placed), default=-1) + 1
+    lines = [row[0].line if row else line for row in rows]
+    full = [tuple(placed.get((y, x)) or Cell("", lines[y]) for x in range(width)) for y in range(len(rows))]
+    kept = tuple(row for row in full if any(cell.text for cell in row))
+    return Grid(kept, line, caption) if kept else None

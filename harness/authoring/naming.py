@@ -1,0 +1,168 @@
+"""Which dataset or algorithm a printed name means, where that is certain."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import combinations, permutations
+
+# how papers write the parts of D4RL's names
+_SPELLINGS: Mapping[str, Sequence[str]] = {
+    "halfcheetah": ("halfcheetah", "cheetah", "hc"),
+    "walker2d": ("walker2d", "walker"),
+    "random": ("random", "rand", "r"),
+    "medium": ("medium", "med", "m"),
+    "expert": ("expert", "exp", "e"),
+    "replay": ("replay", "rep", "r"),
+    "full": ("full", "f"),
+    "umaze": ("umaze", "u"),
+    "large": ("large", "l"),
+    "play": ("play", "p"),
+    "diverse": ("diverse", "div", "d"),
+    "human": ("human", "h"),
+    "cloned": ("cloned", "c"),
+    "antmaze": ("antmaze", "am"),
+}
+_AROUND = re.compile(r"\b(d4rl|gym|mujoco|adroit|dataset|datasets|task|tasks|environment|env)\b")
+_PIECES = 4  # of a name that is spread over group, row and heading
+_SUMMARY = re.compile(r"\b(averages?|avg|mean|total|sum|overall|aggregate)\b")
+_WHOLE = re.compile(r"\b(total|overall|all)\b")
+#: Columns and rows that are no algorithm's scores.
+_OTHER = re.compile(
+    r"#.*|[δ∆].*|\\Delta.*|.*\b(time|hours?|params?|parameters|size|rank|ranking|improvements?|gains?|p-values?|seeds?|steps?"
+    r"|wins?|median|iqm|std|se|average|avg|mean|total|sum|difference|diff|delta|samples?|trajectories)\b.*"
+)
+_CITATION = re.compile(
+    r"\[\s*\d+(?:\s*[,–-]\s*\d+)*\s*\]|\((?:[^()]*\b)?(?:19|20)\d\d[a-z]?\)|\^\{[^}]*\}|\(ours\)|\bours:",
+    re.IGNORECASE,
+)
+_MARK = re.compile(r"[*†‡§¶⋆★♯#\s]+$")
+
+
+def plain(text: str) -> str:
+    """A label as people read it: without citations, marks and what stands above the line."""
+    return " ".join(_MARK.sub("", _CITATION.sub("", text)).split())
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a name means.
+
+    Attributes:
+        ids: of the datasets that it may be; one where it is certain.
+        unversioned: whether the id has a version that the name lacks.
+    """
+
+    ids: tuple[str, ...]
+    unversioned: bool = False
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names there are.
+
+    Attributes:
+        datasets: ids, each with its domain.
+        algorithms: ids, each with its title.
+    """
+
+    datasets: Mapping[str, str]
+    algorithms: Mapping[str, str]
+
+    def dataset(self, pieces: Sequence[str]) -> Named:
+        """The datasets that a row may mean.
+
+        Args:
+            pieces: its name, from the heading of its group to its own label, which is always part of it.
+        """
+        *outer, inner = [_AROUND.sub(" ", plain(piece).lower()) for piece in pieces]
+        outer = [piece for piece in dict.fromkeys(outer) if _letters(piece)][-_PIECES + 1 :]
+        for more in range(len(outer) + 1):
+            found: dict[str, bool] = {}
+            for chosen in combinations(outer, more):
+                for order in permutations((*chosen, inner)):
+                    text = _letters("".join(order))
+                    found |= {
+                        name: bool(re.search(r"-v\d+$", name)) and not re.search(r"v\d+$", text)
+                        for name, pattern in _patterns(tuple(self.datasets))
+                        if text and pattern.fullmatch(text)
+                    }
+            if found:
+                return Named(tuple(found), any(found.values()))
+        return Named(())
+
+    def algorithm(self, label: str) -> str | None:
+        """The id of the algorithm that a label names; None where there is none that it certainly does."""
+        wanted = _letters(plain(label), "%")
+        for name, title in self.algorithms.items():
+            if wanted and wanted in (_letters(name), _letters(title)):
+                return name
+        return None
+
+
+@lru_cache(maxsize=8)
+def _patterns(names: tuple[str, ...]) -> list[tuple[str, re.Pattern[str]]]:
+    """Of each dataset how its id may be written, letters and digits alone."""
+    found = []
+    for name in names:
+        parts = []
+        for part in re.split(r"[-_.+]", name):
+            if re.fullmatch(r"v\d+", part):
+                parts.append(f"(?:{part})?")
+            else:
+                parts.append(f"(?:{'|'.join(map(re.escape, _SPELLINGS.get(part, (part,))))})")
+        found.append((name, re.compile("".join(parts))))
+    return found
+
+
+def _letters(text: str, also: str = "") -> str:
+    """Letters and digits of a text, in lower case."""
+    return "".join(c for c in text.lower() if c.isalnum() or c in also)
+
+
+def is_summary(label: str) -> bool:
+    """Whether a row's label says that it sums up others."""
+    return bool(_SUMMARY.search(plain(label).lower().replace(".", " ")))
+
+
+def is_of_all(label: str) -> bool:
+    """Whether a summary's label says that it is over all rows."""
+    return bool(_WHOLE.search(plain(label).lower()))
+
+
+def is_average(label: str) -> bool:
+    """Whether a summary's label says that it is an average."""
+    return bool(re.search(r"\b(averages?|avg|mean)\b", plain(label).lower().replace(".", " ")))
+
+
+def is_other(label: str) -> bool:
+    """Whether a heading is that of something else than an algorithm's scores."""
+    return bool(_OTHER.fullmatch(plain(label).lower().replace(".", "")))
+
+
+def slug(label: str, taken: Iterable[str]) -> str:
+    """An id made of a label, other than those that are taken."""
+    spelled = "".join(
+        f" {unicodedata.name(c, '').rpartition(' ')[2]} "
+        if unicodedata.name(c, "").startswith("GREEK")
+        else c
+        for c in plain(label).replace("%", " percent ")
+    )
+    ascii_only = unicodedata.normalize("NFKD", spelled.lower()).encode("ascii", "ignore").decode().lower()
+    base = re.sub(r"[^a-z0-9_]+", "-", ascii_only).strip("-_")
+    base = re.sub(r"[-_]*_[-_]*", "_", base) or "column"
+    return distinct(base, taken)
+
+
+def distinct(name: str, taken: Iterable[str]) -> str:
+    """The name, or with a number behind it if it is taken."""
+    taken = set(taken)
+    return next(each for each in (name, *(f"{name}-{n}" for n in range(2, 10_000))) if each not in taken)
+
+
+def without_summary(label: str) -> str:
+    """What a summary's label says of the rows that it is about; may be empty."""
+    return re.sub(r"(?i)\b(averages?|avg|mean|total|sum|overall)\b\.?", "", plain(label)).strip(" -:()/")

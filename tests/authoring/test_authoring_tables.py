@@ -1,0 +1,214 @@
+"""Whole files: several tables, what is left out, hostile input, and what this program printed itself."""
+
+import csv
+import io
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from harness.authoring.transcription import transcribe
+from harness.errors import HarnessError, SpecError
+from harness.specs import Specs
+
+ROOT = Path(__file__).parents[2]
+HEAD = "\\begin{tabular}{lcc}\nDataset & BC & IQL \\\\\n"
+ROW = "hopper-medium-v2 & 52.9 & 66.3 \\\\\n"
+END = "\\end{tabular}\n"
+
+
+@pytest.fixture(scope="module")
+def specs():
+    return Specs()
+
+
+@pytest.fixture
+def read(specs, tmp_path):
+    def from_text(text, name="table.tex", **options):
+        path = tmp_path / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return transcribe(path, "case", specs, **options)
+
+    return from_text
+
+
+def cells(transcript):
+    lines = csv.DictReader(io.StringIO(transcript.csv))
+    return {(line["row"], line["column"]): (line["mean"], line["std"]) for line in lines}
+
+
+def test_a_table_is_chosen_where_a_file_has_several_with_scores(read):
+    other = "\\begin{tabular}{lc}Option & Value \\\\ batch & 256 \\\\\\end{tabular}\n"
+    text = other + HEAD + ROW + END + HEAD + ROW.replace("52.9", "1.5") + END
+    with pytest.raises(
+        HarnessError, match="2 tables of scores; choose one:\n  --table 2: line 2, 2 cells\n  --table 3"
+    ):
+        read(text)
+    assert cells(read(text, number=3))["hopper-medium-v2", "bc"] == ("1.5", "")
+    with pytest.raises(HarnessError, match="has 3 tables, and no table 4"):
+        read(text, number=4)
+
+
+def test_what_is_left_out_has_its_line_and_its_reason(read):
+    text = (
+        "\\begin{tabular}{lcccc}\nDataset & BC & IQL* & Time (h) & $\\Delta$ \\\\\n"
+        "hopper-medium & 52.9 & 66.3 & 3.0 & 1.0 \\\\\nkitchen-partial & 1.0 & 2.0 & 3.0 & 1.0 \\\\\n"
+        "walker2d-medium & 70.0 & 80.0 / 3 & 3.0 & 1.0 \\\\\n\\midrule\n"
+        "Average & 41.3 & 49.4 & 3.0 & 1.0 \\\\\n"
+        "\\end{tabular}"
+    )
+    found = read(text)
+    said = {(cell.line, cell.column, cell.text): cell.why for cell in found.reading.unread}
+    assert said[4, "BC", "1.0"] == "no such dataset is known"
+    assert said[5, "IQL*", "80.0 / 3"] == "it is not certain which numbers these are"
+    assert said[3, "", "3.0"] == "the column is no algorithm's"
+    assert said[7, "BC", "41.3"] == "rows that it sums up are left out"
+    assert cells(found) == {
+        ("hopper-medium-v2", "bc"): ("52.9", ""),
+        ("hopper-medium-v2", "iql"): ("66.3", ""),
+        ("walker2d-medium-v2", "bc"): ("70.0", ""),
+        ("walker2d-medium-v2", "iql"): ("", ""),
+    }
+    assert "NOT READ, line 5: 80.0 / 3" in found.csv
+    assert found.outcome == "read 3 of 16 cells; 13 not"
+    assert any("the mark * may say that it was run otherwise" in note for note in found.reading.notes)
+
+
+def test_names_that_only_look_like_known_ones_are_not_taken_for_them(read):
+    text = HEAD.replace("BC", "\\%BC").replace("IQL", "IQL-X") + ROW + ROW.replace("-v2", "-v0") + END
+    found = read(text)
+    assert [(column.id, column.known) for column in found.reading.columns] == [
+        ("percent-bc", False),
+        ("iql-x", False),
+    ]
+    assert [cell.row for cell in found.reading.unread] == ["hopper-medium-v0"] * 2
+
+
+def test_a_label_on_top_of_a_group_is_part_of_the_names_below_it(read):
+    text = "| Task | BC |\n|---|---|\n| **AntMaze** | |\n| umaze | 54.6 |\n| umaze-diverse | 45.6 |\n"
+    text += "| **Maze2d** | |\n| umaze | 0.4 |\n"
+    rows = [row for row, _ in cells(read(text, "table.md"))]
+    assert rows == ["antmaze-umaze-v2", "antmaze-umaze-diverse-v2", "maze2d-umaze-v1"]
+
+
+def test_seeds_are_those_of_the_caption_or_the_option_or_said_to_be_assumed(read):
+    table = "\\begin{table}\\caption{Mean of five random seeds}" + HEAD + ROW + END + "\\end{table}"
+    assert "seeds: 5\n" in read(table).yaml
+    assert "seeds: 7\n" in read(table, seeds=7).yaml
+    unsaid = read(HEAD + ROW + END)
+    assert "seeds: 4  # assumed" in unsaid.yaml
+    assert any("4 seeds" in guess for guess in unsaid.assumed)
+
+
+def test_macros_of_another_file_are_known_if_it_is_given(read, tmp_path):
+    more = tmp_path / "macros.tex"
+    more.write_text("\\newcommand{\\res}[2]{#1 $\\pm$ #2}")
+    table = HEAD + "hopper-medium-v2 & \\res{52.9}{0.4} & 66.3 \\\\" + END
+    assert cells(read(table))["hopper-medium-v2", "bc"] == ("", "")
+    assert cells(read(table, macros=[more]))["hopper-medium-v2", "bc"] == ("52.9", "0.4")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "\\newcommand{\\a}{\\b}\\newcommand{\\b}{\\a}" + HEAD + "hopper-medium-v2 & \\a & 1.0 \\\\" + END,
+            "holds itself",
+        ),
+        ("\\newcommand{\\a}{\\a\\a}" + HEAD + "hopper-medium-v2 & \\a & 1.0 \\\\" + END, "holds itself"),
+        (
+            HEAD + "hopper-medium-v2 & " + "{" * 3000 + "1" + "}" * 3000 + " & 2 \\\\" + END,
+            "nested too deeply",
+        ),
+        ("no table at all", "there is no table in the file"),
+        (
+            HEAD + "kitchen-partial & 1.0 & 2.0 \\\\" + END,
+            "no row or column here is named like a known dataset",
+        ),
+        ("", "the file is empty"),
+        ("caf\xe9".encode("latin-1"), "is not UTF-8"),
+        ((HEAD + ROW + END).encode("utf-16"), "is not UTF-8"),
+    ],
+    ids=["two macros", "doubling macro", "braces", "no table", "no dataset", "empty", "latin-1", "utf-16"],
+)
+def test_what_cannot_be_read_is_said_in_a_sentence_with_its_place(read, text, said):
+    with pytest.raises(SpecError, match=said) as raised:
+        read(text)
+    assert "table.tex:" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        HEAD + ROW,  # no end
+        HEAD + "hopper-medium-v2 & {52.9 & 66.3 \\\\" + END,
+        HEAD + "hopper-medium-v2 & 52.9} & 66.3 \\\\" + END,
+        HEAD + "hopper-medium-v2 & \\textbf{52.9 & 66.3 \\\\" + END,
+        HEAD + ROW + "walker2d-medium-v2 & \\multirow{99}{*}{1} & \\multicolumn{99}{c}{2} \\\\" + END,
+        HEAD + ROW + "& & & & & \\\\" + END,
+        HEAD + "\\begin{tabular}" + ROW + END,
+    ],
+)
+def test_broken_tables_give_no_number_that_is_not_there(read, text):
+    try:
+        found = cells(read(text))
+    except SpecError:
+        return
+    assert {mean for mean, _ in found.values()} <= {"", "52.9", "66.3", "1", "2"}
+
+
+def test_unbalanced_markup_elsewhere_changes_nothing(read):
+    table = HEAD + ROW + END
+    assert cells(read("}}{ \\begin{document} $ " + table + "{{ $ \\end")) == cells(read(table))
+    page = "<table><tr><td>Dataset<td>BC<tr><td>hopper-medium-v2<td>52.9</div></b></table></table>"
+    assert cells(read(page, "table.html")) == {("hopper-medium-v2", "bc"): ("52.9", "")}
+
+
+def test_pipes_devices_folders_and_large_files_are_not_opened(specs, tmp_path):
+    os.mkfifo(tmp_path / "pipe.tex")
+    (tmp_path / "folder.tex").mkdir()
+    large = tmp_path / "large.md"
+    large.write_text("x" * 10_000_001)
+    for name, said in (
+        ("pipe.tex", "no regular file"),
+        ("folder.tex", "Is a directory"),
+        ("large.md", "more than"),
+    ):
+        with pytest.raises(SpecError, match=said):
+            transcribe(tmp_path / name, "case", specs)
+    with pytest.raises(SpecError, match="No such file"):
+        transcribe(tmp_path / "absent.csv", "case", specs)
+    with pytest.raises(HarnessError, match=r"does not end in \.tex"):
+        transcribe(tmp_path / "table.docx", "case", specs)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [("latex", "tex", "--style", "audit"), ("markdown", "md"), ("csv", "csv"), ("html", "html")],
+    ids=lambda f: f[0],
+)
+def test_what_this_program_prints_is_read_again(specs, tmp_path, monkeypatch, form):
+    from typer.testing import CliRunner
+
+    from harness.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "results.db", "r.db")
+    name, suffix, *more = form
+    path = tmp_path / f"table.{suffix}"
+    done = CliRunner().invoke(
+        app, ["table", "aspc-table1", "--db", "r.db", "-f", name, *more, "-o", str(path)]
+    )
+    assert done.exit_code == 0, done.output
+    found = transcribe(path, "case", specs)
+    assert found.reading.unread == []
+    printed = specs.published(specs.table("aspc-table1"))
+    digits = None if name == "csv" else 1
+    assert {
+        key: tuple(float(part) if part else None for part in value) for key, value in cells(found).items()
+    } == {
+        key: (cell.mean if digits is None else float(f"{cell.mean:.1f}"), cell.std)
+        for key, cell in printed.items()
+    }
