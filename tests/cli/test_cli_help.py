@@ -12,6 +12,7 @@ from harness.cli import app
 from harness.specs import Specs
 
 GROUPS = {
+    "new": ("table", "algorithm", "dataset"),
     "data": (
         *("ls", "pull", "build", "show", "import", "export-minari"),
         *("train", "policies", "verify", "path"),
@@ -67,7 +68,7 @@ def test_every_help_page_ends_with_examples_that_parse(cli, verb):
         assert program == "harness"
         assert cli(*arguments, "--help").code == 0, arguments
         if verb:
-            assert arguments[: len(verb)] == verb or arguments[0] in ("data", "db", "sources", "--specs")
+            assert arguments[: len(verb)] == verb or arguments[0] in (*GROUPS, "--specs")
 
 
 def test_help_lists_each_verb_on_one_line_in_full(cli):
