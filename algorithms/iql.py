@@ -63,11 +63,19 @@ class ExpectileValues(Algorithm):
     def build_values(self, critics: int = 2) -> None:
         """That many Q with their targets, and V, which has none."""
         h = self.hyper
-        self.critic = Critics(self.initial, self.sizes, Layers(h.critic_hidden_sizes), critics)
+        self.critic = Critics(self.initial, self.sizes, self.value_layers(h.critic_hidden_sizes), critics)
         self.target_critic = target_of(self.critic)
-        self.value = ValueFunction(self.initial, self.sizes, Layers(h.value_hidden_sizes))
+        self.value = self.value_function()
         self.critic_optimiser = Adam(self.critic.parameters(), h.critic_learning_rate)
         self.value_optimiser = Adam(self.value.parameters(), h.value_learning_rate)
+
+    def value_layers(self, hidden_sizes: str) -> Layers:
+        """What Q and V are made of."""
+        return Layers(hidden_sizes)
+
+    def value_function(self) -> ValueFunction:
+        """V as it begins."""
+        return ValueFunction(self.initial, self.sizes, self.value_layers(self.hyper.value_hidden_sizes))
 
     def value_loss(self, advantage: Tensor) -> Tensor:
         """E[|τ_e - 1(A < 0)| A²], whose minimum over V is Q's expectile (eqs. 4 and 5): ``(M, 1)``."""
@@ -90,16 +98,35 @@ class ExpectileValues(Algorithm):
         Returns:
             A = min_k Q̄_k(s, a) - V(s) as it was before these steps, ``(M, B)``, and metrics.
         """
+        next_value = self.next_value(batch)
+        advantage, metrics = self.update_value(batch)
+        return advantage, metrics | self.update_critic(batch, next_value)
+
+    @torch.no_grad()
+    def next_value(self, batch: Batch) -> Tensor:
+        """V(s'), constant: ``(M, B)``."""
+        value: Tensor = self.value(batch.next_observation)
+        return value
+
+    def update_value(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """One step of V.
+
+        Returns:
+            A = min_k Q̄_k(s, a) - V(s) as it was before, ``(M, B)``, and metrics.
+        """
         with torch.no_grad():
-            next_value = self.value(batch.next_observation)
             q = self.target_critic(batch.observation, batch.action).amin(1)
         advantage = q - self.value(batch.observation)
-        value_loss = self.value_loss(advantage)
-        self.value_optimiser.descend(value_loss)
-        critic_loss = self.critic_loss(batch, next_value)
-        self.critic_optimiser.descend(critic_loss)
+        loss = self.value_loss(advantage)
+        self.value_optimiser.descend(loss)
+        return advantage.detach(), {"value_loss": loss.detach()}
+
+    def update_critic(self, batch: Batch, next_value: Tensor) -> dict[str, Tensor]:
+        """One step of Q towards r + γ (1 - d) V(s'), then Q̄ follows; V(s') is ``(M, B)``."""
+        loss = self.critic_loss(batch, next_value)
+        self.critic_optimiser.descend(loss)
         soft_update(self.hyper.soft_update, (self.target_critic, self.critic))
-        return advantage.detach(), {"value_loss": value_loss.detach(), "critic_loss": critic_loss.detach()}
+        return {"critic_loss": loss.detach()}
 
 
 @register("iql")

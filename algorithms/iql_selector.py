@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from algorithms.base import Batch, batch_mean, register, uniform
 from algorithms.iql import ExpectileHyperparameters, ExpectileValues
+from algorithms.networks import best_of
 
 CANDIDATES = 32
 """Actions of which an evaluation takes the best."""
@@ -53,8 +53,4 @@ class IQLSelector(ExpectileValues):
 
     def act(self, observation: Tensor, noise: Tensor) -> Tensor:
         """The best of uniformly random actions, see the class: ``(M, B, S), (M, B, N, A) -> (M, B, A)``."""
-        candidates = 2 * noise - 1
-        states = observation.unsqueeze(2).expand(*candidates.shape[:-1], -1)
-        q = self.critic(states.flatten(1, 2), candidates.flatten(1, 2)).amin(1).view(candidates.shape[:-1])
-        best = q.argmax(-1)[..., None, None].expand(-1, -1, 1, candidates.shape[-1])
-        return torch.gather(candidates, 2, best).squeeze(2)
+        return best_of(self.critic, observation, 2 * noise - 1)

@@ -260,6 +260,24 @@ class Critics(nn.Module):
         return value
 
 
+def best_of(critics: Critics, observation: Tensor, candidates: Tensor) -> Tensor:
+    """Of N actions at each observation the one of the largest min_k Q_k.
+
+    Args:
+        critics: Q_k.
+        observation: ``(M, B, S)``.
+        candidates: ``(M, B, N, A)``.
+
+    Returns:
+        ``(M, B, A)``.
+    """
+    count = candidates.shape[2]
+    states = observation.repeat_interleave(count, 1)
+    q = critics(states, candidates.flatten(1, 2)).amin(1).unflatten(1, (-1, count))
+    best = q.argmax(-1)[..., None, None].expand(-1, -1, 1, candidates.shape[-1])
+    return torch.gather(candidates, 2, best).squeeze(2)
+
+
 class GaussianActor(DeterministicActor):
     """N(μ(s), diag σ²): μ an MLP and tanh, one learnt σ for all states; samples are not squashed.
 

@@ -22,9 +22,13 @@ def exponential_decay(final: float, steps: int) -> Schedule:
     return lambda count: ratio**count
 
 
-def cosine_decay(steps: int) -> Schedule:
-    """A factor along a cosine, from 1 to 0 over `steps` and then up again, as PyTorch's CosineAnnealingLR."""
-    return lambda count: (1 + torch.cos(math.pi * count / steps)) / 2
+def cosine_decay(steps: int, *, stays: bool = False) -> Schedule:
+    """A factor along a cosine, from 1 to 0 over `steps`.
+
+    Then it rises again, as PyTorch's CosineAnnealingLR does, or it `stays` at 0, as Optax's cosine does.
+    """
+    last = steps if stays else math.inf
+    return lambda count: (1 + torch.cos(math.pi * count.clamp(max=last) / steps)) / 2
 
 
 class Adam(torch.optim.Adam):

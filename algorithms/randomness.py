@@ -58,6 +58,11 @@ class Initial:
         draws = [torch.rand(*shape, generator=g, dtype=torch.float32) for g in self._generators]
         return nn.Parameter(((torch.stack(draws) * 2 - 1) * bound).to(self.device, self.dtype))
 
+    def normal(self, shape: Sequence[int], deviation: float) -> nn.Parameter:
+        """N(0, deviation²) of shape ``(M, *shape)``."""
+        draws = [torch.randn(*shape, generator=g, dtype=torch.float32) for g in self._generators]
+        return nn.Parameter((torch.stack(draws) * deviation).to(self.device, self.dtype))
+
     def cut_normal(self, shape: Sequence[int], deviation: float) -> nn.Parameter:
         """A normal distribution cut off at ±2, scaled to this standard `deviation`; shape ``(M, *shape)``."""
         draws = [torch.rand(*shape, generator=g, dtype=torch.float32) for g in self._generators]
