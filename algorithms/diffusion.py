@@ -35,6 +35,18 @@ def variance_preserving(steps: int) -> Tensor:
     return -torch.expm1(-SMALLEST_RATE / steps - (LARGEST_RATE - SMALLEST_RATE) * odd / (2 * steps**2))
 
 
+def xavier_layers(hidden_sizes: str, activation: str = "relu") -> Layers:
+    """Layers whose first weights are Xavier's and whose biases begin at 0."""
+    return Layers(
+        hidden_sizes,
+        activation,
+        hidden_weights=xavier(),
+        hidden_bias=0.0,
+        output_weights=xavier(),
+        output_bias=0.0,
+    )
+
+
 class Diffusion(nn.Module):
     """A chain of T steps from actions to noise, and back by a model of the noise (DDPM; Ho et al., 2020).
 
@@ -156,26 +168,14 @@ class ResidualNoiseModel(nn.Module):
         super().__init__()
         self._steps, self._widths = steps, [int(width) for width in hidden_sizes.split("-")]
         first, embedded = self._widths[0], 4 * frequencies
-        begin = {"weights": xavier(), "bias": 0.0}
         self.frequencies = initial.normal((1, frequencies), 0.2)
-        self.embed = MLP(
-            initial,
-            2 * frequencies,
-            embedded,
-            Layers(
-                str(embedded),
-                activation="silu",
-                hidden_weights=xavier(),
-                hidden_bias=0.0,
-                output_weights=xavier(),
-                output_bias=0.0,
-            ),
-        )
-        self.enter = Linear(initial, sizes.action + sizes.observation + embedded, first, **begin)
+        self.embed = MLP(initial, 2 * frequencies, embedded, xavier_layers(str(embedded), activation="silu"))
+        inputs = sizes.action + sizes.observation + embedded
+        self.enter = Linear(initial, inputs, first, weights=xavier(), bias=0.0)
         self.blocks = nn.ModuleList(
             ResidualBlock(initial, i, o, dropout) for i, o in pairwise([first, *self._widths])
         )
-        self.leave = Linear(initial, self._widths[-1], sizes.action, **begin)
+        self.leave = Linear(initial, self._widths[-1], sizes.action, weights=xavier(), bias=0.0)
 
     def dropout_noise(self, name: str, rows: int) -> dict[str, Noise]:
         """The random numbers of dropout on `rows` inputs of each member: those of block i as ``name.i``."""

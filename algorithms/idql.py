@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
@@ -20,9 +19,9 @@ from algorithms.base import (
     static,
     uniform,
 )
-from algorithms.diffusion import EPSILON, Diffusion, ResidualNoiseModel
+from algorithms.diffusion import EPSILON, Diffusion, ResidualNoiseModel, xavier_layers
 from algorithms.iql import ExpectileHyperparameters, ExpectileValues
-from algorithms.networks import LayerNorm, Layers, ValueFunction, best_of, xavier
+from algorithms.networks import LayerNorm, Layers, ValueFunction, best_of
 from algorithms.optimisers import Adam, cosine_decay, soft_update, target_of
 
 
@@ -101,8 +100,7 @@ class IDQL(ExpectileValues):
 
     def value_layers(self, hidden_sizes: str) -> Layers:
         """ReLU layers whose first weights are Xavier's, and 0 in the bias."""
-        begin: dict[str, Any] = {"hidden_weights": xavier(), "hidden_bias": 0.0}
-        return Layers(hidden_sizes, **begin, output_weights=xavier(), output_bias=0.0)
+        return xavier_layers(hidden_sizes)
 
     def value_function(self) -> ValueFunction:
         """V as it begins."""
@@ -129,7 +127,7 @@ class IDQL(ExpectileValues):
         """Ends of N chains at each observation: ``(M, B, S), (M, B, N, T, A) -> (M, B, N, A)``."""
         states = observation.repeat_interleave(self.hyper.candidates, 1)
         actions = self.diffusion.sample(self.ema_actor, states, noise.flatten(1, 2))
-        return actions.unflatten(1, (-1, self.hyper.candidates))
+        return actions.view(noise.shape[:3] + actions.shape[2:])
 
     def act(self, observation: Tensor, noise: Tensor) -> Tensor:
         """The best of N proposed actions by min_k Q̄_k: ``(M, B, S), (M, B, N, T, A) -> (M, B, A)``."""

@@ -271,9 +271,8 @@ def best_of(critics: Critics, observation: Tensor, candidates: Tensor) -> Tensor
     Returns:
         ``(M, B, A)``.
     """
-    count = candidates.shape[2]
-    states = observation.repeat_interleave(count, 1)
-    q = critics(states, candidates.flatten(1, 2)).amin(1).unflatten(1, (-1, count))
+    states = observation.repeat_interleave(candidates.shape[2], 1)
+    q = critics(states, candidates.flatten(1, 2)).amin(1).view(candidates.shape[:3])
     best = q.argmax(-1)[..., None, None].expand(-1, -1, 1, candidates.shape[-1])
     return torch.gather(candidates, 2, best).squeeze(2)
 

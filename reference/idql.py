@@ -37,7 +37,8 @@ class Block(nn.Module):
         """``(B, W)``."""
         y = x if dropped is None else x * (dropped >= self.rate) / (1 - self.rate)
         y = self.narrow(F.silu(self.widen(self.norm(y))))
-        return x + y
+        result: Tensor = x + y
+        return result
 
 
 class NoiseModel(nn.Module):

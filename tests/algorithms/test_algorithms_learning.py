@@ -23,6 +23,7 @@ CHANGES = {
     "cql_aspc": CQL | {"initial_alpha": 0.1},
     "cql_sa": CQL | {"initial_coefficient": 0.1},
     "fam_cql": CQL | {"cql_alpha": 0.1},
+    "idql": {"candidates": 16},
     "spot": {"lambda_start": 0.1},  # its autoencoder has learnt nothing here
 }
 CLONING = ("bc", "cvae")
