@@ -3,6 +3,7 @@
 import pytest
 
 from harness.planning.cells import resolve
+from harness.planning.choice import Choice
 from harness.specs import Specs
 
 TABLES = [name for name in Specs().ids("tables") if name.startswith("anq-")]
@@ -79,3 +80,33 @@ def test_where_nothing_is_dropped_runs_are_those_of_table_2(cells):
     for method in ("anq", "spot", "iql"):
         assert len(keys("anq-reduced", f"{method}_0") & keys("anq-table2", method)) == 3 * 5
     assert keys("anq-robustness", "cql") & keys("anq-noisy", "cql_0.7")
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_smoke_preset_trains_every_column_on_generated_data(name):
+    found = resolve(Specs(), name, Choice(preset="smoke"))
+    assert found.lineage == "generated"
+    left = {cell.column.algorithm for cell in found.with_below if cell.unavailable}
+    assert left <= {"idql"} | ({"cvae"} if name == "anq-parts" else set())
+    assert [column.id for column in found.table.columns] == [
+        column.id for column in Specs().table(name).columns
+    ]
+
+
+def test_the_spectrum_has_iql_and_unconstrained_q_learning_at_its_ends(cells):
+    for name, setting in (
+        ("anq-ablation-lambda", "constraint_weight"),
+        ("anq-ablation-alpha", "radius_temperature"),
+    ):
+        swept = [cell for cell in cells[name] if cell.column.algorithm == "anq"]
+        assert {cell.column.id for cell in cells[name]} - {cell.column.id for cell in swept} == {"iql"}
+        values = {(cell.column.id, cell.runs[0].configuration["hyperparameters"][setting]) for cell in swept}
+        assert {value for _, value in values} >= {0, 0.1, 1, 2, 5, 10}
+    unconstrained = [cell for some in cells.values() for cell in some if cell.column.id == "lambda_0"]
+    assert {cell.runs[0].configuration["hyperparameters"]["constraint_weight"] for cell in unconstrained} == {
+        0
+    }
+    assert {cell.column.label for cell in unconstrained} == {
+        "ANQ, lambda = 0 (unconstrained)",
+        "Unconstrained Q-learning",
+    }
