@@ -17,6 +17,7 @@ class Cell:
         bold: whether any of it is bold.
         across: columns that it spans.
         down: rows that it spans; below 0 the rows above it.
+        shared: whether it is several rows' or columns' of the table that was read.
     """
 
     text: str
@@ -24,6 +25,7 @@ class Cell:
     bold: bool = False
     across: int = 1
     down: int = 1
+    shared: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Literal, get_args
 
 from harness.authoring import naming
@@ -25,6 +26,7 @@ _ROLES = {
     **dict.fromkeys(("before", "offline", "pre", "initial", "init"), "before"),
     **dict.fromkeys(("after", "online", "post", "final"), "after"),
 }
+_RAW = 300  # beyond it numbers are hardly normalised scores; on Maze2d some are above 200
 # what begins like a number with decimals, also behind a macro that is not known
 _LIKE = re.compile(r"(?:\\[A-Za-z]+\s*)*[-+–(\[]?\s*[0-9]+[.,][0-9]")
 _JOINED = {("mean", "std"): " ± ", ("before", "after"): " → "}
@@ -79,6 +81,7 @@ class Column:
         label: as printed.
         algorithm: its id; of one that is not known the column's own.
         known: whether there is such an algorithm.
+        mark: behind its label, as a footnote's; empty where there is none.
         line: of the file.
     """
 
@@ -86,6 +89,7 @@ class Column:
     label: str
     algorithm: str
     known: bool
+    mark: str
     line: int
 
 
@@ -136,6 +140,14 @@ class _Block:
     columns: list[_Entry]
     cells: list[list[Cell]]
 
+    def within(self, domain: str) -> _Block:
+        """The same block, with a word that is part of all its rows' and columns' names."""
+        rows, columns = (
+            [replace(entry, pieces=(f"{entry.pieces[0]} {domain}", *entry.pieces[1:])) for entry in entries]
+            for entries in (self.rows, self.columns)
+        )
+        return _Block(rows, columns, self.cells)
+
     def transposed(self) -> _Block:
         return _Block(self.columns, self.rows, [list(column) for column in zip(*self.cells, strict=True)])
 
@@ -144,6 +156,8 @@ def read(table: Grid, names: Names) -> Reading:
     """What a printed table says of the datasets and algorithms there are."""
     comma = commas(cell.text for row in table.rows for cell in row)
     blocks = [block for block in _blocks(table, comma) if block.cells and block.columns]
+    if not _hits(blocks, names, "columns") and not _hits(blocks, names, "rows"):
+        blocks = [block.within(names.domain(table.caption)) for block in blocks]
     if _hits(blocks, names, "columns") > _hits(blocks, names, "rows"):
         blocks = [block.transposed() for block in blocks]
     reader = _Reader(names, comma)
@@ -232,11 +246,14 @@ def _block(
         columns.append(_Entry((corner, *pieces), next((c.line for c in reversed(cells) if c.text), 1)))
     entries: list[_Entry] = []
     lines: list[list[Cell]] = []
+    used = Counter(
+        key for row, _ in rows for places in under.values() for key in {id(row[x]) for x in places}
+    )
     last: tuple[int, ...] = ()
     carried: list[Cell] = []
     for row, group in rows:
         labels = {id(cell): cell.text for cell in row[:first] if cell.text}
-        line = [_together([row[x] for x in places]) for places in under.values()]
+        line = [_together([row[x] for x in places], used) for places in under.values()]
         continued = not labels or tuple(labels) == last
         if continued and lines and _continues(line):
             lines[-1] = [_together([above, below]) for above, below in zip(lines[-1], line, strict=True)]
@@ -260,11 +277,17 @@ def _carried(labels: Sequence[Cell], above: Sequence[Cell]) -> list[Cell]:
     ]
 
 
-def _together(cells: Sequence[Cell]) -> Cell:
-    """Cells that stand under one heading, as one."""
+def _together(cells: Sequence[Cell], used: Mapping[int, int] = MappingProxyType({})) -> Cell:
+    """Cells that stand under one heading, as one.
+
+    Args:
+        cells: these.
+        used: in how many places of the table each stands, by identity.
+    """
     distinct = list({id(cell): cell for cell in cells}.values())
     text = " ".join(cell.text for cell in distinct if cell.text)
-    return Cell(text, distinct[0].line, any(cell.bold for cell in distinct))
+    shared = any(cell.shared or used.get(id(cell), 1) > 1 for cell in distinct if cell.text)
+    return Cell(text, distinct[0].line, any(cell.bold for cell in distinct), shared=shared)
 
 
 def _by_role(block: _Block) -> _Block:
@@ -374,18 +397,30 @@ class _Reader:
         for how, number in self._how.items():
             reading.notes.append(f"numbers {how} are taken as standard deviations: {count(number, 'cell')}")
         for column in reading.columns:
-            if column.known and (marks := _marks(column.label)):
+            if column.known and column.mark:
                 reading.notes.append(
                     f"line {column.line}: column {column.label} is taken as {column.algorithm}; "
-                    f"the mark {marks} may say that it was run otherwise"
+                    f"the mark {column.mark} may say that it was run otherwise"
                 )
         unknown = [column.label for column in reading.columns if not column.known]
         if unknown:
             reading.notes.append(f"no algorithm is known by the name of {', '.join(unknown)}")
         if self.comma == "point":
             reading.notes.append("commas within numbers are taken as points")
-        reading.notes += self._bold
+        reading.notes += [*self._bold, *self._units()]
         return reading
+
+    def _units(self) -> Iterator[str]:
+        """What the numbers look like if they are no normalised scores."""
+        means = [
+            abs(float(cell.mean))
+            for (row, _), cell in self.reading.cells.items()
+            if cell.mean and row in self.names.datasets
+        ]
+        if means and max(means) > _RAW:
+            yield f"some numbers are above {_RAW}: scores here are normalised, an expert has 100"
+        if means and 0 < max(means) <= 1:
+            yield "no number is above 1: scores here are normalised, an expert has 100"
 
     def _name_groups(self) -> None:
         """Give groups their ids, and the cells of their summaries with them."""
@@ -418,7 +453,9 @@ class _Reader:
                 if algorithm
                 else naming.slug(shown, {*taken, *self.names.algorithms})
             )
-            column = Column(name, _label(shown), algorithm or name, algorithm is not None, entry.line)
+            column = Column(
+                name, _label(shown), algorithm or name, algorithm is not None, naming.mark(shown), entry.line
+            )
             self._columns[shown if shown not in self._columns else name] = column
             found.append(column)
         return found
@@ -436,9 +473,9 @@ class _Reader:
             if column is None:
                 self._unread(entry, cell, "", "the column is no algorithm's")
                 continue
-            found = score(cell.text, self.comma)
+            found = None if cell.shared else score(cell.text, self.comma)
             if found is None:
-                self._unread(entry, cell, column.label, "it is not certain which numbers these are")
+                self._unread(entry, cell, column.label, _doubt(cell))
                 found = Score(note=f"NOT READ, line {cell.line}: {cell.text}")
             elif found.how:
                 self._how[found.how] += 1
@@ -557,6 +594,15 @@ class _Reader:
         return ""
 
 
+def _doubt(cell: Cell) -> str:
+    """Why a cell is not read."""
+    if cell.shared:
+        return "it stands for several rows or columns"
+    if macro := re.match(r"[^\\]*(\\[A-Za-z]+)", cell.text):
+        return f"the macro {macro[1]} is not known; --macros FILE names the file that defines it"
+    return "it is not certain which numbers these are"
+
+
 def _unit(text: str) -> Decimal:
     """Of a number's last digit."""
     return Decimal(1).scaleb(int(Decimal(text).as_tuple().exponent))
@@ -565,8 +611,3 @@ def _unit(text: str) -> Decimal:
 def _label(text: str) -> str:
     """A label as it is shown: what stands above the line stands on it."""
     return re.sub(r"[\^_]\{([^}]*)\}", r"\1", text)
-
-
-def _marks(label: str) -> str:
-    found = re.search(r"[*†‡§¶⋆★♯]+", label)
-    return found[0] if found else ""

@@ -30,21 +30,28 @@ _AROUND = re.compile(r"\b(d4rl|gym|mujoco|adroit|dataset|datasets|task|tasks|env
 _PIECES = 4  # of a name that is spread over group, row and heading
 _SUMMARY = re.compile(r"\b(averages?|avg|mean|total|sum|overall|aggregate)\b")
 _WHOLE = re.compile(r"\b(total|overall|all)\b")
-#: Columns and rows that are no algorithm's scores.
-_OTHER = re.compile(
-    r"#.*|[δ∆].*|\\Delta.*|.*\b(time|hours?|params?|parameters|size|rank|ranking|improvements?|gains?|p-values?|seeds?|steps?"
-    r"|wins?|median|iqm|std|se|average|avg|mean|total|sum|difference|diff|delta|samples?|trajectories)\b.*"
+_AVERAGE = re.compile(r"\b(averages?|avg|mean)\b")
+# what is printed beside scores
+_MEASURE = re.compile(
+    r"\b(time|hours?|params?|parameters|size|rank|ranking|improvements?|gains?|p-values?|seeds?|steps?|episodes"
+    r"|wins?|median|iqm|std|se|n|missing|differences?|diff|delta|samples?|trajectories)\b"
 )
 _CITATION = re.compile(
-    r"\[\s*\d+(?:\s*[,–-]\s*\d+)*\s*\]|\((?:[^()]*\b)?(?:19|20)\d\d[a-z]?\)|\^\{[^}]*\}|\(ours\)|\bours:",
-    re.IGNORECASE,
+    r"\[\s*\d+(?:\s*[,–-]\s*\d+)*\s*\]|\((?:[^()]*\b)?(?:19|20)\d\d[a-z]?\)|\(ours\)|\bours:", re.IGNORECASE
 )
-_MARK = re.compile(r"[*†‡§¶⋆★♯#\s]+$")
+_MARKS = "*†‡§¶⋆★♯#\u2217"
+_MARK = re.compile(rf"(?:\^\{{\(?(?:[{_MARKS},\s]+|\d|[a-z])\)?\}}|[{_MARKS}]|\s)+$")
 
 
 def plain(text: str) -> str:
-    """A label as people read it: without citations, marks and what stands above the line."""
+    """A label as people read it: without citations and marks."""
     return " ".join(_MARK.sub("", _CITATION.sub("", text)).split())
+
+
+def mark(text: str) -> str:
+    """The mark behind a label; empty where there is none."""
+    found = _MARK.search(_CITATION.sub("", text))
+    return re.sub(r"[\^{}\s]", "", found[0]) if found else ""
 
 
 @dataclass(frozen=True)
@@ -94,13 +101,22 @@ class Names:
                 return Named(tuple(found), any(found.values()))
         return Named(())
 
+    def domain(self, text: str) -> str:
+        """The one word of a text that begins datasets' names, as AntMaze in a caption; else empty."""
+        words = set(re.findall(r"[a-z0-9]+", text.lower().replace("-", "")))
+        found = words & {name.partition("-")[0] for name in self.datasets}
+        return found.pop() if len(found) == 1 else ""
+
     def algorithm(self, label: str) -> str | None:
         """The id of the algorithm that a label names; None where there is none that it certainly does."""
-        wanted = _letters(plain(label), "%")
-        for name, title in self.algorithms.items():
-            if wanted and wanted in (_letters(name), _letters(title)):
-                return name
-        return None
+        label = plain(label)
+        if not re.fullmatch(r"[\w\s()&./+-]*[\w)]", label):  # CQL+ and CQL' are others than CQL
+            return None
+        wanted = _letters(label)
+        known = (
+            name for name, title in self.algorithms.items() if wanted in (_letters(name), _letters(title))
+        )
+        return next(known, None)
 
 
 @lru_cache(maxsize=8)
@@ -118,29 +134,34 @@ def _patterns(names: tuple[str, ...]) -> list[tuple[str, re.Pattern[str]]]:
     return found
 
 
-def _letters(text: str, also: str = "") -> str:
+def _letters(text: str) -> str:
     """Letters and digits of a text, in lower case."""
-    return "".join(c for c in text.lower() if c.isalnum() or c in also)
+    return "".join(c for c in text.lower() if c.isalnum())
 
 
 def is_summary(label: str) -> bool:
     """Whether a row's label says that it sums up others."""
-    return bool(_SUMMARY.search(plain(label).lower().replace(".", " ")))
+    return bool(_SUMMARY.search(_words(label))) and not _MEASURE.search(_words(label))
 
 
 def is_of_all(label: str) -> bool:
     """Whether a summary's label says that it is over all rows."""
-    return bool(_WHOLE.search(plain(label).lower()))
+    return bool(_WHOLE.search(_words(label)))
 
 
 def is_average(label: str) -> bool:
     """Whether a summary's label says that it is an average."""
-    return bool(re.search(r"\b(averages?|avg|mean)\b", plain(label).lower().replace(".", " ")))
+    return bool(_AVERAGE.search(_words(label)))
 
 
 def is_other(label: str) -> bool:
     """Whether a heading is that of something else than an algorithm's scores."""
-    return bool(_OTHER.fullmatch(plain(label).lower().replace(".", "")))
+    words = _words(label)
+    return bool(_SUMMARY.search(words) or _MEASURE.search(words) or words[:1] in ("#", "δ", "∆"))
+
+
+def _words(label: str) -> str:
+    return plain(label).lower().replace(".", " ")
 
 
 def slug(label: str, taken: Iterable[str]) -> str:

@@ -27,6 +27,12 @@ _DEFINITION = re.compile(
     r"(?<!\\)%[^\n]*|\\(?P<how>(?:re|provide)?newcommand|providecommand|DeclareRobustCommand|DeclareMathOperator"
     r"|(?:New|Renew|Provide|Declare)DocumentCommand|[gex]?def|let)(?![A-Za-z])\*?"
 )
+# text between these is not printed
+_UNPRINTED = re.compile(
+    r"(?<!\\)%[^\n]*|\\begin\{(comment|verbatim|lstlisting)\}.*?\\end\{\1\}|\\iffalse\b.*?\\(?:fi|else)\b"
+    r"|\\end\{document\}.*",
+    re.DOTALL,
+)
 _TOKEN = re.compile(r"(?:%[^\n]*(?:\n[ \t]*)?)+|\\(?:[A-Za-z@]+\s*|.)|\s+|.", re.DOTALL)
 _EXPANSIONS = 200_000  # of all macros of a file; more, and one of them holds itself
 _DEPTH = 60  # of groups in a cell
@@ -62,6 +68,7 @@ def tables(path: Path, text: str, more: Sequence[str] = ()) -> Iterator[Grid]:
     Raises:
         SpecError: a macro holds itself, or groups are nested too deeply.
     """
+    text = _UNPRINTED.sub(_blank, text)
     shared: dict[str, Macro] = {}
     for other in more:
         shared |= _definitions(path, other, len(other))
@@ -78,6 +85,11 @@ def tables(path: Path, text: str, more: Sequence[str] = ()) -> Iterator[Grid]:
         table = grid(rows, line, _caption(path, text, found.start(), end, mouth.macros), placeholders=True)
         if table:
             yield table
+
+
+def _blank(match: re.Match[str]) -> str:
+    """Spaces in the place of what is not printed, so that all else stays where it is; comments are kept."""
+    return match[0] if match[0][0] == "%" else re.sub(r"[^\n]", " ", match[0])
 
 
 @dataclass

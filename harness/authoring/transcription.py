@@ -102,7 +102,9 @@ def transcribe(
 def _chosen(path: Path, grids: Sequence[Grid], number: int | None, names: Names) -> tuple[Grid, Reading]:
     """The table that is meant, and what it says."""
     if not grids:
-        raise SpecError(f"{Place(path)}: there is no table in the file")
+        raise SpecError(
+            f"{Place(path)}: there is no table in the file; those that it includes by \\input are not read"
+        )
     if number is not None:
         if not 1 <= number <= len(grids):
             raise HarnessError(f"{path} has {count(len(grids), 'table')}, and no table {number}")

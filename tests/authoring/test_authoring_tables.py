@@ -101,11 +101,80 @@ def test_seeds_are_those_of_the_caption_or_the_option_or_said_to_be_assumed(read
     assert any("4 seeds" in guess for guess in unsaid.assumed)
 
 
+def test_what_latex_does_not_print_is_not_read(read):
+    text = "\\begin{comment}" + HEAD + ROW.replace("52.9", "1.0") + END + "\\end{comment}\n"
+    text += (
+        "% "
+        + HEAD.replace("\n", " ")
+        + "\n"
+        + HEAD
+        + "\\iffalse\n"
+        + ROW.replace("medium", "expert")
+        + "\\fi\n"
+    )
+    text += "% " + ROW.replace("medium", "random") + ROW + END + "\\end{document}" + HEAD + ROW + END
+    assert cells(read(text)) == {
+        ("hopper-medium-v2", "bc"): ("52.9", ""),
+        ("hopper-medium-v2", "iql"): ("66.3", ""),
+    }
+
+
+def test_a_number_that_stands_for_several_rows_or_columns_is_not_read(read):
+    text = HEAD + "hopper-medium-v2 & \\multirow{2}{*}{52.9} & 66.3 \\\\\nhopper-expert-v2 & & 91.0 \\\\\n"
+    found = read(text + "hopper-random-v2 & \\multicolumn{2}{c}{7.0} \\\\" + END)
+    assert [(cell.text, cell.why) for cell in found.reading.unread] == [
+        (text, "it stands for several rows or columns") for text in ("52.9", "52.9", "7.0", "7.0")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("label", "algorithm"),
+    [
+        ("CQL", "cql"),
+        ("TD3-BC", "td3_bc"),
+        ("\\makecell{TD3\\\\+BC}", "td3_bc"),
+        ("TD3+BC$^{\\dagger}$", "td3_bc"),
+        ("CQL \\cite{kumar} [3] (Kumar et al., 2020)", "cql"),
+        ("CQL+", None),
+        ("CQL$^+$", None),
+        ("CQL'", None),
+        ("10\\%BC", None),
+        ("TD3+BC (k = 5)", None),
+        ("$\\alpha$-CQL", None),
+    ],
+)
+def test_an_algorithm_is_known_only_by_its_whole_name(read, label, algorithm):
+    found = read(HEAD.replace("IQL", label) + ROW + END).reading.columns[1]
+    assert (found.algorithm if found.known else None) == algorithm
+    assert bool(found.mark) == ("dagger" in label)
+
+
+def test_a_caption_s_domain_is_part_of_names_that_lack_one(read):
+    rows = "umaze-diverse & 45.6 & 62.2 \\\\\n"
+    table = "\\begin{table}\\caption{Results on AntMaze.}" + HEAD + rows + END + "\\end{table}"
+    assert next(iter(cells(read(table)))) == ("antmaze-umaze-diverse-v2", "bc")
+    with pytest.raises(SpecError, match="no row or column"):
+        read(table.replace("AntMaze", "AntMaze and Maze2d"))
+
+
+def test_an_improvement_is_no_average_and_units_are_looked_at(read):
+    row = "Average improvement & 1.0 & 2.0 \\\\\n"
+    found = read(HEAD + ROW + row + END)
+    assert {cell.why for cell in found.reading.unread} == {"no such dataset is known"}
+    assert any(
+        "are above 300" in note for note in read(HEAD + ROW.replace("52.9", "1529.0") + END).reading.notes
+    )
+    text = HEAD + ROW.replace("52.9", "0.5").replace("66.3", "0.6") + END
+    assert any("no number is above 1" in note for note in read(text).reading.notes)
+
+
 def test_macros_of_another_file_are_known_if_it_is_given(read, tmp_path):
     more = tmp_path / "macros.tex"
     more.write_text("\\newcommand{\\res}[2]{#1 $\\pm$ #2}")
     table = HEAD + "hopper-medium-v2 & \\res{52.9}{0.4} & 66.3 \\\\" + END
-    assert cells(read(table))["hopper-medium-v2", "bc"] == ("", "")
+    without = read(table)
+    assert cells(without)["hopper-medium-v2", "bc"] == ("", "")
+    assert "--macros FILE names the file that defines it" in without.reading.unread[0].why
     assert cells(read(table, macros=[more]))["hopper-medium-v2", "bc"] == ("52.9", "0.4")
 
 
