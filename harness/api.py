@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, get_type_hints
@@ -324,8 +324,8 @@ class Table:
         from harness.reports.history import histories
 
         with self.view.store() as store:
-            past = histories(self.view.seen(store), self.comparison, store)
-        return illustrations(self.comparison, past, kinds, look)
+            past = partial(histories, self.view.seen(store), self.comparison, store)
+            return illustrations(self.comparison, past, kinds, look)
 
     def figure(
         self, kind: str, *, width: str = "single", style: str = "paper", palette: str = "colorblind"

@@ -7,6 +7,13 @@ import unicodedata
 
 from harness.errors import masked
 
+
+class Raw(str):
+    """Text that is in its format's own syntax already, built from escaped parts."""
+
+    __slots__ = ()
+
+
 # Brackets too: LaTeX takes a '[' that follows '\\' for an argument. Hyphens in a row would become dashes.
 _LATEX = {
     "\\": r"\textbackslash{}",

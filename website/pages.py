@@ -18,9 +18,10 @@ from harness import escaping
 from harness.analysis.audit import audit
 from harness.counting import count
 from harness.datasets import policies
+from harness.escaping import Raw
 from harness.reports.audit import markdown_findings
 from harness.reports.protocols import held_for, protocol_text
-from harness.reports.templating import Raw, environment
+from harness.reports.templating import environment
 from harness.specs import Specs
 from harness.specs.catalogue import shipped_folder
 from website.copied import copied_page

@@ -82,4 +82,5 @@ def metrics(
         if warning := report.warning(cells):
             out(warning)
         out(f"{report.caption(cells, name)}\n")
-        table_out(*report.grid(resolved, cells))
+        shown = report.grid(resolved, cells)
+        table_out(shown.header, shown.rows)

@@ -16,6 +16,7 @@ from harness.reports import wording
 
 if TYPE_CHECKING:
     from harness.analysis.comparison import ComparedCell, Comparison
+    from harness.reports.grids import Grid
 
 STYLES = {
     "OK": "green",
@@ -28,7 +29,6 @@ STYLES = {
 }
 _NAME = 16  # characters of a dataset's name, where there is not room for all
 _NOTES = 3  # lines of them
-_HEADERS = ("Column", "Reproduced (n)", "Published (n)", "Difference", "Verdict", "p (adjusted)")
 _SHORTER = {"Difference": "Diff.", "p (adjusted)": "p adj."}
 _WIDE = 100  # characters of a terminal with room for spaces in numbers
 
@@ -76,7 +76,7 @@ def table(
                 end_section=row.id in last,
             )
         parts.append(grid)
-    return _framed(
+    return framed(
         comparison, parts, wording.table_notes(comparison, with_published=with_published), width, all_notes
     )
 
@@ -124,7 +124,7 @@ def diff(comparison: Comparison, width: int, all_notes: str = "") -> Group:
     ]
     grid.add_column("Dataset", overflow="fold")
     taken = 0
-    for place, full in enumerate(_HEADERS):
+    for place, full in enumerate(wording.DIFF_HEADER[1:]):
         header = _SHORTER.get(full, full) if narrow else full
         left = full in ("Column", "Verdict")
         grid.add_column(header, justify="left" if left else "right", overflow="fold")
@@ -133,7 +133,7 @@ def diff(comparison: Comparison, width: int, all_notes: str = "") -> Group:
     for line, entries in shown:
         grid.add_row(harmless(_wrapped(line.row, name) if line.row != before else ""), *entries)
         before = line.row
-    return _framed(comparison, [grid], wording.notes(comparison), width, all_notes)
+    return framed(comparison, [grid], wording.notes(comparison), width, all_notes)
 
 
 def _grid(title: str) -> Table:
@@ -173,10 +173,24 @@ def harmless(text: str, style: str = "") -> Text:
     return Text(escaping.terminal(text), style=style)
 
 
-def _framed(
-    comparison: Comparison, tables: Sequence[Table], notes: Sequence[wording.Note], width: int, all_notes: str
+def drawn(grid: Grid) -> Table:
+    """A table of text."""
+    table = _grid(grid.title)
+    for heading, side in zip(grid.header, grid.columns, strict=True):
+        table.add_column(harmless(heading), justify="left" if side == "l" else "right", overflow="fold")
+    for row in grid.rows:
+        table.add_row(*map(harmless, row))
+    return table
+
+
+def framed(
+    comparison: Comparison,
+    tables: Sequence[Table],
+    notes: Sequence[wording.Note],
+    width: int = 0,
+    all_notes: str = "",
 ) -> Group:
-    """The tables between their warning and their notes."""
+    """The tables between their warning and their notes; see `table` for the rest."""
     warning = wording.warning(comparison)
     above = [harmless(warning, style="bold magenta")] if warning else []
     lines = [f"{note.title}: {note.text}" for note in notes]

@@ -11,6 +11,7 @@ import math
 import re
 import textwrap
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -45,7 +46,10 @@ WIDTHS = {"single": 3.3, "double": 6.9}  # inches: a column and the page of a tw
 _TITLE = 0.2  # inches: a line above a figure
 _LONGEST = 28  # characters of a label
 _MOST_STEPS = 50  # of a line
-_MOST_SPOKES = 16  # that leave room for their labels
+_MOST_RESAMPLED = 25  # of a line whose every step is resampled
+_PANEL = 0.65  # inches: the least height of one panel of many
+_PAGE = 8.8  # inches: the height of a page's text
+_MOST_SPOKES = 8  # that leave room for their labels
 _MOST_NAMED = 3  # runs that a figure names
 _WIDE = 20.0  # the largest over the smallest value of a setting, from which on its axis is logarithmic
 _CENTIMETRE = 1 / 2.54
@@ -132,6 +136,7 @@ class Look:
             "grid.color": "#E4E4E4",
             "grid.linewidth": 0.8 * line,
             "lines.linewidth": 1.8 * line,
+            "lines.solid_capstyle": "butt",  # a bar ends where its interval does
             "lines.markersize": 3 * self.scale,
             "legend.frameon": False,
             "text.parse_math": False,
@@ -171,20 +176,25 @@ class _Drawn(NamedTuple):
 
 def illustrations(
     comparison: Comparison,
-    histories: Histories,
+    histories: Callable[[], Histories],
     kinds: Sequence[str] | None = None,
     look: Look | None = None,
 ) -> tuple[Illustration, ...]:
     """Figures of a table, in the order asked for.
 
     Args:
-        comparison: the table.
-        histories: of its runs.
-        kinds: of `KINDS`; None for all that the table has columns for.
-        look: how they look.
+            comparison: the table.
+    <<<<<<< HEAD
+            histories: of its runs.
+            kinds: of `KINDS`; None for all that the table has columns for.
+    =======
+            histories: reads those of its runs; called where a kind needs them.
+            kinds: of `KINDS`; None for all.
+    >>>>>>> 9afade8 (Figures fit on a page and say what their whiskers are; one page of Markdown for every table)
+            look: how they look.
 
     Raises:
-        UnknownNameError: there is no such kind.
+            UnknownNameError: there is no such kind.
     """
     import matplotlib as mpl
 
@@ -207,6 +217,10 @@ def illustrations(
                 item.figure.suptitle(
                     look.wrapped(f"N/C: {_text('; '.join(reasons), 60)}", 0.8), color="#9B3F86"
                 )
+            if item.figure and (layout := item.figure.get_layout_engine()):
+                # once, not before every time that it is saved
+                layout.execute(item.figure)
+                item.figure.set_layout_engine("none")
     return tuple(item for item in drawn if item.figure or kinds or item.name not in _SELDOM)
 
 
@@ -265,13 +279,20 @@ class _Source:
     """What figures are drawn from."""
 
     comparison: Comparison
-    histories: Histories
+    read: Callable[[], Histories]
     look: Look
 
-    @property
+    @cached_property
+    def histories(self) -> Histories:
+        """Of the table's runs, read when they are first asked for."""
+        return self.read()
+
+    @cached_property
     def labels(self) -> dict[str, str]:
-        """Column id -> label."""
-        return {column.id: _text(column.label) for column in self.comparison.columns}
+        """Column id -> label, with the id where others have it, too."""
+        labels = {column.id: _text(column.label) for column in self.comparison.columns}
+        shared = Counter(labels.values())
+        return {name: f"{label} ({name})" if shared[label] > 1 else label for name, label in labels.items()}
 
     @cached_property
     def colours(self) -> dict[str, Any]:
@@ -331,7 +352,8 @@ def _kind(
     def of(draw: Callable[[_Source], _Drawn | None]) -> _Kind:
         def kind(source: _Source) -> Iterator[Illustration]:
             figure, data, note = draw(source) or _Drawn()
-            said = f"{caption.replace('{over}', source.over)} {note}".rstrip()
+            over = source.over if "{over}" in caption else ""
+            said = f"{caption.replace('{over}', over)} {note}".rstrip()
             yield Illustration(name, title, said, missing, figure, data)
 
         return kind
@@ -349,25 +371,30 @@ def _aggregates(source: _Source) -> _Drawn | None:
     found = source.overall
     if found is None:
         return None
-    data = frames.aggregates(source.comparison, found)
-    wide = source.look.width / source.look.scale > 5
-    figure = source.empty(0.75 + 0.16 * len(found.aggregates) * (1 if wide else 2))
-    panels = figure.subplots(1 if wide else 2, 4 if wide else 2, sharey=True).ravel()
-    for axes, metric in zip(panels, ("iqm", "mean", "median", "og"), strict=True):
-        for place, name in enumerate(found.aggregates):
-            one = next(item for item in found.aggregates[name] if item.metric == metric)
-            colour = source.colours[name]
-            axes.barh(
-                place, one.interval.high - one.interval.low, 0.5, one.interval.low, color=colour, alpha=0.55
-            )
-            axes.vlines(one.value, place - 0.25, place + 0.25, color="black", linewidth=1.2)
-        axes.set_yticks(range(len(found.aggregates)), [source.labels[name] for name in found.aggregates])
-        axes.use_sticky_edges = False  # a bar does not begin at the edge
-        axes.autoscale(axis="x")
-        axes.set_ylim(len(found.aggregates) - 0.5, -0.5)
-        title = "Opt. gap (less is better)" if metric == "og" else wording.METRICS[metric]
-        axes.set_title(source.look.wrapped(title, 0.85 / (4 if wide else 2)))
-        axes.xaxis.set_major_locator(_few_ticks(3))
+    import matplotlib as mpl
+    import seaborn.objects as so
+
+    across = 4 if source.look.width / source.look.scale > 5 else 2
+    titles = {
+        metric: source.look.wrapped(title, 0.85 / across)
+        for metric, title in (wording.METRICS | {"og": "Opt. gap (less is better)"}).items()
+    }
+    data = frames.aggregates(source.comparison, found).assign(
+        label=lambda each: each["column"].map(source.labels), panel=lambda each: each["metric"].map(titles)
+    )
+    figure = source.empty(0.75 + 0.16 * len(found.aggregates) * (4 // across))
+    (
+        so.Plot(data, y="label", color="column")
+        .facet("panel", wrap=across)
+        .add(so.Range(linewidth=5 * source.look.scale, alpha=0.55), legend=False, xmin="low", xmax="high")
+        .add(so.Dash(color="black", width=0.5, linewidth=1.2 * source.look.scale), legend=False, x="value")
+        .scale(x=so.Continuous().tick(upto=4), color=source.colours)
+        .share(x=False)
+        .label(x="", y="")
+        .theme({name: mpl.rcParams[name] for name in so.Plot.config.theme})
+        .on(figure)
+        .plot()
+    )
     figure.supxlabel(source.look.wrapped(f"{_SCORE}; bars: {_BOOTSTRAP.level:.0%} bootstrap intervals"))
     return _Drawn(figure, data)
 
@@ -502,7 +529,8 @@ def _scatter(source: _Source) -> _Drawn | None:
     axes.set(xlim=(min(ends), max(ends)), ylim=(min(ends), max(ends)), aspect="equal")
     across, upwards = (source.look.wrapped(f"{which} {_SCORE}", 0.8) for which in ("published", "reproduced"))
     axes.set(xlabel=across, ylabel=upwards)
-    axes.legend(title=None, loc="upper left", handletextpad=0.2, borderaxespad=0.2)
+    levels = {f"whiskers: {item.level:.0%} intervals" for cell in cells if (item := cell.interval)}
+    axes.legend(title="".join(levels) or None, loc="upper left", handletextpad=0.2, borderaxespad=0.2)
     return _Drawn(figure, data)
 
 
@@ -511,7 +539,7 @@ def _scatter(source: _Source) -> _Drawn | None:
     "Algorithms side by side",
     "Mean scores, scaled on each spoke from the lowest algorithm (centre) to the highest (rim); "
     "only algorithms and spokes without gaps.",
-    missing="three rows in which three algorithms have all their seeds",
+    missing="three to eight rows, or averages of groups, in which three algorithms have all their seeds",
 )
 def _radar(source: _Source) -> _Drawn | None:
     comparison = source.comparison
@@ -522,7 +550,7 @@ def _radar(source: _Source) -> _Drawn | None:
     shown, columns = _without_gaps(rows, trained)
     if len(shown) < 3 or len(columns) < 3:
         return None
-    figure = source.empty(3.4)
+    figure = source.empty(2.9)
     axes = figure.add_subplot(projection="polar")
     angles = [2 * math.pi * index / len(shown) for index in range(len(shown))]
     spokes = [_scaled([row.cells[column].mean or 0.0 for column in columns]) for row in shown]
@@ -638,7 +666,7 @@ def _iqm_curves(source: _Source, selection: Selection) -> Iterator[dict[str, Any
         ]
         runs = [[by_seed.get(seed, {}) for by_seed in curves] for seed in selection.seeds]
         steps = sorted(set.intersection(*(set(run) for each in runs for run in each)))
-        for step in thinned(steps, _MOST_STEPS) if len(steps) > 1 else ():
+        for step in thinned(steps, _MOST_RESAMPLED) if len(steps) > 1 else ():
             [one] = aggregate(np.array([[run[step] for run in each] for each in runs]), ("iqm",), _BOOTSTRAP)
             yield {
                 "column": name,
@@ -698,7 +726,7 @@ def _over_values(source: _Source, data: pd.DataFrame, name: str) -> _Drawn | Non
     data = data[data["setting"].isin([name, ""]) & data["dataset"].isin(rows)]
     lines = list(data["line"].unique())
     colours = dict(zip(lines, sns.color_palette(source.look.palette, len(lines)), strict=True))
-    figure, panels = _grid(source, len(rows))
+    figure, panels, across = _grid(source, len(rows))
     for axes, dataset in zip(panels, rows, strict=True):
         for line, part in data[data["dataset"] == dataset].groupby("line", sort=False):
             how: dict[str, Any] = {"color": colours[line], "label": line}
@@ -708,7 +736,7 @@ def _over_values(source: _Source, data: pd.DataFrame, name: str) -> _Drawn | Non
             part = part.dropna(subset="value")
             spread = [part["mean"] - part["low"], part["high"] - part["mean"]]
             axes.errorbar(part["value"], part["mean"], yerr=spread, marker="o", elinewidth=0.8, **how)
-        axes.set_title(source.look.wrapped(_text(str(dataset)), 0.85 / len(panels)), fontsize="small")
+        axes.set_title(source.look.wrapped(_text(str(dataset)), 1 / across), fontsize="small")
         axes.yaxis.set_major_locator(_few_ticks())
         _scale(axes, sorted(data["value"].dropna().unique()))
     figure.supylabel(_SCORE)
@@ -830,7 +858,12 @@ def _runtime(source: _Source) -> _Drawn | None:
         ax=axes,
     )
     axes.grid(visible=False, axis="y")
-    axes.set(xlabel=source.look.wrapped(f"wall time [{unit}]; in brackets: runs", 0.6), ylabel="")
+    axes.set(
+        xlabel=source.look.wrapped(
+            f"wall time [{unit}]; whiskers: shortest and longest; in brackets: runs", 0.6
+        ),
+        ylabel="",
+    )
     handles, names = axes.get_legend_handles_labels()
     if own := axes.get_legend():
         own.remove()
@@ -863,42 +896,33 @@ _SELDOM = {"sensitivity", "tuning"}  # few tables have columns for them: not mis
 def _panels(
     source: _Source, points: Callable[[RunHistory], Sequence[tuple[int, float]]], label: str
 ) -> _Drawn | None:
-    """A panel per dataset and per what is counted: an update and a step in the environment share no axis."""
-    import seaborn as sns
+    """A panel per dataset and per what is counted: an update and a step in the environment share no axis.
 
+    However many they are, they fit on a page. Lines and bands are matplotlib's: with 39 panels seaborn takes
+    seconds more.
+    """
     data = pd.DataFrame(_bands(source, points))
     if data.empty:
         return None
     panels = list(data.groupby(["dataset", "over"], sort=False))
-    figure, grid = _grid(source, len(panels))
-    across = _across(source, len(panels))
-    for axes, ((dataset, over), part) in zip(grid, panels, strict=True):
-        drawn = part["column"].unique()
-        sns.lineplot(
-            part,
-            x="step",
-            y="mean",
-            hue="column",
-            hue_order=drawn,
-            palette=source.colours,
-            errorbar=None,
-            legend=False,
-            ax=axes,
-        )
-        for line, name in zip(axes.lines, drawn, strict=True):
-            line.set(label=source.labels[name], linestyle=source.dashes[name])
-            band = part[part["column"] == name]
-            axes.fill_between(
-                band["step"], band["low"], band["high"], color=source.colours[name], alpha=0.2, linewidth=0
-            )
-        axes.set(xlabel="", ylabel="")
-        axes.set_title(source.look.wrapped(_text(str(dataset)), 0.85 / across), fontsize="small")
+    overs = data["over"].unique()
+    figure, grid, across = _grid(source, len(panels))
+    for place, (axes, ((dataset, over), part)) in enumerate(zip(grid, panels, strict=True)):
+        for name, line in part.groupby("column", sort=False):
+            step, mean, low, high = (line[each].to_numpy() for each in ("step", "mean", "low", "high"))
+            colour = source.colours[name]
+            axes.plot(step, mean, color=colour, linestyle=source.dashes[name], label=source.labels[name])
+            axes.fill_between(step, low, high, color=colour, alpha=0.2, linewidth=0)
+        axes.set_title(source.look.wrapped(_text(str(dataset)), 1 / across), fontsize="small")
+        axes.tick_params(labelsize="small")
+        if len(overs) == 1:
+            axes.set_xlim(0, data["step"].max())
+            axes.tick_params(labelbottom=place >= len(panels) - across)
         axes.xaxis.set_major_locator(_few_ticks(3))
-        axes.yaxis.set_major_locator(_few_ticks())
+        axes.yaxis.set_major_locator(_few_ticks(3))
         axes.xaxis.set_major_formatter(lambda step, _: _short(step))
-        if data["over"].nunique() > 1:
-            axes.set_xlabel(str(over))
-    shared = [str(data["over"].iloc[0])] if data["over"].nunique() == 1 else []
+        axes.set_xlabel("" if len(overs) == 1 else str(over))
+    shared = [*overs] if len(overs) == 1 else []
     shared.append(f"bands: 95% {data['method'].iloc[0]}" if data["method"].any() else "one seed, no band")
     cut = _cut_off(source, points)
     named = [*cut[:_MOST_NAMED], *([f"{len(cut) - _MOST_NAMED} more"] if len(cut) > _MOST_NAMED else [])]
@@ -908,20 +932,18 @@ def _panels(
     return _Drawn(figure, data, f"Bands: 95% {data['method'].iloc[0] or 'of one seed, none'}.")
 
 
-def _across(source: _Source, panels: int) -> int:
-    """How many panels stand side by side."""
-    return min(panels, max(2, round(source.look.width / source.look.scale / 1.7)))
-
-
-def _grid(source: _Source, panels: int) -> tuple[Figure, list[Axes]]:
-    """A figure with so many panels."""
-    across = _across(source, panels)
+def _grid(source: _Source, panels: int) -> tuple[Figure, list[Axes], int]:
+    """A figure with so many panels, no higher than a page; and how many are side by side."""
+    scale = source.look.scale
+    across = min(
+        panels, max(2, round(source.look.width / scale / 1.7), -(-panels // int(_PAGE / _PANEL / scale)))
+    )
     down = -(-panels // across)
-    figure = source.empty(0.75 + 1.15 * down)
+    figure = source.empty(min(0.75 + 1.15 * down, _PAGE / scale))
     grid = list(figure.subplots(down, across, squeeze=False).ravel())
     for axes in grid[panels:]:
         axes.remove()
-    return figure, grid[:panels]
+    return figure, grid[:panels], across
 
 
 def _bands(

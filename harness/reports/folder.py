@@ -56,7 +56,7 @@ def write_report(
         partial.mkdir(parents=True)
         for name, form in _TABLES.items():
             (partial / name).write_text(render(comparison, form), encoding="utf-8")
-        pictures = _write_figures(illustrations(comparison, past), partial)
+        pictures = _write_figures(illustrations(comparison, lambda: past), partial)
         page = html_report(comparison, past, pictures, lambda *cell: command.of(*cell)("reproduce"))
         (partial / _PAGE).write_text(page, encoding="utf-8")
         if folder.exists():

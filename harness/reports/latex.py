@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import jinja2
 
 from harness import escaping
+from harness.escaping import Raw
 from harness.reports import wording
-from harness.reports.templating import Raw, environment
+from harness.reports.templating import environment
 
 if TYPE_CHECKING:
     from harness.analysis.comparison import ComparedCell, ComparedRow, Comparison

@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from harness import escaping
 from harness.analysis.incomparable import why_incomparable
 from harness.counting import count
-from harness.reports import grids, wording
+from harness.reports import wording
 from harness.reports.data import finite
+from harness.reports.grids import Grid, page
 
 if TYPE_CHECKING:
     from harness.analysis.metrics import ReportedCell
     from harness.planning.cells import ResolvedTable
 
 
-def grid(resolved: ResolvedTable, cells: Sequence[ReportedCell]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows; columns and rows without any value are left out."""
+def grid(resolved: ResolvedTable, cells: Sequence[ReportedCell]) -> Grid:
+    """The table; columns and rows without any value are left out."""
     filled = [cell for cell in cells if cell.values]
     columns = {
         cell.column.id: cell.column.label
@@ -27,9 +27,9 @@ def grid(resolved: ResolvedTable, cells: Sequence[ReportedCell]) -> tuple[list[s
     }
     shown = {(cell.row, cell.column): _text(cell) for cell in cells}
     rows = dict.fromkeys(cell.row for cell in filled)
-    return ["Dataset", *columns.values()], [
-        [row, *(shown[row, column] for column in columns)] for row in rows
-    ]
+    return Grid(
+        ("Dataset", *columns.values()), [(row, *(shown[row, column] for column in columns)) for row in rows]
+    )
 
 
 def warning(cells: Sequence[ReportedCell]) -> str:
@@ -58,12 +58,9 @@ def _text(cell: ReportedCell) -> str:
 
 
 def markdown(resolved: ResolvedTable, cells: Sequence[ReportedCell], name: str) -> str:
-    """The grid as a GitHub-flavoured Markdown table, below what must be said of it."""
-    header, rows = grid(resolved, cells)
-    above = [f"**{escaping.markdown(warning(cells))}**"] if warning(cells) else []
-    above.append(f"{escaping.markdown(caption(cells, name))}.")
-    lines = grids.markdown(header, rows, "l" + "r" * (len(header) - 1))
-    return "\n\n".join((*above, "\n".join(lines))) + "\n"
+    """A page of Markdown: the table below what must be said of it."""
+    values = wording.Note("Values", caption(cells, name))
+    return page(f"{resolved.table.title}: {name}", warning(cells), [grid(resolved, cells)], [values])
 
 
 def document(resolved: ResolvedTable, cells: Sequence[ReportedCell], name: str) -> dict[str, Any]:

@@ -5,23 +5,21 @@ from __future__ import annotations
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness import escaping
 from harness.analysis.aggregates import METRICS
 from harness.counting import count
 from harness.errors import DataError
 from harness.reports import wording
-from harness.reports.grids import markdown as markdown_grid
+from harness.reports.grids import Grid, page
 from harness.reports.wording import Note
 
 if TYPE_CHECKING:
     from rich.console import Group
-    from rich.text import Text
 
     from harness.analysis.comparison import Comparison
     from harness.analysis.intervals import Interval
@@ -32,27 +30,18 @@ _SHOWN_POINTS = 10  # every tenth threshold of a profile; JSON has all
 _FROM_TABLE = ("Protocol", "Scores", "Data", "Environment", "Provenance", "Spec")
 
 
-@dataclass(frozen=True)
-class Grid:
-    """A small table of text; the first column names the row."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
 def grids(comparison: Comparison, found: Overall) -> Iterator[Grid]:
     """The tables, in the order shown."""
     labels = comparison.labels
     shown = list(found.selection.scores)
     metrics = [one.metric for one in found.aggregates[shown[0]]]
     yield Grid(
-        "Aggregates",
         ("Algorithm", *(wording.METRICS[metric] for metric in metrics)),
-        tuple(
+        [
             (labels[column], *(_with_ends(one.value, one.interval, 1) for one in found.aggregates[column]))
             for column in shown
-        ),
+        ],
+        title="Aggregates",
     )
     if found.improvements:
         by_pair = {(one.better, one.than): one for one in found.improvements}
@@ -62,17 +51,16 @@ def grids(comparison: Comparison, found: Overall) -> Iterator[Grid]:
             return _with_ends(one.probability, one.interval, 2) if one else wording.number(None)
 
         yield Grid(
-            "Probability that the row's algorithm scores above the column's",
             ("Algorithm", *(labels[column] for column in shown)),
-            tuple((labels[better], *(probability(better, than) for than in shown)) for better in shown),
+            [(labels[better], *(probability(better, than) for than in shown)) for better in shown],
+            title="Probability that the row's algorithm scores above the column's",
         )
     for which in range(2 if found.profiles else 0):
         chosen = {column: found.profiles[column][which] for column in shown}
         first = chosen[shown[0]]
         yield Grid(
-            _KINDS[first.kind],
             ("Score", *(labels[column] for column in shown)),
-            tuple(
+            [
                 (
                     f"{first.thresholds[i]:g}",
                     *(
@@ -81,7 +69,8 @@ def grids(comparison: Comparison, found: Overall) -> Iterator[Grid]:
                     ),
                 )
                 for i in range(0, len(first.thresholds), _SHOWN_POINTS)
-            ),
+            ],
+            title=_KINDS[first.kind],
         )
 
 
@@ -145,36 +134,17 @@ def _how(level: float, method: str, repetitions: int | None, seed: int | None) -
 
 
 def markdown(comparison: Comparison, found: Overall) -> str:
-    """GitHub-flavoured Markdown: warning, tables, notes."""
-    escape = escaping.markdown
-    lines = [f"# {escape(comparison.table.title)}, over all datasets", ""]
-    if warning := wording.warning(comparison):
-        lines += [f"**{escape(warning)}**", ""]
-    for grid in grids(comparison, found):
-        columns = "l" + "r" * (len(grid.header) - 1)
-        lines += [f"## {escape(grid.title)}", "", *markdown_grid(grid.header, grid.rows, columns), ""]
-    lines += [f"- **{escape(line.title)}:** {escape(line.text)}" for line in notes(comparison, found)]
-    return "\n".join(lines) + "\n"
+    """A page of Markdown: warning, tables, notes."""
+    title = f"{comparison.table.title}, over all datasets"
+    return page(title, wording.warning(comparison), grids(comparison, found), notes(comparison, found))
 
 
 def console(comparison: Comparison, found: Overall) -> Group:
     """The same for ``rich.print``."""
-    from rich.console import Group
-    from rich.table import Table
+    from harness.reports import console
 
-    from harness.reports.console import harmless
-
-    warning = wording.warning(comparison)
-    parts: list[Text | Table] = [harmless(warning, "bold magenta")] if warning else []
-    for grid in grids(comparison, found):
-        table = Table(title=harmless(grid.title))
-        for index, header in enumerate(grid.header):
-            table.add_column(harmless(header), justify="right" if index else "left", overflow="fold")
-        for row in grid.rows:
-            table.add_row(*map(harmless, row))
-        parts.append(table)
-    parts += [harmless(f"{line.title}: {line.text}", "dim") for line in notes(comparison, found)]
-    return Group(*parts)
+    drawn = [console.drawn(grid) for grid in grids(comparison, found)]
+    return console.framed(comparison, drawn, notes(comparison, found))
 
 
 def document(comparison: Comparison, found: Overall) -> dict[str, Any]:

@@ -17,8 +17,9 @@ import jinja2
 from harness import escaping
 from harness.counting import count
 from harness.errors import HarnessError
+from harness.escaping import Raw
 from harness.reports import wording
-from harness.reports.templating import Raw, environment
+from harness.reports.templating import environment
 
 if TYPE_CHECKING:
     from harness.analysis.comparison import ComparedCell, ComparedRow, Comparison

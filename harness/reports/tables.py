@@ -1,60 +1,42 @@
-"""The paper's layout and the long list in Markdown."""
+"""The paper's layout and the long list as pages of Markdown."""
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING
 
-import jinja2
-
 from harness import escaping
-from harness.reports import wording
-from harness.reports.templating import Raw, environment
+from harness.escaping import Raw
+from harness.reports import grids, wording
 
 if TYPE_CHECKING:
     from harness.analysis.comparison import ComparedCell, Comparison
 
 
 def markdown_table(comparison: Comparison, *, with_published: bool = False, digits: int = 1) -> str:
-    """The paper's layout as a GitHub-flavoured Markdown table with its notes.
+    """The paper's layout with its notes.
 
     Args:
         comparison: the table.
         with_published: print the paper's number in brackets in every cell, not only where we have none.
         digits: decimals of all scores.
     """
-    return (
-        _templates()
-        .get_template("table.md.j2")
-        .render(
-            comparison=comparison,
-            warning=wording.warning(comparison),
-            notes=wording.table_notes(comparison, with_published=with_published),
-            with_published=with_published,
-            digits=digits,
+    rows = [
+        (
+            row.label if row.kind == "dataset" else Raw(f"**{escaping.markdown(row.label)}**"),
+            *(_cell(cell, with_published, digits) for cell in row.cells),
         )
-    )
+        for row in comparison.rows
+    ]
+    grid = grids.Grid(("Dataset", *(column.label for column in comparison.columns)), rows)
+    notes = wording.table_notes(comparison, with_published=with_published)
+    return grids.page(comparison.table.title, wording.warning(comparison), [grid], notes)
 
 
 def markdown_diff(comparison: Comparison) -> str:
-    """The long list as a GitHub-flavoured Markdown table with its notes."""
-    return (
-        _templates()
-        .get_template("diff.md.j2")
-        .render(
-            comparison=comparison,
-            warning=wording.warning(comparison),
-            notes=wording.notes(comparison),
-            lines=wording.diff_lines(comparison),
-        )
-    )
-
-
-@cache
-def _templates() -> jinja2.Environment:
-    templates = environment(escaping.markdown, block=("{%", "%}"), variable=("{{", "}}"))
-    templates.filters["shown"] = _cell
-    return templates
+    """The long list with its notes."""
+    grid = grids.Grid(wording.DIFF_HEADER, [line.texts for line in wording.diff_lines(comparison)], "llrrrlr")
+    notes = wording.notes(comparison)
+    return grids.page(comparison.table.title, wording.warning(comparison), [grid], notes)
 
 
 def _cell(cell: ComparedCell, with_published: bool, digits: int) -> Raw:

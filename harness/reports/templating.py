@@ -6,11 +6,7 @@ from collections.abc import Callable
 
 import jinja2
 
-
-class Raw(str):
-    """Text that is in the format's own syntax already, built from escaped parts."""
-
-    __slots__ = ()
+from harness.escaping import Raw
 
 
 def environment(

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from harness.analysis.audit import HEADINGS
 from harness.analysis.verdicts import LEGEND, VerdictKind
@@ -98,14 +98,24 @@ def mark(cell: ComparedCell) -> str:
     return str(cell.verdict.kind) if cell.verdict.kind is VerdictKind.INCOMPARABLE else ""
 
 
-@dataclass(frozen=True)
-class DiffLine:
-    """One line of the long list: its cell, and the rest as text.
+#: What the texts of a `DiffLine` are.
+DIFF_HEADER = (
+    "Dataset",
+    "Column",
+    "Reproduced (n)",
+    "Published (n)",
+    "Difference",
+    "Verdict",
+    "p (adjusted)",
+)
+
+
+class DiffLine(NamedTuple):
+    """One line of the long list: its texts, and the cell that they are of.
 
     A difference in brackets is one of numbers that are not comparable.
     """
 
-    cell: ComparedCell
     row: str
     column: str
     reproduced: str
@@ -113,6 +123,12 @@ class DiffLine:
     difference: str
     verdict: str
     p: str
+    cell: ComparedCell
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All of them, in the order of `DIFF_HEADER`."""
+        return self[:-1]
 
 
 def diff_lines(comparison: Comparison) -> Iterator[DiffLine]:

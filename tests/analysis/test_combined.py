@@ -251,7 +251,7 @@ def test_steps_shorten_both_kinds(specs):
 
 def test_curves_of_steps_and_of_interactions_have_panels_of_their_own(world):
     resolved, store, comparison = world
-    [item] = illustrations(comparison, histories(resolved, comparison, store), ["curves"])
+    [item] = illustrations(comparison, lambda: histories(resolved, comparison, store), ["curves"])
     panels = {(place.dataset, place.over) for place in item.data.itertuples()}
     assert len(item.figure.axes) == len(panels)
     assert {over for _, over in panels} == {"training steps", "environment interactions"}

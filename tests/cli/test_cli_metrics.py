@@ -60,15 +60,17 @@ def test_an_earlier_step_and_missing_seeds(cli, measured):
     assert "alpha after 1,000 updates: " in earlier.out
     markdown = cli("metrics", "aspc-table1", "critic_loss", "-f", "markdown", *CHOICE).out
     assert markdown.splitlines() == [
+        r"# ASPC, Table 1: critic\_loss",
+        "",
         "**Not comparable with the paper: generated data; smoke protocol; "
         "environment harness/maze2d-umaze.**",
-        "",
-        r"critic\_loss after 2,000 updates: mean ± standard deviation (ddof 1) over 2 seeds, "
-        "or over k of n where (k/n) stands.",
         "",
         "| Dataset | ASPC |",
         "| :--- | ---: |",
         "| maze2d-umaze-v1 | 1.000 (1/2) |",
+        "",
+        r"- Values: critic\_loss after 2,000 updates: mean ± standard deviation (ddof 1) over 2 seeds, "
+        "or over k of n where (k/n) stands",
     ]
 
 

@@ -25,7 +25,7 @@ def test_what_is_used_and_what_is_left_out_is_said_everywhere(cli, imported, for
 
 def test_one_dataset_is_singular(cli, imported):
     result = cli("stats", "aspc-table1", "--datasets", "hopper-medium-v2", "--reps", 200, "-f", "markdown")
-    assert "**Rests on:** 1 dataset, 4 seeds: hopper" in result.out
+    assert "- Rests on: 1 dataset, 4 seeds: hopper" in result.out
 
 
 def test_json_holds_method_seed_and_repetitions(cli, imported):

@@ -28,7 +28,7 @@ def run(seed, score, curve=(), metrics=None, **more):
 
 
 def drawn(comparison, histories):
-    return {item.name: item.figure for item in illustrations(comparison, histories)}
+    return {item.name: item.figure for item in illustrations(comparison, lambda: histories)}
 
 
 def full(example, text=""):
@@ -150,7 +150,7 @@ def test_nothing_reaches_out_of_a_single_column(example, style):
     comparison, histories = full(example)
     failed = run(7, None, [(500, 1.0), (1000, 2.0)], status="failed")
     histories = {place: (*runs, failed) for place, runs in histories.items()}
-    for item in illustrations(comparison, histories, look=Look.of("single", style)):
+    for item in illustrations(comparison, lambda: histories, look=Look.of("single", style)):
         if item.figure:
             FigureCanvasAgg(item.figure).draw()
             inside, drawn_in = item.figure.bbox_inches, item.figure.get_tightbbox()
@@ -171,7 +171,7 @@ def test_bands_are_intervals_over_seeds_and_seeds_that_are_cut_off_are_named(exa
         # failed: its curve is no part of any mean
         ("hopper-expert-v2", "td3_bc"): (run(0, None, curve(1e6), status="failed"),),
     }
-    [item] = illustrations(example(), histories, ["curves"])
+    [item] = illustrations(example(), lambda: histories, ["curves"])
     assert [axes.get_title() for axes in item.figure.axes] == ["hopper-medium-v2", "hopper-expert-v2"]
     axes = item.figure.axes[0]
     assert axes.lines[0].get_xydata().tolist() == [[500, 0], [1000, 12]]
@@ -187,9 +187,9 @@ def test_bands_are_intervals_over_seeds_and_seeds_that_are_cut_off_are_named(exa
 
 def test_efficiency_is_the_iqm_at_each_step(example):
     comparison, histories = full(example)
-    [item] = illustrations(comparison, histories, ["efficiency"])
+    [item] = illustrations(comparison, lambda: histories, ["efficiency"])
     assert set(item.data["step"]) == {500, 1000}
-    [statistics] = illustrations(comparison, histories, ["aggregates"])
+    [statistics] = illustrations(comparison, lambda: histories, ["aggregates"])
     whole = statistics.data[statistics.data["metric"] == "iqm"].set_index("column")["value"]
     last = item.data[item.data["step"] == 1000].set_index("column")["value"]
     assert last.to_dict() == pytest.approx(whole.to_dict())
@@ -206,7 +206,7 @@ def test_a_radar_needs_three_algorithms(example):
         ),
         total=None,
     )
-    [item] = illustrations(two, histories, ["radar"])
+    [item] = illustrations(two, lambda: histories, ["radar"])
     assert item.figure is None
     assert "three algorithms" in item.missing
 
@@ -214,7 +214,8 @@ def test_a_radar_needs_three_algorithms(example):
 @pytest.mark.parametrize(("width", "inches"), [("single", 3.3), ("double", 6.9), ("12.7", 5.0)])
 def test_widths(example, width, inches):
     look = Look.of(width)
-    for item in illustrations(*full(example), look=look):
+    comparison, histories = full(example)
+    for item in illustrations(comparison, lambda: histories, look=look):
         assert item.figure.get_size_inches()[0] == pytest.approx(inches)
 
 
@@ -228,14 +229,14 @@ def test_palettes_and_kinds_that_are_none(example):
     with pytest.raises(HarnessError, match="no palette 'red-ish'"):
         Look.of(palette="red-ish")
     with pytest.raises(UnknownNameError, match="did you mean curves"):
-        illustrations(example(), {}, ["curve"])
+        illustrations(example(), dict, ["curve"])
 
 
 def test_data_lie_beside_each_figure_and_are_no_formulas(example, tmp_path):
     comparison, histories = full(example)
     columns = [column.model_copy(update={"label": f"={column.label}"}) for column in comparison.columns]
     comparison = replace(comparison, columns=tuple(columns))
-    drawn = illustrations(comparison, histories, ["profiles", "curves"])
+    drawn = illustrations(comparison, lambda: histories, ["profiles", "curves"])
     paths = list(write(drawn, tmp_path / "deep" / "er", "png", Look()))
     assert [path.name for path in paths] == ["profiles.png", "curves.png"]
     for path in paths:
@@ -323,3 +324,30 @@ def test_runtime_is_per_device_and_of_runs_trained_here(example):
     widths = [bar.get_width() for bar in axes.patches if bar.get_height()]
     assert sorted(width for width in widths if width) == pytest.approx([50 / 60, 200 / 60])
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["GPU", "device not recorded"]
+
+
+def test_bars_of_aggregates_end_where_their_intervals_do(example):
+    comparison, histories = full(example)
+    [item] = illustrations(comparison, lambda: histories, ["aggregates"])
+    iqm = item.data[item.data["metric"] == "iqm"]
+    bars, values = item.figure.axes[0].collections[::2], item.figure.axes[0].collections[1::2]
+    ends = [sorted(segment[:, 0]) for bar in bars for segment in bar.get_segments()]
+    assert sorted(ends) == sorted(map(list, zip(iqm["low"], iqm["high"], strict=True)))
+    assert {collection.get_capstyle() for collection in bars} == {"butt"}
+    assert values
+
+
+def test_many_panels_fit_on_a_page(example):
+    comparison = example()
+    group = comparison.groups[0]
+    rows = [
+        replace(row, id=f"{row.id}-{number}", cells=[replace(c, row=f"{row.id}-{number}") for c in row.cells])
+        for row in group.rows
+        for number in range(20)
+    ]
+    comparison = replace(comparison, groups=(replace(group, rows=tuple(rows)),))
+    past = {(row.id, "aspc"): (run(0, 1.0, [(1, 0.0), (2, 1.0)]),) for row in rows}
+    for width in ("single", "double"):
+        [item] = illustrations(comparison, lambda: past, ["curves"], Look.of(width))
+        assert len(item.figure.axes) == len(rows)
+        assert item.figure.get_size_inches()[1] <= 9

@@ -284,7 +284,7 @@ def test_contrast(example, theme):
 def test_figures_of_the_example_have_pages_of_their_own(example):
     """What the page is told of figures is what they are: nothing without axes."""
     comparison = example()
-    for item in illustrations(comparison, past(comparison)):
+    for item in illustrations(comparison, lambda: past(comparison)):
         if item.figure:
             assert all(axes.has_data() for axes in item.figure.axes), item.name
         assert item.missing
