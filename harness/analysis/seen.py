@@ -13,6 +13,8 @@ from harness.analysis.scores import first_shown
 if TYPE_CHECKING:
     from harness.results.transfer import ImportRow
 
+_MOST_PARTS = 6  # of a list of seeds or steps
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -73,4 +75,6 @@ def _sentence(what: str, numbers: set[int], rest: str) -> str:
         f"{run[0]:,} to {run[-1]:,}" if len(run) > 2 else ", ".join(f"{n:,}" for n in run) for run in runs
     ]
     several = len(ordered) > 1
+    if len(parts) > _MOST_PARTS:
+        parts = [*parts[: _MOST_PARTS - 1], f"… {parts[-1]} ({len(ordered):,} of them)"]
     return f"{what}{'s' if several else ''} {', '.join(parts)} {'are' if several else 'is'} {rest}"

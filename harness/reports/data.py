@@ -117,7 +117,7 @@ def _document(comparison: Comparison) -> dict[str, Any]:
         ],
         "total": comparison.total and _row(comparison.total),
         "findings": [asdict(finding) for finding in comparison.findings],
-        "notes": [asdict(note) for note in (wording.bold(comparison), *wording.notes(comparison))],
+        "notes": [asdict(note) for note in (*wording.bold(comparison), *wording.notes(comparison))],
     }
 
 

@@ -60,7 +60,9 @@ class Float:
 
 def _broken(latex: str) -> str:
     """Why LaTeX cannot read a caption; empty if it can."""
-    plain = re.sub(r"\\.", "", latex, flags=re.DOTALL)  # without commands and escaped characters
+    # without the names that commands refer to, then without commands and escaped characters
+    named = re.sub(r"\\(?:[a-z]*ref|cite[a-z]*|label|url)\*?(?:\[[^]]*\])*\{[^{}]*\}", "", latex)
+    plain = re.sub(r"\\.", "", named, flags=re.DOTALL)
     depth = 0
     for character in plain:
         depth += {"{": 1, "}": -1}.get(character, 0)
@@ -71,8 +73,9 @@ def _broken(latex: str) -> str:
     if plain.count("$") % 2:
         return f"it has a '$' without its second; write \\$ for the sign: {latex!r}"
     text = re.sub(r"\$[^$]*\$", "", plain)
-    if special := re.search(r"[%#&]", plain) or re.search(r"[_^~]", text):
-        return f"'{special[0]}' means something in it; write \\{special[0]} for the sign: {latex!r}"
+    if special := re.search(r"[%#&]", plain) or re.search(r"[_^]", text):
+        sign = r"\^{}" if special[0] == "^" else f"\\{special[0]}"
+        return f"'{special[0]}' means something in it; write {sign} for the sign: {latex!r}"
     if latex.endswith("\\") and not latex.endswith("\\\\"):
         return f"it ends in a backslash: {latex!r}"
     return "it has a line break" if "\n" in latex else ""
@@ -126,7 +129,8 @@ def table(
 
     rows = [(escaping.latex(row.label), entries(row)) for row in comparison.rows]
     labels = [escaping.latex(column.label) for column in comparison.columns]
-    caption = place.caption or _caption(comparison, show, bold)
+    strong = any(any(_bold(row, bold, digits)) for row in comparison.rows)
+    caption = place.caption or _caption(comparison, show, bold if strong else "none")
     label = place.label or _label(comparison)
     if transpose:
         heads = [rf"\multicolumn{{2}}{{c}}{{\rotatebox{{90}}{{{name}}}}}" for name, _ in rows]
@@ -222,6 +226,7 @@ def statistics(comparison: Comparison, found: Overall, place: Float) -> str:
     """Aggregates of each algorithm with their intervals; bold: the best, and those not told from it."""
     labels = {column.id: escaping.latex(column.label) for column in comparison.columns}
     metrics = [one.metric for one in next(iter(found.aggregates.values()))]
+    several = len(found.aggregates) > 1
     lines = [
         joined(
             labels[column],
@@ -229,7 +234,7 @@ def statistics(comparison: Comparison, found: Overall, place: Float) -> str:
                 _entries(
                     _plain(one.value, 1),
                     f"[{_plain(one.interval.low, 1)}, {_plain(one.interval.high, 1)}]",
-                    column in found.leaders[one.metric],
+                    several and column in found.leaders[one.metric],
                 )
                 for one in each
             ],
@@ -244,8 +249,8 @@ def statistics(comparison: Comparison, found: Overall, place: Float) -> str:
         f"{comparison.table.title}{f' ({comparison.label})' if comparison.label else ''}: aggregates over "
         f"{count(len(found.selection.datasets), 'dataset')} and {count(len(found.selection.seeds), 'seed')}"
         f"{less}, with {kind} "
-        f"from {one.repetitions:,} resamples of seeds. Bold: the best, and those whose difference from it "
-        "has an interval that holds 0."
+        f"from {one.repetitions:,} resamples of seeds."
+        + (" Bold: the best, and those whose difference from it has an interval that holds 0." * several)
     )
     part = Part(
         caption,

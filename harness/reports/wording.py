@@ -273,18 +273,21 @@ def table_notes(
         with_published: whether they stand beside all of ours, or only where we have none.
     """
     where = "beside ours" if with_published else "where nothing is reproduced"
-    return (bold(comparison), Note("The paper's numbers", f"{style}, {where}"), *notes(comparison))
+    printed = [Note("The paper's numbers", f"{style}, {where}")] if comparison.table.published else []
+    return (*bold(comparison), *printed, *notes(comparison))
 
 
-def bold(comparison: Comparison) -> Note:
-    """The rule behind `ComparedCell.leading`."""
+def bold(comparison: Comparison) -> tuple[Note, ...]:
+    """The rule behind `ComparedCell.leading`, where any cell is."""
+    if not any(cell.leading for row in comparison.rows for cell in row.cells):
+        return ()
     tests = comparison.table.verdict
-    return Note(
-        "Bold",
+    rule = (
         "the best mean of a row among columns with all their seeds, and those shown to be equivalent to "
         "it, by the test of the verdicts "
-        f"(margin {tests.margin:g} points, {tests.average_margin:g} for averages)",
+        f"(margin {tests.margin:g} points, {tests.average_margin:g} for averages)"
     )
+    return (Note("Bold", rule),)
 
 
 def without_scores(comparison: Comparison) -> tuple[Note, ...]:

@@ -297,6 +297,7 @@ def test_the_style_where_nothing_is_published_and_what_the_options_are_for(examp
         ("}{", "braces do not match"),
         ("costs $5", "without its second"),
         ("R_1 & more", "means something in it"),
+        ("R^1", r"write \\\^\{\} for the sign"),
         ("ends in \\", "ends in a backslash"),
         ("two\nlines", "a line break"),
     ],
@@ -304,6 +305,11 @@ def test_the_style_where_nothing_is_published_and_what_the_options_are_for(examp
 def test_captions_that_latex_would_not_get_over(example, caption, said):
     with pytest.raises(HarnessError, match=said):
         render(example(), "latex", caption=caption)
+
+
+@pytest.mark.parametrize("caption", [r"as in~\cite[p.~3]{fu_2020} and \autoref{tab:a_b}", r"$x_1^2$ \& 5\%"])
+def test_captions_that_latex_reads(example, caption):
+    assert rf"\caption{{{caption}}}" in render(example(), "latex", caption=caption)
 
 
 def test_labels(example):
