@@ -183,18 +183,13 @@ def illustrations(
     """Figures of a table, in the order asked for.
 
     Args:
-            comparison: the table.
-    <<<<<<< HEAD
-            histories: of its runs.
-            kinds: of `KINDS`; None for all that the table has columns for.
-    =======
-            histories: reads those of its runs; called where a kind needs them.
-            kinds: of `KINDS`; None for all.
-    >>>>>>> 9afade8 (Figures fit on a page and say what their whiskers are; one page of Markdown for every table)
-            look: how they look.
+        comparison: the table.
+        histories: reads those of its runs; called where a kind needs them.
+        kinds: of `KINDS`; None for all that the table has columns for.
+        look: how they look.
 
     Raises:
-            UnknownNameError: there is no such kind.
+        UnknownNameError: there is no such kind.
     """
     import matplotlib as mpl
 
