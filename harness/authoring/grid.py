@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from harness.errors import HarnessError
+
+_CELLS = 10_000  # of a table; the largest of papers have five hundred
+LONGEST = 1000  # characters of a cell that are looked at; no number has as many
 
 
 @dataclass(frozen=True)
@@ -54,11 +60,14 @@ def grid(
         caption: of the table.
         placeholders: whether an empty cell is written where another one spans into a row, as in LaTeX; else
             nothing is, as in HTML.
+
+    Raises:
+        HarnessError: it has more cells than any table.
     """
     placed: dict[tuple[int, int], Cell] = {}
     for y, row in enumerate(rows):
         x = 0
-        for cell in row:
+        for cell in map(_clean, row):
             while not placeholders and (y, x) in placed:
                 x += 1
             for dx in range(cell.across):
@@ -71,8 +80,27 @@ def grid(
                     if 0 <= y + dy < len(rows) and (there is None or not there.text):
                         placed[y + dy, x + dx] = cell
             x += cell.across
+            if len(placed) > _CELLS:
+                raise HarnessError(f"the table in line {line} has more than {_CELLS:,} cells")
     width = max((x for _, x in placed), default=-1) + 1
     lines = [row[0].line if row else line for row in rows]
     full = [tuple(placed.get((y, x)) or Cell("", lines[y]) for x in range(width)) for y in range(len(rows))]
     kept = tuple(row for row in full if any(cell.text for cell in row))
     return Grid(kept, line, caption) if kept else None
+
+
+def _clean(cell: Cell) -> Cell:
+    """The cell without characters that print nothing, and not longer than is looked at."""
+    text = visible(cell.text)
+    return cell if text == cell.text else replace(cell, text=text)
+
+
+def visible(text: str) -> str:
+    """As much of a text as is looked at, without characters that print nothing."""
+    return "".join(
+        " " if c.isspace() and c < "\x80" else c for c in text[:LONGEST] if c.isspace() or _shown(c)
+    )
+
+
+def _shown(character: str) -> bool:
+    return unicodedata.category(character)[0] != "C"

@@ -140,10 +140,10 @@ class _Block:
     columns: list[_Entry]
     cells: list[list[Cell]]
 
-    def within(self, domain: str) -> _Block:
-        """The same block, with a word that is part of all its rows' and columns' names."""
+    def within(self, words: str) -> _Block:
+        """The same block, with words that are part of all its rows' and columns' names."""
         rows, columns = (
-            [replace(entry, pieces=(f"{entry.pieces[0]} {domain}", *entry.pieces[1:])) for entry in entries]
+            [replace(entry, pieces=(f"{entry.pieces[0]} {words}", *entry.pieces[1:])) for entry in entries]
             for entries in (self.rows, self.columns)
         )
         return _Block(rows, columns, self.cells)
@@ -156,14 +156,24 @@ def read(table: Grid, names: Names) -> Reading:
     """What a printed table says of the datasets and algorithms there are."""
     comma = commas(cell.text for row in table.rows for cell in row)
     blocks = [block for block in _blocks(table, comma) if block.cells and block.columns]
+    if versions := " ".join(sorted(set(re.findall(r"\bv\d\b", table.caption.lower())))):
+        blocks = [block.within(versions) for block in blocks]
     if not _hits(blocks, names, "columns") and not _hits(blocks, names, "rows"):
         blocks = [block.within(names.domain(table.caption)) for block in blocks]
     if _hits(blocks, names, "columns") > _hits(blocks, names, "rows"):
         blocks = [block.transposed() for block in blocks]
-    reader = _Reader(names, comma)
+    reader = _Reader(names, comma, _deviation(table.caption))
     for block in blocks:
         reader.read(block)
     return reader.finished()
+
+
+def _deviation(caption: str) -> str:
+    """What a caption says that stands behind ±, if that is no standard deviation."""
+    if re.search(r"(?i)standard dev|\bstds?\b|\bs\.d\.", caption):
+        return ""
+    found = re.search(r"(?i)standard err\w*|std\.? err\w*|stderr|confidence intervals?|\bCIs?\b", caption)
+    return found[0] if found else ""
 
 
 def _hits(blocks: Sequence[_Block], names: Names, axis: Literal["rows", "columns"]) -> int:
@@ -325,16 +335,15 @@ def _by_role(block: _Block) -> _Block:
 class _Reader:
     """Reads blocks one after the other into one table."""
 
-    def __init__(self, names: Names, comma: Comma) -> None:
-        self.names, self.comma = names, comma
+    def __init__(self, names: Names, comma: Comma, deviation: str) -> None:
+        self.names, self.comma, self.deviation = names, comma, deviation
         self.reading = Reading()
         self._columns: dict[str, Column] = {}
-        self._summed: dict[
-            tuple[int, str], dict[str, Score]
-        ] = {}  # by the group's identity until it has an id
+        # of summaries: by the group's identity until that has an id
+        self._summed: dict[tuple[int, str], dict[str, Score]] = {}
         self._how: Counter[str] = Counter()
         self._versions: list[str] = []
-        self._bold: list[str] = []
+        self._remarks: list[str] = []
 
     def read(self, block: _Block) -> None:
         """Read one block."""
@@ -379,6 +388,10 @@ class _Reader:
             self._versions.append(name)
         if name not in here.datasets:
             here.datasets.append(name)
+        if mark := naming.mark(entry.own):
+            self._remarks.append(
+                f"line {entry.line}: row {_label(entry.own)} is taken as {name}, whatever {mark} says"
+            )
         self._row(entry, name, cells, columns)
 
     def finished(self) -> Reading:
@@ -405,9 +418,13 @@ class _Reader:
         unknown = [column.label for column in reading.columns if not column.known]
         if unknown:
             reading.notes.append(f"no algorithm is known by the name of {', '.join(unknown)}")
+        if self.deviation:
+            reading.notes.append(
+                f"by the caption {self.deviation} stands behind ±, so that no standard deviations are read"
+            )
         if self.comma == "point":
             reading.notes.append("commas within numbers are taken as points")
-        reading.notes += [*self._bold, *self._units()]
+        reading.notes += [*self._remarks, *self._units()]
         return reading
 
     def _units(self) -> Iterator[str]:
@@ -477,6 +494,8 @@ class _Reader:
             if found is None:
                 self._unread(entry, cell, column.label, _doubt(cell))
                 found = Score(note=f"NOT READ, line {cell.line}: {cell.text}")
+            elif found.std and self.deviation:
+                found = replace(found, std="", note=f"± {found.std} printed, by the caption {self.deviation}")
             elif found.how:
                 self._how[found.how] += 1
             if found.mean:
@@ -490,7 +509,7 @@ class _Reader:
         best = max(means, key=lambda label: means[label][0], default="")
         if bold and len(bold) < len(means) and means[best][0] > max(bold):
             where = f"line {entry.line}: {' '.join(entry.pieces[1:])}"
-            self._bold.append(f"{where}: {best} has the largest number, {means[best][0]}, and is not bold")
+            self._remarks.append(f"{where}: {best} has the largest number, {means[best][0]}, and is not bold")
 
     def _leave_out(
         self, entry: _Entry, cells: Sequence[Cell], columns: Sequence[Column | None], why: str

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import combinations, permutations
+from itertools import combinations, permutations, product
 
 # how papers write the parts of D4RL's names
 _SPELLINGS: Mapping[str, Sequence[str]] = {
@@ -34,7 +34,7 @@ _AVERAGE = re.compile(r"\b(averages?|avg|mean)\b")
 # what is printed beside scores
 _MEASURE = re.compile(
     r"\b(time|hours?|params?|parameters|size|rank|ranking|improvements?|gains?|p-values?|seeds?|steps?|episodes"
-    r"|wins?|median|iqm|std|se|n|missing|differences?|diff|delta|samples?|trajectories)\b"
+    r"|wins?|median|iqm|std|se|missing|differences?|diff|delta|samples?|trajectories)\b"
 )
 _CITATION = re.compile(
     r"\[\s*\d+(?:\s*[,–-]\s*\d+)*\s*\]|\((?:[^()]*\b)?(?:19|20)\d\d[a-z]?\)|\(ours\)|\bours:", re.IGNORECASE
@@ -84,21 +84,21 @@ class Names:
 
         Args:
             pieces: its name, from the heading of its group to its own label, which is always part of it.
+                Where one of them has a version, no other is meant.
         """
+        versions = set(re.findall(r"\bv\d\b", " ".join(pieces).lower()))
         *outer, inner = [_AROUND.sub(" ", plain(piece).lower()) for piece in pieces]
         outer = [piece for piece in dict.fromkeys(outer) if _letters(piece)][-_PIECES + 1 :]
         for more in range(len(outer) + 1):
-            found: dict[str, bool] = {}
-            for chosen in combinations(outer, more):
-                for order in permutations((*chosen, inner)):
-                    text = _letters("".join(order))
-                    found |= {
-                        name: bool(re.search(r"-v\d+$", name)) and not re.search(r"v\d+$", text)
-                        for name, pattern in _patterns(tuple(self.datasets))
-                        if text and pattern.fullmatch(text)
-                    }
-            if found:
-                return Named(tuple(found), any(found.values()))
+            meant = {
+                name: None
+                for chosen in combinations(outer, more)
+                for order in permutations((*chosen, inner))
+                for name in _spelled(tuple(self.datasets)).get(_letters("".join(order)), ())
+                if not versions or name.rpartition("-")[2] in versions
+            }
+            if meant:
+                return Named(tuple(meant), not versions and bool(re.search(r"-v\d+$", next(iter(meant)))))
         return Named(())
 
     def domain(self, text: str) -> str:
@@ -120,17 +120,16 @@ class Names:
 
 
 @lru_cache(maxsize=8)
-def _patterns(names: tuple[str, ...]) -> list[tuple[str, re.Pattern[str]]]:
-    """Of each dataset how its id may be written, letters and digits alone."""
-    found = []
+def _spelled(names: tuple[str, ...]) -> dict[str, list[str]]:
+    """Every way of writing datasets' names, letters and digits alone -> the ids that it may mean."""
+    found: dict[str, list[str]] = {}
     for name in names:
-        parts = []
-        for part in re.split(r"[-_.+]", name):
-            if re.fullmatch(r"v\d+", part):
-                parts.append(f"(?:{part})?")
-            else:
-                parts.append(f"(?:{'|'.join(map(re.escape, _SPELLINGS.get(part, (part,))))})")
-        found.append((name, re.compile("".join(parts))))
+        parts = [
+            (part, "") if re.fullmatch(r"v\d+", part) else _SPELLINGS.get(part, (part,))
+            for part in re.split(r"[-_.+]", name)
+        ]
+        for text in {"".join(spelling) for spelling in product(*parts)}:
+            found.setdefault(text, []).append(name)
     return found
 
 
@@ -157,7 +156,9 @@ def is_average(label: str) -> bool:
 def is_other(label: str) -> bool:
     """Whether a heading is that of something else than an algorithm's scores."""
     words = _words(label)
-    return bool(_SUMMARY.search(words) or _MEASURE.search(words) or words[:1] in ("#", "δ", "∆"))
+    return bool(
+        _SUMMARY.search(words) or _MEASURE.search(words) or words[:1] in ("#", "δ", "∆") or words == "n"
+    )
 
 
 def _words(label: str) -> str:

@@ -9,11 +9,12 @@ from typing import Literal
 
 #: What a comma within numbers is; unknown where the table's numbers do not tell.
 Comma = Literal["point", "thousands", "unknown"]
+_COMMAS: tuple[Comma, ...] = ("point", "thousands")
 
 _NUMBER = r"[-+–]?(?:\d[\d,\u2009\u202f]*(?:\.\d+)?|\.\d+)"
 _UNSIGNED = r"(?:\d[\d,\u2009\u202f]*(?:\.\d+)?|\.\d+)"
 # what a mark beside a number may be: it is never part of it
-_MARKS = r"(?:\s*(?:[*†‡§¶⋆★♯#•◦✓]+|\^\{[*†‡§¶⋆★♯#•◦,\sa-z]+\}|_\{[a-z†*]\}|[ᵃ-ᵻ]))*"
+_MARKS = r"(?:\s*(?:[*†‡§¶⋆★♯#•◦✓]|\^\{[*†‡§¶⋆★♯#•◦,\sa-z]+\}|_\{[a-z†*]\}|[ᵃ-ᵻ]))*"
 _MEAN = rf"(?P<mean>{_NUMBER})\s?(?P<unit>%)?{_MARKS}"
 _STD = rf"(?P<std>{_UNSIGNED})\s?(?P<std_unit>%)?"
 _PLUS = rf"\s*±\s*[(_{{]*\s*{_STD}\s*[)}}]*"
@@ -32,6 +33,7 @@ _OWN = re.compile(
     r"(?:.*\s)?(?:OK\*?|UNDECIDED|BETTER|WORSE|MISSING|N/C|PRINTED|\d+ of \d+)"
     r"(?:\s[^\[]*?)?(?:\[(?P<in>[^\]]*)\]|\bpaper (?P<said>.*))"
 )
+_LONGEST = 200  # characters of a cell of numbers
 _MISSING = {
     "",
     "-",
@@ -87,6 +89,8 @@ def commas(texts: Iterable[str]) -> Comma:
     """What commas are in a table, from all its cells."""
     points = grouped = decimal = False
     for text in texts:
+        if not any(score(text, comma) for comma in _COMMAS):
+            continue  # a label
         text = re.sub(r"\[[^\]]*,[^\]]*\]|\([^)]*,\s[^)]*\)", "", text)
         for number in re.findall(r"[0-9][0-9,]*(?:\.[0-9]+)?", text):
             if "," not in number:
@@ -107,6 +111,8 @@ def score(text: str, comma: Comma) -> Score | None:
         text: of the cell, see `harness.authoring.grid.Cell`.
         comma: what commas are in this table.
     """
+    if len(text) > _LONGEST:
+        return None
     text = _plain(text)
     if text.lower() in _MISSING:
         return Score()
@@ -194,7 +200,7 @@ def number(text: str, comma: Comma) -> str:
     if "," in text:
         if comma == "thousands" and re.fullmatch(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?", text):
             text = text.replace(",", "")
-        elif comma == "point" and re.fullmatch(r"\d+,\d+", text):
+        elif comma == "point" and re.fullmatch(r"\d+,\d{1,2}|0,\d+|\d+,\d{4,}", text):  # 1,234 may be either
             text = text.replace(",", ".")
         else:
             return ""

@@ -5,17 +5,19 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
 
 from harness.authoring.writing import text
-from harness.errors import SpecError
+from harness.errors import HarnessError, SpecError
 from harness.specs import Dataset, Specs
 
 _LIKE = "hopper-random-v2"  # the dataset that a skeleton repeats until it is changed
 
 _TABLE = """\
-id: {name}
+id: {id}
 version: 1  # raise it with any change that moves numbers
-title: {name}
+title: {id}
 paper:  # fill in; `arxiv`, `venue`, `table` and `code` may be there, too
   title: fill in
   authors: fill in
@@ -37,13 +39,13 @@ columns:  # `harness ls algorithms`; `hyperparameters` override what an algorith
 """
 
 _COLUMN = """\
-  - id: {name}
+  - id: {id}
     label: {label}
-    algorithm: {name}
+    algorithm: {id}
 """
 
 _DATASET = """\
-id: {name}
+id: {id}
 domain: {domain}  # of datasets that are alike
 environment:  # where policies are evaluated; a module of the folder's code/ that registers it is an `import`
   id: {environment}
@@ -97,8 +99,8 @@ class {title}(BC):
 '''
 
 _ALGORITHM = """\
-id: {name}
-title: {name}
+id: {id}
+title: {id}
 paper:  # fill in
   title: fill in
   authors: fill in
@@ -113,25 +115,26 @@ hyperparameters:  # every one that the code declares: its value, and where that 
 """
 
 
-def table(name: str, specs: Specs, own: Specs) -> dict[str, str]:
+def table(name: str, specs: Specs, shipped: Specs) -> dict[str, str]:
     """A table of all datasets and algorithms of one's own, else of two that ship, beside behaviour cloning.
 
     Args:
         name: its id.
         specs: all there are.
-        own: those that ship alone.
+        shipped: those that ship.
     """
-    datasets = [specs.dataset(each) for each in specs.ids("datasets") if each not in own.ids("datasets")]
+    datasets = [specs.dataset(each) for each in specs.ids("datasets") if each not in shipped.ids("datasets")]
     lineage = next((lineage for dataset in datasets for lineage in dataset.sources), "generated")
     rows = [dataset.id for dataset in datasets if dataset.source(lineage)] or ["maze2d-umaze-v1", _LIKE]
-    mine = [each for each in specs.ids("algorithms") if each not in own.ids("algorithms")]
+    mine = [each for each in specs.ids("algorithms") if each not in shipped.ids("algorithms")]
     columns = [(each, specs.algorithm(each).title) for each in mine] + [("bc", "BC"), ("td3_bc", "TD3+BC")]
     content = _TABLE.format(
+        id=text(name),
         name=name,
         year=datetime.date.today().year,
         lineage=lineage,
-        datasets=", ".join(rows),
-        columns="".join(_COLUMN.format(name=each, label=text(label)) for each, label in columns).rstrip(),
+        datasets=", ".join(map(text, rows)),
+        columns="".join(_COLUMN.format(id=text(each), label=text(label)) for each, label in columns).rstrip(),
     )
     return {f"tables/{name}.yaml": content}
 
@@ -151,6 +154,7 @@ def dataset(name: str, specs: Specs, folder: str) -> dict[str, str]:
     if like.environment is None:
         raise SpecError(f"dataset {_LIKE} has no environment")
     content = _DATASET.format(
+        id=text(name),
         name=name,
         folder=folder,
         domain=like.domain,
@@ -166,14 +170,32 @@ def dataset(name: str, specs: Specs, folder: str) -> dict[str, str]:
 
 
 def algorithm(name: str, specs: Specs) -> dict[str, str]:
-    """An algorithm that extends behaviour cloning: its code, and the file of its hyperparameters."""
+    """An algorithm that extends behaviour cloning: its code, and the file of its hyperparameters.
+
+    Args:
+        name: its id.
+        specs: all there are.
+
+    Raises:
+        HarnessError: the shipped algorithms have a module of that name.
+    """
+    package = find_spec("algorithms")  # which is not imported
+    if package and any(
+        (Path(place) / f"{name}.py").exists() for place in package.submodule_search_locations or ()
+    ):
+        raise HarnessError(f"{name!r} is a module of the shipped algorithms; choose another name")
     inherited = "".join(
         f"  {each}:\n    value: {_value(entry.value)}\n    source: as BC, to begin with\n"
         for each, entry in specs.algorithm("bc").hyperparameters.items()
     )
     title = "".join(part[:1].upper() + part[1:] for part in re.split(r"[-_.+]", name))
     title = title if title[0].isalpha() else f"Algorithm{title}"
-    values: Mapping[str, object] = {"name": name, "title": title, "year": datetime.date.today().year}
+    values: Mapping[str, object] = {
+        "id": text(name),
+        "name": name,
+        "title": title,
+        "year": datetime.date.today().year,
+    }
     return {
         f"algorithms/{name}.py": _CODE.format(**values),
         f"algorithms/{name}.yaml": _ALGORITHM.format(inherited=inherited, **values),

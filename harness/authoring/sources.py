@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from harness.authoring import tex
-from harness.authoring.grid import Cell, Grid, grid
+from harness.authoring.grid import LONGEST, Cell, Grid, grid, visible
 from harness.authoring.lists import wide
 from harness.errors import HarnessError, SpecError
 from harness.specs.text import Place, read_text
 
 #: Bytes of a file: a page of HTML that holds a whole paper has two million.
 _LIMIT = 10_000_000
-_CELLS = 100_000
 _MATH = re.compile(r"(?<!\\)\$\$?(.+?)(?<!\\)\$\$?|\\\((.+?)\\\)", re.DOTALL)
 _STRONG = re.compile(r"\*\*|__(?=\S)|(?<=\S)__")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)\s]*\)|\[\^[^\]]+\]")
@@ -40,12 +39,7 @@ def tables(path: Path, more: Sequence[Path] = ()) -> list[Grid]:
     text = read_text(path, limit=_LIMIT)
     if more and read is not _latex:
         raise HarnessError("macros are LaTeX's; give --macros only with a .tex file")
-    found: list[Grid] = []
-    for table in read(path, text, [read_text(other, limit=_LIMIT) for other in more]):
-        if sum(len(row) for row in table.rows) > _CELLS:
-            raise SpecError(f"{Place(path, table.line)}: the table has more than {_CELLS:,} cells")
-        found.append(table)
-    return found
+    return list(read(path, text, [read_text(other, limit=_LIMIT) for other in more]))
 
 
 def _latex(path: Path, text: str, more: Sequence[str]) -> Iterator[Grid]:
@@ -100,7 +94,7 @@ def _html(path: Path, text: str, more: Sequence[str]) -> Iterator[Grid]:
     from lxml import etree, html  # here: other formats need no parser
 
     try:
-        page = html.document_fromstring(text)
+        page = html.document_fromstring(text.encode(), html.HTMLParser(encoding="utf-8"))
     except (etree.ParserError, ValueError) as error:
         raise SpecError(f"{Place(path)}: no HTML that can be read: {error}") from None
     for table in page.iter("table"):
@@ -120,7 +114,7 @@ def _html(path: Path, text: str, more: Sequence[str]) -> Iterator[Grid]:
 def _html_cell(cell: Any, line: int) -> Cell:
     """A cell of HTML."""
     bold = cell.tag == "td" and any(map(_heavy, cell.iter()))
-    text, strong = _formulae(_html_text(cell))
+    text, strong = _formulae(_html_text(cell)[:LONGEST])
     return Cell(
         re.sub(r"[ \t\r\n]+", " ", text).strip(),
         cell.sourceline or line,
@@ -164,7 +158,7 @@ def _span(text: object) -> int:
 
 def _marked(text: str, line: int) -> Cell:
     """A cell of Markdown or CSV: emphasis, links, code, tags and formulae become what they show."""
-    bold = False
+    text, bold = visible(text), False
     if re.search(r"[<&]", text):  # tags, and characters by their names
         from lxml import html
 

@@ -29,12 +29,15 @@ _DEFINITION = re.compile(
 )
 # text between these is not printed
 _UNPRINTED = re.compile(
-    r"(?<!\\)%[^\n]*|\\begin\{(comment|verbatim|lstlisting)\}.*?\\end\{\1\}|\\iffalse\b.*?\\(?:fi|else)\b"
+    r"(?<!\\)%[^\n]*|\\begin\{(comment|verbatim|lstlisting)\}.*?(?:\\end\{\1\}|\Z)|\\iffalse\b.*?(?:\\(?:fi|else)\b|\Z)"
     r"|\\end\{document\}.*",
     re.DOTALL,
 )
 _TOKEN = re.compile(r"(?:%[^\n]*(?:\n[ \t]*)?)+|\\(?:[A-Za-z@]+\s*|.)|\s+|.", re.DOTALL)
-_EXPANSIONS = 200_000  # of all macros of a file; more, and one of them holds itself
+_MADE = 1_000_000  # tokens that a table's macros are replaced by; more, and one of them holds itself
+_BODY = 4000  # characters of a macro's definition
+_TABLES = 500  # of a file
+_COLUMNS = 1000  # of a table
 _DEPTH = 60  # of groups in a cell
 
 
@@ -69,15 +72,20 @@ def tables(path: Path, text: str, more: Sequence[str] = ()) -> Iterator[Grid]:
         SpecError: a macro holds itself, or groups are nested too deeply.
     """
     text = _UNPRINTED.sub(_blank, text)
-    shared: dict[str, Macro] = {}
+    macros: dict[str, Macro] = {}
     for other in more:
-        shared |= _definitions(path, other, len(other))
-    end = 0
+        macros |= _definitions(path, other, 0, len(other))
+    end = known = number = 0
     lines = [i for i, c in enumerate(text) if c == "\n"]
     for found in _BEGIN.finditer(text):
         if found[1] is None or found.start() < end:
             continue
-        mouth = _Mouth(path, text, shared | _definitions(path, text, found.start()), found.end())
+        number += 1
+        if number > _TABLES:
+            raise SpecError(f"{place_at(path, text, found.start())}: more than {_TABLES} tables in one file")
+        macros = macros | _definitions(path, text, known, found.start())
+        known = found.start()
+        mouth = _Mouth(path, text, macros, found.end())
         reading = _Tabular(mouth, found[1], lines)
         rows = reading.rows()
         end = mouth.at
@@ -102,7 +110,7 @@ class _Mouth:
     at: int = 0
     end: int | None = None
     pushed: list[Token] = field(default_factory=list)
-    expansions: int = 0
+    made: int = 0
 
     def over(self, tokens: Sequence[Token]) -> _Mouth:
         """One of these tokens alone."""
@@ -131,8 +139,7 @@ class _Mouth:
             macro = self.macros.get(token.text)
             if macro is None:
                 return token
-            self.expansions += 1
-            if self.expansions > _EXPANSIONS:
+            if self.made > _MADE:
                 raise SpecError(
                     f"{place_at(self.path, self.text, token.at)}: the macro {token.text} holds itself, or is "
                     "replaced without end; write its text in its place"
@@ -145,10 +152,9 @@ class _Mouth:
         return None
 
     def push(self, tokens: Sequence[Token]) -> None:
-        """Tokens that come next."""
+        """Tokens that come next, in a macro's place."""
+        self.made += len(tokens) + 1
         self.pushed.extend(reversed(tokens))
-        if len(self.pushed) > 5_000_000:
-            raise SpecError(f"{place_at(self.path, self.text, self.at)}: macros make more text than is read")
 
     def skip(self, text: str) -> bool:
         """Whether this token is next, spaces aside; it is taken then."""
@@ -221,14 +227,15 @@ def _filled(body: Sequence[Token], given: Sequence[Sequence[Token]], at: int) ->
     return filled
 
 
-def _definitions(path: Path, text: str, end: int) -> dict[str, Macro]:
-    """The macros that a text defines before a place; of those with one name the last."""
+def _definitions(path: Path, text: str, start: int, end: int) -> dict[str, Macro]:
+    """The macros that a text defines between two places; of those with one name the last."""
     found: dict[str, Macro] = {}
-    for match in _DEFINITION.finditer(text, 0, end):
+    mouth = _Mouth(path, text, at=start)
+    while match := _DEFINITION.search(text, mouth.at, end):
         how = match["how"]
+        mouth = _Mouth(path, text, at=match.end(), end=min(end, match.end() + _BODY))
         if how is None:
             continue
-        mouth = _Mouth(path, text, at=match.end(), end=end)
         name = "".join(token.text for token in mouth.argument()).strip()
         if not name.startswith("\\"):
             continue
@@ -421,7 +428,7 @@ def _columns(mouth: _Mouth, specification: Sequence[Token], depth: int = 0) -> l
     inner = mouth.over(specification)
     columns: list[_Column] = []
     before = ""
-    while (token := inner.expanded()) and len(columns) < 1000:
+    while (token := inner.expanded()) and len(columns) < _COLUMNS:
         letter = token.text
         if letter in ("@", "!"):
             shown = _rendered(mouth, inner.argument())[0].strip()
@@ -431,7 +438,7 @@ def _columns(mouth: _Mouth, specification: Sequence[Token], depth: int = 0) -> l
         elif letter == "*" and depth < 5:
             times = "".join(each.text for each in inner.argument())
             again = _columns(mouth, inner.argument(), depth + 1)
-            columns += again * min(int(times) if times.isdigit() and len(times) < 4 else 1, 500)
+            columns += again * min(int(times) if times.isdigit() else 1, _COLUMNS // max(len(again), 1))
         elif letter == "D":
             point, printed = (_rendered(mouth, inner.argument())[0] for _ in "12")
             inner.argument()
@@ -453,7 +460,7 @@ def _rendered(source: _Mouth, tokens: Sequence[Token], depth: int = 0) -> tuple[
         raise SpecError(f"{place_at(source.path, source.text, at)}: braces are nested too deeply")
     mouth = source.over(tokens)
     shown: list[str] = []
-    some = strong = False
+    some = strong = hidden = False
 
     def below(inner: Sequence[Token]) -> tuple[str, bool]:
         return _rendered(source, inner, depth + 1)
@@ -489,13 +496,15 @@ def _rendered(source: _Mouth, tokens: Sequence[Token], depth: int = 0) -> tuple[
         elif name in SYMBOLS:
             printed = SYMBOLS[name]
         elif name in ARGUMENTS:
-            inside = [
-                (kind, below(given)) for kind, given in mouth.signature(ARGUMENTS[name]) if kind in "kb"
-            ]
+            given = mouth.signature(ARGUMENTS[name])
+            white = "color" in name and "".join(each.text for each in given[0][1]) == "white"
+            hidden |= white and name == "color"
+            inside = [(kind, below(argument)) for kind, argument in given if kind in "kb" and not white]
             printed = "".join(each for _, (each, _) in inside)
             bold = any(kind == "b" or flag for kind, (_, flag) in inside)
         elif name:
             printed = _letter(name) or token.text
+        printed = "" if hidden else printed
         some |= bool(printed.strip()) and (bold or strong)
         shown.append(printed)
     result = re.sub(r"[ \n\t]+", " ", "".join(shown)).strip()

@@ -88,7 +88,7 @@ def table(name: str, reading: Reading, assumed: Assumed) -> str:
 
 
 def _table(name: str, reading: Reading, assumed: Assumed) -> Iterator[str]:
-    yield f"id: {name}"
+    yield f"id: {text(name)}"
     yield "version: 1  # raise it with any change that moves numbers"
     yield f"title: {text(assumed.title)}"
     yield "paper:  # fill in"
@@ -99,9 +99,9 @@ def _table(name: str, reading: Reading, assumed: Assumed) -> Iterator[str]:
     yield f"protocol: {assumed.protocol}  # how long the paper trained; `harness ls protocols`"
     yield "groups:"
     for group in reading.groups:
-        yield f"  - id: {group.id}"
+        yield f"  - id: {text(group.id)}"
         yield f"    label: {text(group.label)}"
-        yield f"    datasets: [{', '.join(group.datasets)}]"
+        yield f"    datasets: [{', '.join(map(text, group.datasets))}]"
         if group.average:
             yield f"    average: {text(group.average)}"
         if group.sum:
@@ -110,10 +110,10 @@ def _table(name: str, reading: Reading, assumed: Assumed) -> Iterator[str]:
         yield f"total: {text(reading.total)}"
     yield "columns:"
     for column in reading.columns:
-        yield f"  - id: {column.id}"
+        yield f"  - id: {text(column.id)}"
         yield f"    label: {text(column.label)}"
         mine = "" if column.known else f"  # not known; `harness new algorithm {column.algorithm}` begins it"
-        yield f"    algorithm: {column.algorithm}{mine}"
+        yield f"    algorithm: {text(column.algorithm)}{mine}"
     yield "published:"
     yield f"  file: ../published/{name}.csv"
     yield f"  seeds: {assumed.seeds}" + (

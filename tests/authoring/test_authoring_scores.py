@@ -25,6 +25,7 @@ READ = {
     r"--8.9": ("-8.9", ""),
     r"{-}8.9": ("-8.9", ""),
     r".5": ("0.5", ""),
+    r"\textcolor{white}{0}8.6 $\pm$ {\color{white}0}0.2": ("8.6", "0.2"),
     r"$3\,042.5$": ("3042.5", ""),
     r"$\mathbf{81}.\mathbf{7}$": ("81.7", ""),
     r"\makecell{81.7\\($\pm$20.8)}": ("81.7", "20.8"),
@@ -91,6 +92,7 @@ def test_the_rest_of_what_a_cell_may_say():
         (["1,234.5"], "thousands"),
         (["1,234", "81.7"], "thousands"),
         (["1,234"], "unknown"),
+        (["k=1,2,5", "1,234"], "unknown"),
         (["81,7", "81.7"], "unknown"),
         (["[79,1, 83,2]", "81.7"], "thousands"),
         (["81.7 (79.1, 83.2)"], "thousands"),
@@ -104,6 +106,8 @@ def test_commas_are_read_as_the_table_has_them():
     assert score("81,7 ± 20,8", "point") == Score("81.7", "20.8")
     assert score("1,234.5 ± 3.0", "thousands") == Score("1234.5", "3.0")
     assert score("1,23 ± 3.0", "thousands") is None
+    assert score("1,234", "point") is None
+    assert score("0,234", "point") == Score("0.234")
     assert score("81,7 ± 20,8", "unknown") is None
 
 

@@ -1,16 +1,22 @@
 """Whole files: several tables, what is left out, hostile input, and what this program printed itself."""
 
+import contextlib
 import csv
 import io
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from harness.authoring.transcription import transcribe
+from harness.authoring.writing import write
 from harness.errors import HarnessError, SpecError
 from harness.specs import Specs
+from harness.specs.validation import validate
 
 ROOT = Path(__file__).parents[2]
 HEAD = "\\begin{tabular}{lcc}\nDataset & BC & IQL \\\\\n"
@@ -18,9 +24,12 @@ ROW = "hopper-medium-v2 & 52.9 & 66.3 \\\\\n"
 END = "\\end{tabular}\n"
 
 
-@pytest.fixture(scope="module")
+SPECS = Specs()
+
+
+@pytest.fixture
 def specs():
-    return Specs()
+    return SPECS
 
 
 @pytest.fixture
@@ -155,6 +164,65 @@ def test_a_caption_s_domain_is_part_of_names_that_lack_one(read):
     assert next(iter(cells(read(table)))) == ("antmaze-umaze-diverse-v2", "bc")
     with pytest.raises(SpecError, match="no row or column"):
         read(table.replace("AntMaze", "AntMaze and Maze2d"))
+
+
+def test_a_caption_s_version_is_that_of_all_names(read):
+    table = "\\begin{table}\\caption{D4RL %s}" + HEAD + ROW.replace("-v2", "") + END + "\\end{table}"
+    assert "hopper-medium-v2,bc,52.9" in read(table % "v2").csv
+    with pytest.raises(SpecError, match="no row or column"):
+        read(table % "v0")
+
+
+def test_what_is_no_standard_deviation_is_not_read_as_one(read):
+    row = "hopper-medium-v2 & 52.9 $\\pm$ 1.0 & 66.3 $\\pm$ 2.0 \\\\\n"
+    table = "\\begin{table}\\caption{Mean and %s.}" + HEAD + row + END + "\\end{table}"
+    assert cells(read(table % "standard deviation"))["hopper-medium-v2", "bc"] == ("52.9", "1.0")
+    for other in ("standard error", "95\\% confidence interval", "95\\% CI"):
+        found = read(table % other)
+        assert cells(found)["hopper-medium-v2", "bc"] == ("52.9", "")
+        assert "± 1.0 printed, by the caption" in found.csv
+
+
+def test_columns_beside_scores_are_told_from_algorithms(read):
+    found = read(HEAD.replace("BC", "SAC-N").replace("IQL", "Gain (\\%)") + ROW + END)
+    assert [column.label for column in found.reading.columns] == ["SAC-N"]
+    assert [cell.why for cell in found.reading.unread] == ["the column is no algorithm's"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\\begin{comment}" * 100_000,
+        "\\iffalse" * 100_000,
+        "\\newcommand{\\x}{" * 4000 + HEAD + ROW + END,
+        HEAD + "hopper-medium-v2 & " + "*" * 100_000 + "x & " + "[" * 100_000 + "\\\\" + END,
+        HEAD + ROW * 1000 + END,
+        HEAD + "\\multicolumn{99}{c}{1} & " * 3000 + END,
+        "\\begin{tabular}{*{999}{*{999}{*{999}{c}}}}" + ROW + END,
+    ],
+    ids=["comments", "conditionals", "macros", "long cells", "rows", "spans", "columns"],
+)
+def test_large_hostile_files_end_soon(read, text):
+    started = time.perf_counter()
+    with contextlib.suppress(HarnessError):
+        read(text)
+    assert time.perf_counter() - started < 10
+
+
+@given(st.lists(st.text(max_size=12), min_size=3, max_size=3))
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_labels_say_the_specs_are_valid(tmp_path, labels):
+    path = tmp_path / "table.csv"
+    with path.open("w", newline="", encoding="utf-8", errors="ignore") as file:
+        csv.writer(file).writerows([["x", *labels[:2]], ["hopper-medium", 1.5, 2.5], [labels[2], 3.5, 4.5]])
+    try:
+        found = transcribe(path, "case", SPECS)
+    except HarnessError:
+        return
+    folder = tmp_path / "specs"
+    shutil.rmtree(folder, ignore_errors=True)
+    write(folder, {"published/case.csv": found.csv, "tables/case.yaml": found.yaml})
+    assert validate(Specs([folder]), ["case"], []) == []
 
 
 def test_an_improvement_is_no_average_and_units_are_looked_at(read):

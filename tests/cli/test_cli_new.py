@@ -36,11 +36,12 @@ def test_skeletons_are_valid_and_train_and_replace_nothing(cli, elsewhere):
 
 
 def test_one_s_own_data_and_algorithms_alone_are_in_a_new_table(cli, elsewhere):
-    cli("new", "table", "plain", "--specs", "others")
-    text = (elsewhere / "others" / "tables" / "plain.yaml").read_text()
-    assert "datasets: [maze2d-umaze-v1, hopper-random-v2]" in text
-    assert "algorithm: bc" in text
-    assert cli("--specs", "others", "validate", "plain").code == 0
+    for name in ("2024", "1e3"):  # ids that YAML has as numbers unless they are quoted
+        cli("new", "table", name, "--specs", "others")
+        text = (elsewhere / "others" / "tables" / f"{name}.yaml").read_text()
+        assert "datasets: [maze2d-umaze-v1, hopper-random-v2]" in text
+        assert "algorithm: bc" in text
+        assert cli("--specs", "others", "validate", name).code == 0
 
 
 @pytest.mark.parametrize("name", ["My_Method", "../up", "a b", "", "aspc-table1"])
@@ -48,6 +49,12 @@ def test_a_name_that_is_no_id_or_taken_is_refused(cli, elsewhere, name):
     done = cli("new", "table", name)
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
     assert not (elsewhere / "my-specs").exists()
+
+
+def test_an_algorithm_takes_no_shipped_module_s_place(cli, elsewhere):
+    done = cli("new", "algorithm", "base")
+    assert done.code == 2
+    assert "'base' is a module of the shipped algorithms" in done.err
 
 
 def test_a_paper_s_table_is_read_validated_and_audited_at_once(cli, elsewhere):
