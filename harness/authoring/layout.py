@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from types import MappingProxyType
 from typing import Literal, get_args
 
 from harness.authoring import naming
+from harness.authoring.blocks import Block, Entry, blocks
 from harness.authoring.grid import Cell, Grid
 from harness.authoring.naming import Names
 from harness.authoring.scores import Comma, Score, commas, score
@@ -19,17 +19,7 @@ from harness.specs.rows import TOTAL
 
 Sums = Literal["average", "sum"]
 _SUMS: tuple[Sums, ...] = get_args(Sums)
-#: What the lowest of several headings says of the numbers below it.
-_ROLES = {
-    **dict.fromkeys(("mean", "score", "return"), "mean"),
-    **dict.fromkeys(("std", "std dev", "sd", "stddev", "±"), "std"),
-    **dict.fromkeys(("before", "offline", "pre", "initial", "init"), "before"),
-    **dict.fromkeys(("after", "online", "post", "final"), "after"),
-}
 _RAW = 300  # beyond it numbers are hardly normalised scores; on Maze2d some are above 200
-# what begins like a number with decimals, also behind a macro that is not known
-_LIKE = re.compile(r"(?:\\[A-Za-z]+\s*)*[-+–(\[]?\s*[0-9]+[.,][0-9]")
-_JOINED = {("mean", "std"): " ± ", ("before", "after"): " → "}
 
 
 @dataclass(frozen=True)
@@ -116,55 +106,19 @@ class Reading:
     cells_of_file: int = 0
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """A row or a column: its labels from the outermost to its own."""
-
-    pieces: tuple[str, ...]
-    line: int
-
-    @property
-    def own(self) -> str:
-        return self.pieces[-1] if self.pieces else ""
-
-    @property
-    def group(self) -> tuple[str, ...]:
-        return self.pieces[1:-1]  # the first is the heading above the labels
-
-
-@dataclass
-class _Block:
-    """A part of a table under one heading: rows and columns with their labels, and the cells."""
-
-    rows: list[_Entry]
-    columns: list[_Entry]
-    cells: list[list[Cell]]
-
-    def within(self, words: str) -> _Block:
-        """The same block, with words that are part of all its rows' and columns' names."""
-        rows, columns = (
-            [replace(entry, pieces=(f"{entry.pieces[0]} {words}", *entry.pieces[1:])) for entry in entries]
-            for entries in (self.rows, self.columns)
-        )
-        return _Block(rows, columns, self.cells)
-
-    def transposed(self) -> _Block:
-        return _Block(self.columns, self.rows, [list(column) for column in zip(*self.cells, strict=True)])
-
-
 def read(table: Grid, names: Names) -> Reading:
     """What a printed table says of the datasets and algorithms there are."""
     comma = commas(cell.text for row in table.rows for cell in row)
-    blocks = [block for block in _blocks(table, comma) if block.cells and block.columns]
+    parts = [block for block in blocks(table, comma) if block.columns]
     if versions := " ".join(sorted(set(re.findall(r"\bv\d\b", table.caption.lower())))):
-        blocks = [block.within(versions) for block in blocks]
-    if not _hits(blocks, names, "columns") and not _hits(blocks, names, "rows"):
-        blocks = [block.within(names.domain(table.caption)) for block in blocks]
-    if _hits(blocks, names, "columns") > _hits(blocks, names, "rows"):
-        blocks = [block.transposed() for block in blocks]
+        parts = [part.within(versions) for part in parts]
+    if not _hits(parts, names, "columns") and not _hits(parts, names, "rows"):
+        parts = [part.within(names.domain(table.caption)) for part in parts]
+    if _hits(parts, names, "columns") > _hits(parts, names, "rows"):
+        parts = [part.transposed() for part in parts]
     reader = _Reader(names, comma, _deviation(table.caption))
-    for block in blocks:
-        reader.read(block)
+    for part in parts:
+        reader.read(part)
     return reader.finished()
 
 
@@ -176,160 +130,9 @@ def _deviation(caption: str) -> str:
     return found[0] if found else ""
 
 
-def _hits(blocks: Sequence[_Block], names: Names, axis: Literal["rows", "columns"]) -> int:
+def _hits(parts: Sequence[Block], names: Names, axis: Literal["rows", "columns"]) -> int:
     """How many rows or columns are datasets."""
-    return sum(
-        len(names.dataset(entry.pieces).ids) == 1 for block in blocks for entry in getattr(block, axis)
-    )
-
-
-# -- blocks ------------------------------------------------------------------------------------------------
-
-
-def _blocks(table: Grid, comma: Comma) -> Iterator[_Block]:
-    """The parts of a table, each below a heading of its own."""
-    first = _first_column(table, comma)
-    headings: list[tuple[Cell, ...]] = []
-    rows: list[tuple[tuple[Cell, ...], str]] = []
-    group = ""
-    for row in table.rows:
-        said = {id(cell): cell.text for cell in row if cell.text}
-        if _holds_numbers(row[first:], comma) or (rows and _continues(row[first:])):
-            rows.append((row, group))
-        elif len(said) == 1 and (rows or (headings and row[0].text)):
-            group = next(iter(said.values()))
-        elif said:
-            if rows:
-                yield _block(headings, rows, first, comma)
-                headings, rows, group = [], [], ""
-            headings.append(row)
-    if rows:
-        yield _block(headings, rows, first, comma)
-
-
-def _holds_numbers(cells: Sequence[Cell], comma: Comma) -> bool:
-    """Whether cells are a row's numbers, even such as are not certain, and no headings."""
-    texts = [cell for cell in cells if cell.text]
-    alike = sum(bool(_LIKE.match(cell.text)) for cell in texts)
-    return any(_printed(cell, comma) for cell in texts) or 2 * alike > len(texts)
-
-
-def _continues(cells: Sequence[Cell]) -> bool:
-    """Whether cells hold what belongs to the numbers above them: deviations or intervals."""
-    texts = [cell.text for cell in cells if cell.text]
-    return bool(texts) and all(re.match(r"[(\[_^{\s]*±|[(\[][-–\d.]", text) for text in texts)
-
-
-def _printed(cell: Cell, comma: Comma) -> bool:
-    """Whether a cell holds a number, or says that none was printed."""
-    return bool(cell.text) and score(cell.text, comma) is not None
-
-
-def _first_column(table: Grid, comma: Comma) -> int:
-    """The first column that holds more numbers than other text."""
-    width = len(table.rows[0])
-    for x in range(width):
-        said = Counter(
-            "number" if re.search(r"\d", cell.text) and _holds_numbers([cell], comma) else "text"
-            for cell in {id(row[x]): row[x] for row in table.rows}.values()
-            if cell.text and cell.text not in ("-", "–", "—")
-        )
-        if said["number"] > said["text"] or (said["number"] and said["number"] == said["text"]):
-            return x
-    return width
-
-
-def _block(
-    headings: Sequence[Sequence[Cell]], rows: Sequence[tuple[Sequence[Cell], str]], first: int, comma: Comma
-) -> _Block:
-    width = len(rows[0][0])
-    whole = [row for row in headings if len({id(cell) for cell in row}) > 1]  # not a title across all columns
-    corner = " ".join(dict.fromkeys(cell.text for row in whole for cell in row[:first] if cell.text))
-    under: dict[tuple[int, ...], list[int]] = {}
-    for x in range(first, width):
-        above = tuple(dict.fromkeys(id(row[x]) for row in whole if row[x].text))
-        under.setdefault(above or (x,), []).append(x)
-    columns = []
-    for places in under.values():
-        cells = [row[places[0]] for row in whole]
-        pieces = tuple(dict.fromkeys(cell.text for cell in cells if cell.text))
-        columns.append(_Entry((corner, *pieces), next((c.line for c in reversed(cells) if c.text), 1)))
-    entries: list[_Entry] = []
-    lines: list[list[Cell]] = []
-    used = Counter(
-        key for row, _ in rows for places in under.values() for key in {id(row[x]) for x in places}
-    )
-    last: tuple[int, ...] = ()
-    carried: list[Cell] = []
-    for row, group in rows:
-        labels = {id(cell): cell.text for cell in row[:first] if cell.text}
-        line = [_together([row[x] for x in places], used) for places in under.values()]
-        continued = not labels or tuple(labels) == last
-        if continued and lines and _continues(line):
-            lines[-1] = [_together([above, below]) for above, below in zip(lines[-1], line, strict=True)]
-            continue
-        last = tuple(labels)
-        # a label that is written once stands for the rows below it, until another one follows
-        carried = _carried(row[:first], carried)
-        names = dict.fromkeys(cell.text for cell in carried if cell.text)
-        lines.append(line)
-        entries.append(_Entry((corner, *([group] if group else []), *names), row[0].line))
-    return _by_role(_Block(entries, columns, lines))
-
-
-def _carried(labels: Sequence[Cell], above: Sequence[Cell]) -> list[Cell]:
-    """The labels of a row: an empty one is the one above it if a narrower one is there."""
-    if len(above) != len(labels):
-        return list(labels)
-    return [
-        old if not cell.text and any(narrower.text for narrower in labels[x + 1 :]) else cell
-        for x, (cell, old) in enumerate(zip(labels, above, strict=True))
-    ]
-
-
-def _together(cells: Sequence[Cell], used: Mapping[int, int] = MappingProxyType({})) -> Cell:
-    """Cells that stand under one heading, as one.
-
-    Args:
-        cells: these.
-        used: in how many places of the table each stands, by identity.
-    """
-    distinct = list({id(cell): cell for cell in cells}.values())
-    text = " ".join(cell.text for cell in distinct if cell.text)
-    shared = any(cell.shared or used.get(id(cell), 1) > 1 for cell in distinct if cell.text)
-    return Cell(text, distinct[0].line, any(cell.bold for cell in distinct), shared=shared)
-
-
-def _by_role(block: _Block) -> _Block:
-    """Columns whose headings say mean and deviation, or before and after, as one each."""
-    roles = [_ROLES.get(entry.own.lower().strip(". ")) for entry in block.columns]
-    for pair, sign in _JOINED.items():
-        places: dict[tuple[str, ...], dict[str, int]] = {}
-        for x, (entry, role) in enumerate(zip(block.columns, roles, strict=True)):
-            if role in pair and len(entry.pieces) > 2:
-                places.setdefault(entry.pieces[:-1], {})[role] = x
-        pairs = {where[pair[0]]: where[pair[1]] for where in places.values() if len(where) == len(pair)}
-        if not pairs:
-            continue
-        for line in block.cells:
-            for one, other in pairs.items():
-                texts = [line[x].text for x in (one, other)]
-                joined = (
-                    sign.join(texts) if all(re.search(r"\d", text) for text in texts) else " ".join(texts)
-                )
-                line[one] = Cell(joined.strip(), line[one].line, any(line[x].bold for x in (one, other)))
-        kept = [x for x in range(len(block.columns)) if x not in pairs.values()]
-        columns = [
-            _Entry(
-                block.columns[x].pieces[:-1] if x in pairs else block.columns[x].pieces, block.columns[x].line
-            )
-            for x in kept
-        ]
-        return _by_role(_Block(block.rows, columns, [[line[x] for x in kept] for line in block.cells]))
-    return block
-
-
-# -- names -------------------------------------------------------------------------------------------------
+    return sum(len(names.dataset(entry.pieces).ids) == 1 for part in parts for entry in getattr(part, axis))
 
 
 class _Reader:
@@ -345,7 +148,7 @@ class _Reader:
         self._versions: list[str] = []
         self._remarks: list[str] = []
 
-    def read(self, block: _Block) -> None:
+    def read(self, block: Block) -> None:
         """Read one block."""
         columns = self._columns_of(block)
         here: Rows | None = None  # the rows that a summary would be about
@@ -368,7 +171,7 @@ class _Reader:
 
     def _read_row(
         self,
-        entry: _Entry,
+        entry: Entry,
         found: naming.Named,
         cells: Sequence[Cell],
         columns: Sequence[Column | None],
@@ -451,7 +254,7 @@ class _Reader:
                 for column, found in self._summed.pop((id(rows), how), {}).items():
                     self.reading.cells[name, column] = found
 
-    def _columns_of(self, block: _Block) -> list[Column | None]:
+    def _columns_of(self, block: Block) -> list[Column | None]:
         """The algorithm of each column; None where it is none."""
         own = [naming.plain(entry.own) for entry in block.columns]
         found: list[Column | None] = []
@@ -477,12 +280,12 @@ class _Reader:
             found.append(column)
         return found
 
-    def _row(self, entry: _Entry, name: str, cells: Sequence[Cell], columns: Sequence[Column | None]) -> None:
+    def _row(self, entry: Entry, name: str, cells: Sequence[Cell], columns: Sequence[Column | None]) -> None:
         """Read the cells of a row that has an id."""
         self.reading.cells |= {(name, column): found for column, found in self._scores(entry, cells, columns)}
 
     def _scores(
-        self, entry: _Entry, cells: Sequence[Cell], columns: Sequence[Column | None]
+        self, entry: Entry, cells: Sequence[Cell], columns: Sequence[Column | None]
     ) -> Iterator[tuple[str, Score]]:
         """What the cells of a row say, by their columns."""
         means: dict[str, tuple[Decimal, bool]] = {}
@@ -503,7 +306,7 @@ class _Reader:
             yield column.id, found
         self._check_bold(entry, means)
 
-    def _check_bold(self, entry: _Entry, means: Mapping[str, tuple[Decimal, bool]]) -> None:
+    def _check_bold(self, entry: Entry, means: Mapping[str, tuple[Decimal, bool]]) -> None:
         """Say so if the largest number of a row is not among those in bold, where only some are."""
         bold = [mean for mean, strong in means.values() if strong]
         best = max(means, key=lambda label: means[label][0], default="")
@@ -512,19 +315,19 @@ class _Reader:
             self._remarks.append(f"{where}: {best} has the largest number, {means[best][0]}, and is not bold")
 
     def _leave_out(
-        self, entry: _Entry, cells: Sequence[Cell], columns: Sequence[Column | None], why: str
+        self, entry: Entry, cells: Sequence[Cell], columns: Sequence[Column | None], why: str
     ) -> None:
         for cell, column in zip(cells, columns, strict=True):
             self._unread(entry, cell, column.label if column else "", why)
 
-    def _unread(self, entry: _Entry, cell: Cell, column: str, why: str) -> None:
+    def _unread(self, entry: Entry, cell: Cell, column: str, why: str) -> None:
         row = " ".join(entry.pieces[1:])
         self.reading.unread.append(Unread(cell.line, row, column, cell.text, why))
 
     # -- rows that sum up others ---------------------------------------------------------------------------
 
     def _sum_up(
-        self, entry: _Entry, cells: Sequence[Cell], columns: Sequence[Column | None], here: Rows | None
+        self, entry: Entry, cells: Sequence[Cell], columns: Sequence[Column | None], here: Rows | None
     ) -> None:
         """Read a row that sums up others, if its label or the numbers tell which, and how.
 
@@ -583,7 +386,7 @@ class _Reader:
 
     def _take(
         self,
-        entry: _Entry,
+        entry: Entry,
         cells: Sequence[Cell],
         columns: Sequence[Column | None],
         scope: Sequence[Rows],

@@ -183,6 +183,29 @@ def test_what_is_no_standard_deviation_is_not_read_as_one(read):
         assert "± 1.0 printed, by the caption" in found.csv
 
 
+def test_a_column_without_a_heading_is_nobody_s(read):
+    found = read(HEAD.replace("IQL", "") + ROW + END)
+    assert [column.label for column in found.reading.columns] == ["BC"]
+    assert [(cell.text, cell.why) for cell in found.reading.unread] == [
+        ("66.3", "the column is no algorithm's")
+    ]
+
+
+def test_a_heading_may_say_mean_and_deviation_apart(read):
+    text = "|Task|TD3+BC|TD3+BC|BC|\n|---|---|---|---|\n|hopper-medium-v2|1.0|2.0|3.0|\n"
+    assert set(cells(read(text, "twice.md")).values()) == {
+        ("1.0", ""),
+        ("2.0", ""),
+        ("3.0", ""),
+    }
+    text = (
+        "\\begin{tabular}{lcccc} & \\multicolumn{2}{c}{IQL} & \\multicolumn{2}{c}{BC} \\\\"
+        "Task & Mean & Std. & Mean & Std. \\\\"
+        "hopper-medium-v2 & 66.3 & 5.8 & - & - \\\\" + END
+    )
+    assert list(cells(read(text)).values()) == [("66.3", "5.8"), ("", "")]
+
+
 def test_columns_beside_scores_are_told_from_algorithms(read):
     found = read(HEAD.replace("BC", "SAC-N").replace("IQL", "Gain (\\%)") + ROW + END)
     assert [column.label for column in found.reading.columns] == ["SAC-N"]
