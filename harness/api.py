@@ -19,7 +19,7 @@ from harness import plugs
 from harness.analysis.comparison import compare
 from harness.analysis.intervals import IntervalSettings
 from harness.counting import count
-from harness.errors import FailedRunsError, HarnessError, IncompleteError, NoBaselineError, StoppedError
+from harness.errors import FailedRunsError, HarnessError, IncompleteError, NoBaselineError
 from harness.escaping import terminal
 from harness.planning.cells import ResolvedTable, resolve
 from harness.planning.choice import Choice
@@ -638,7 +638,7 @@ def work(
     wait: bool = False,
     queued_only: bool = False,
     **how: Any,
-) -> None:
+) -> bool:
     """Train what of a view can be claimed, until nothing is left to claim.
 
     Args:
@@ -650,10 +650,12 @@ def work(
         queued_only: leave out runs that the database does not know yet.
         **how: what else `Setup.on` takes.
 
+    Returns:
+        whether it came to its end; False where it was interrupted, with all saved.
+
     Raises:
         HarnessError: data are missing, the device is not there, or the database cannot be written or shared.
         FailedRunsError: runs that it trained failed.
-        StoppedError: it was interrupted, with all saved.
     """
     from harness.execution.setup import Setup
     from harness.execution.versions import require_same_version
@@ -678,11 +680,12 @@ def work(
                 queued_only=queued_only,
             )
         if outcome.interrupted:
-            raise StoppedError("stopped with everything saved; the same command goes on from there")
+            return False
     done = f"{count(outcome.finished, 'run')} trained by this worker; nothing is left for it to claim"
     if outcome.failed:
         raise FailedRunsError(f"{done}, and {outcome.failed} failed: `{view.command('status')}` lists them")
     reporter.message(done)
+    return True
 
 
 @contextmanager

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,11 +24,14 @@ from harness.cli.options import (
     resolved_table,
 )
 from harness.cli.output import json_out, note, out, table_out
-from harness.counting import count
+from harness.counting import count, duration
 from harness.planning.choice import Choice
 
 if TYPE_CHECKING:
-    from harness.planning.status import Failure, Work
+    from harness.planning.status import Failure, Status, Work, Worker
+
+_WATCH_SECONDS = 5.0
+_OPEN = ("running", "queued", "interrupted", "missing")
 
 
 def add_to(app: App) -> None:
@@ -33,7 +39,10 @@ def add_to(app: App) -> None:
     app.command(
         "status",
         epilog=examples(
-            "harness status", "harness status aspc-table1", "harness status aspc-table1 --preset smoke --json"
+            "harness status",
+            "harness status aspc-table1",
+            "harness status aspc-table1 --preset smoke --json",
+            "harness status aspc-table1 --watch",
         ),
     )(status)
     app.command(
@@ -52,9 +61,17 @@ def status(
     choice: Choice,
     table: OptionalTableId = None,
     db: Database = None,
+    data_home: DataHome = None,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Again every few seconds, with the workers' speed, until all is trained.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Count runs; list those that failed, wait for others or are under way.
+    """Count runs; list those that failed, wait for others or are under way, and the workers.
 
     Of a table also the runs that its unfinished ones read values from.
     """
@@ -63,14 +80,62 @@ def status(
     if table is None and replace(choice, preset=None) != Choice():
         raise typer.BadParameter("the options that choose runs need a TABLE")
     resolved = None if table is None else resolved_table(ctx, table, choice)
+    speeds = _Speeds()
     with open_store(ctx, db, choice) as store:
-        state = read(store, resolved)
-    if as_json:
-        json_out(state)
-        return
+        while True:
+            state = read(store, resolved, data_home)
+            if watch and sys.stdout.isatty():
+                sys.stdout.write("\x1b[H\x1b[2J")
+            if as_json:
+                json_out(state)
+            else:
+                _state_out(state, table, speeds, store.location.folder("jobs", data_home))
+            if not watch or not any(state.counts[name] for name in _OPEN):
+                return
+            sys.stdout.flush()
+            time.sleep(_WATCH_SECONDS)
+            out()
+
+
+class _Speeds:
+    """How fast workers are, from what was seen of them so far."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, tuple[float, int]] = {}
+
+    def __call__(self, worker: Worker) -> tuple[str | None, str | None]:
+        """Steps per second of all its runs together, and the time that is left for these."""
+        now = (time.monotonic(), worker.done)
+        if worker.done < self._first.setdefault(worker.owner, now)[1]:  # it has begun with other runs
+            self._first[worker.owner] = now
+        seconds, steps = (last - first for last, first in zip(now, self._first[worker.owner], strict=True))
+        if steps <= 0:
+            return None, None
+        left = None if worker.steps is None else duration((worker.steps - worker.done) * seconds / steps)
+        return f"{steps / seconds:,.0f}", left
+
+
+def _state_out(state: Status, table: str | None, speeds: _Speeds, logs: Path) -> None:
+    """All that is known of runs, workers and jobs, as text."""
+    from harness.execution.worker import ended_badly
+
     table_out(("status", "runs"), list(state.counts.items()))
     if state.imported:
         out(f"{count(state.imported, 'finished run')} imported from files")
+    if state.workers:
+        out("\nworkers:")
+        table_out(
+            ("process", "runs", "populations", "steps", "of", "steps/s", "left"),
+            [
+                (one.owner, one.runs, one.populations, one.done, one.steps, *speeds(one))
+                for one in state.workers
+            ],
+        )
+    if logs.is_dir():
+        out(f"\nlogs of the jobs: {logs}")
+        if failed := ended_badly(logs):
+            out("\njobs that ended with an error:")
+            table_out(("job", "node", "error"), failed)
     for title, works in (
         ("trained now", state.active),
         ("left by a process that died; `harness reproduce` goes on with them", state.stale),

@@ -21,6 +21,8 @@ from harness.cli.options import (
     examples,
     view,
 )
+from harness.cli.output import note
+from harness.errors import StoppedError
 from harness.planning.choice import Choice
 
 
@@ -78,7 +80,7 @@ def work(
     from harness.api import work as train
     from harness.execution.progress import Reporter
 
-    train(
+    ended = train(
         seen,
         Reporter(quiet=quiet),
         device=device,
@@ -91,3 +93,6 @@ def work(
         workers=workers,
         at_most=at_most,
     )
+    if not ended:
+        note("interrupted, everything is saved; the same command goes on from there")
+        raise typer.Exit(StoppedError.exit_code)

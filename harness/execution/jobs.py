@@ -21,7 +21,7 @@ from harness.execution.progress import Reporter
 from harness.execution.session import Outcome
 from harness.execution.versions import VERSION, version_of
 from harness.execution.work import require_shareable
-from harness.execution.worker import Worker, last_words, log_of
+from harness.execution.worker import Worker, forget_badly_ended, last_words, log_of
 from harness.planning.dependencies import all_keys
 from harness.planning.populations import PlannedRun
 from harness.planning.validation import check
@@ -106,9 +106,7 @@ def train(order: Order, engine: Engine, reporter: Reporter, stop: Callable[[], b
     store = order.store
     before = _counts(order)
     folder = store.location.folder("jobs", order.home)
-    for log in folder.glob("*.log"):
-        if last_words(log).startswith("error:"):  # what `status` tells of until the work is begun again
-            log.unlink()
+    forget_badly_ended(folder)
     if missing_runs(order.resolved, store, order.home):
         check(order.resolved, order.specs)
     while (free := _free(order)) and not stop():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from pathlib import Path
 
 from harness.results.leases import JOB
 
+_ERROR = "error: "
+_ON = "a worker starts on "
 #: The variable that tells a worker which process follows it, where it ends with that.
 PARENT = "HARNESS_PARENT"
 LIVES = 4
@@ -45,7 +48,7 @@ class Worker:
         Returns:
             its exit code; negative for the signal that killed it.
         """
-        environment = {**os.environ, **self.environment, JOB: job}
+        environment = {**os.environ, **self.environment, JOB: job, PARENT: str(os.getpid())}
         command = [sys.executable, "-m", "harness", *self.arguments]
         self.folder.mkdir(parents=True, exist_ok=True)
         code = -signal.SIGTERM
@@ -53,6 +56,8 @@ class Worker:
             if self._stopped:
                 break
             with log_of(self.folder, job).open("ab") as log, _unheard():
+                log.write(f"{_ON}{platform.node()}\n".encode())
+                log.flush()
                 self._process = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
@@ -113,6 +118,32 @@ def left_alone() -> bool:
 def log_of(folder: Path, job: str) -> Path:
     """The file that a job's worker says everything in."""
     return folder / f"{job}.log"
+
+
+def node_of(log: Path) -> str:
+    """Where the worker of a log was started last; empty where none was."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    nodes = [line.removeprefix(_ON) for line in lines if line.startswith(_ON)]
+    return nodes[-1] if nodes else ""
+
+
+def ended_badly(folder: Path) -> list[tuple[str, str, str]]:
+    """The jobs whose workers ended with an error: name, node and what was said."""
+    said = {log: last_words(log) for log in sorted(folder.glob("*.log"))}
+    return [
+        (log.stem, node_of(log), words.removeprefix(_ERROR))
+        for log, words in said.items()
+        if words.startswith(_ERROR)
+    ]
+
+
+def forget_badly_ended(folder: Path) -> None:
+    """Remove the logs of jobs that ended with an error; their work is begun again."""
+    for name, _, _ in ended_badly(folder):
+        log_of(folder, name).unlink()
 
 
 def last_words(log: Path) -> str:

@@ -12,8 +12,7 @@ from harness.planning.choice import Choice
 #: Verb -> the fields of a `Choice` that only some verbs take, and those of its other options that are carried
 #: from one verb to another.
 TAKEN: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("plan", "reproduce", "work", "retry"), ("seeds", "data_home")),
-    "status": ("seeds",),
+    **dict.fromkeys(("plan", "reproduce", "work", "status", "retry"), ("seeds", "data_home")),
     **dict.fromkeys(("table", "diff", "stats", "report", "figure"), ("score", "every_seed")),
     "drift": ("score", "baseline"),
     "accept": ("baseline",),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,12 +45,32 @@ class Work(Told):
 
 
 @dataclass(frozen=True)
+class Worker:
+    """A living process that trains runs.
+
+    Attributes:
+        owner: its name, see `harness.results.leases.owner_id`.
+        runs: how many it trains or is about to.
+        populations: in how many batched programs.
+        done: steps that their evaluations and checkpoints show, summed over its runs.
+        steps: that they have in all; None where no table tells.
+    """
+
+    owner: str
+    runs: int
+    populations: int
+    done: int
+    steps: int | None
+
+
+@dataclass(frozen=True)
 class Status:
     """How far a set of runs is.
 
     Attributes:
         counts: status -> number of runs, for each of `STATUSES`.
         imported: scores from files among the finished runs; of a table always 0.
+        workers: the living processes that train some of these runs.
         active: runs that a living process trains; finished ones are trained again for their state.
         stale: runs whose process died; the next `harness reproduce` takes them over.
         again: finished runs that are to be trained again, with the scores that they have, since others read
@@ -61,6 +81,7 @@ class Status:
 
     counts: Mapping[str, int]
     imported: int
+    workers: tuple[Worker, ...]
     active: tuple[Work, ...]
     stale: tuple[Work, ...]
     again: tuple[Work, ...]
@@ -88,6 +109,7 @@ def status(store: Store, resolved: ResolvedTable | None = None, home: Path | Non
     keys, waits = None, list[Waiting]()
     to_train: dict[str, Any] = {}
     columns: dict[str, str] = {}
+    lengths: dict[str, int] = {}
     if resolved is not None:
         kept = kept_states(store, home)
         wanted = needed(resolved, runs, kept)
@@ -95,6 +117,7 @@ def status(store: Store, resolved: ResolvedTable | None = None, home: Path | Non
         waits = waiting(to_train, runs, store, kept)
         keys = list(wanted)
         columns = {key: cell.column.id for key, (_, cell) in wanted.items()}
+        lengths = {key: cell.protocol.length for key, (_, cell) in wanted.items()}
         runs = {key: runs[key] for key in keys if key in runs}
     counted = Counter(run.status for run in runs.values())
     counted["missing"] = 0 if keys is None else len(keys) - len(runs)
@@ -102,12 +125,26 @@ def status(store: Store, resolved: ResolvedTable | None = None, home: Path | Non
     return Status(
         counts={name: counted[name] for name in STATUSES},
         imported=sum(run.origin == "imported" for run in runs.values()),
+        workers=tuple(_workers([run for run in held if run.alive], lengths)),
         active=tuple(_work(run, columns) for run in held if run.alive),
         stale=tuple(_work(run, columns) for run in held if not run.alive),
         again=tuple(_work(runs[key], columns) for key in to_train if key in runs and _again(runs[key])),
         failures=tuple(_failure(run, columns) for run in runs.values() if run.status == "failed"),
         waiting=tuple(waits),
     )
+
+
+def _workers(runs: Sequence[RunState], lengths: Mapping[str, int]) -> Iterator[Worker]:
+    for owner in sorted({run.owner or "unknown" for run in runs}):
+        own = [run for run in runs if (run.owner or "unknown") == owner]
+        known = all(run.key in lengths for run in own)
+        yield Worker(
+            owner,
+            len(own),
+            len({run.population for run in own if run.population}),
+            sum(max(run.step or 0, run.checkpoint_step or 0) for run in own),
+            sum(lengths[run.key] for run in own) if known else None,
+        )
 
 
 def _again(run: RunState) -> bool:

@@ -6,8 +6,6 @@ import contextlib
 import json
 import os
 import random
-import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,63 +22,17 @@ from harness.results import transfer
 from harness.results.models import RunRow
 from harness.results.records import EvaluationRecord
 from harness.results.store import Store
+from tests.servers import Postgres
 
 pytest.importorskip("psycopg", exc_type=None if os.environ.get("HARNESS_REQUIRE_POSTGRES") else ImportError)
 
 
-class Server:
-    """A PostgreSQL that can be stopped and started; it refuses to run as root, so it runs as its own user."""
-
-    def __init__(self, folder: Path) -> None:
-        programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-        self._programs = (
-            programs[-1] if programs else Path(shutil.which("initdb") or "/nowhere/initdb").parent
-        )
-        self._user = (
-            ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if not os.getuid() else []
-        )
-        self._data = folder / "data"
-        if self._user:
-            shutil.chown(folder, "postgres", "postgres")
-        self._run("initdb", "-D", self._data, "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self._options = (
-            f"-c port={self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
-        )
-        self.start()
-
-    def _run(self, program: str, *arguments: object) -> None:
-        subprocess.run(
-            [*self._user, str(self._programs / program), *map(str, arguments)],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            cwd="/",
-        )
-
-    def start(self) -> None:
-        self._run("pg_ctl", "-D", self._data, "-o", self._options, "-l", f"{self._data}.log", "-w", "start")
-
-    def stop(self) -> None:
-        self._run("pg_ctl", "-D", self._data, "-m", "immediate", "-w", "stop")
-
-    def sql(self, statement: str, database: str = "postgres") -> None:
-        engine = sa.create_engine(self.url(database), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-        with engine.connect() as connection:
-            connection.execute(sa.text(statement))
-
-    def url(self, database: str) -> str:
-        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{database}"
-
-
 @pytest.fixture(scope="module")
 def server():
-    there = list(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or shutil.which("initdb")
-    if not there and not os.environ.get("HARNESS_REQUIRE_POSTGRES"):
+    if not Postgres.installed() and not os.environ.get("HARNESS_REQUIRE_POSTGRES"):
         pytest.skip("PostgreSQL is not installed")
     with tempfile.TemporaryDirectory(prefix="harness-postgres-", ignore_cleanup_errors=True) as folder:
-        made = Server(Path(folder))
+        made = Postgres(Path(folder))
         yield made
         made.stop()
 

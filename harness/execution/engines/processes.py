@@ -17,7 +17,7 @@ from harness.execution.executors import Order
 from harness.execution.jobs import Job
 from harness.execution.progress import Reporter
 from harness.execution.session import Outcome
-from harness.execution.worker import PARENT, Worker
+from harness.execution.worker import Worker
 from harness.processes import usable_cores
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -65,7 +65,7 @@ class _Processes:
     def start(self, workers: Sequence[Worker]) -> None:
         cores = max(1, usable_cores() // len(workers))
         # else each would use all cores
-        given = {"OMP_NUM_THREADS": str(cores), **os.environ, PARENT: str(os.getpid())}
+        given = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(cores))}
         self._running = []
         for number, worker in enumerate(workers):
             gpu = {VISIBLE: self._gpus[number]} if self._gpus else {}

@@ -1,0 +1,303 @@
+"""24 runs by workers of a real Slurm and a real Ray, with faults: the scores are those of one process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from harness.errors import HarnessError
+from harness.execution import jobs
+from harness.execution.engines import ray, slurm
+from harness.execution.executors import Order
+from harness.execution.jobs import DATABASE, Job
+from harness.execution.progress import Reporter
+from harness.execution.versions import VERSION
+from harness.planning.cells import resolve
+from harness.planning.choice import Choice
+from harness.results.leases import job_of
+from harness.results.store import Store
+from harness.specs import Specs
+from tests.servers import Postgres, Slurm
+
+PRESET = """
+id: short
+description: 24 short runs
+label: short protocol
+lineage: generated
+transitions: 1000
+datasets: [maze2d-umaze-v1]
+columns: []
+extra_columns:
+  - {id: a, label: BC a, algorithm: bc, hyperparameters: {batch_size: 16}}
+  - {id: b, label: BC b, algorithm: bc, hyperparameters: {batch_size: 24}}
+  - {id: c, label: BC c, algorithm: bc, hyperparameters: {batch_size: 32}}
+seeds: [0, 1, 2, 3, 4, 5, 6, 7]
+steps: 400
+evaluate_every: 100
+episodes: 1
+"""
+HARNESS = [sys.executable, "-m", "harness"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder of specs and data."""
+    folder = tmp_path_factory.mktemp("clusters")
+    (folder / "specs" / "presets").mkdir(parents=True)
+    (folder / "specs" / "presets" / "short.yaml").write_text(PRESET)
+    return folder
+
+
+def command(place: Path, database: str | Path, *options: str) -> list[str]:
+    chosen = ["--preset", "short", "--db", str(database), "--data-home", str(place / "data")]
+    program = [*HARNESS, "--specs", str(place / "specs"), "reproduce", "aspc-table1", *chosen]
+    return [*program, "--checkpoint-seconds", "0", *options]
+
+
+@pytest.fixture(scope="module")
+def expected(place):
+    """What one process measures, by run: the returns of all episodes."""
+    subprocess.run(command(place, place / "one.db", "-q"), check=True, capture_output=True)
+    with Store.open(place / "one.db") as store:
+        assert len(store.runs()) == 24
+        return {key: store.returns(key) for key in store.runs()}
+
+
+def require(variable: str, *, there: bool, what: str) -> None:
+    if not there and not os.environ.get(variable):
+        pytest.skip(f"{what} is not installed, or this is not root")
+
+
+@pytest.fixture(scope="module")
+def server():
+    require("HARNESS_REQUIRE_POSTGRES", there=Postgres.installed(), what="PostgreSQL")
+    with tempfile.TemporaryDirectory(prefix="harness-postgres-", ignore_cleanup_errors=True) as folder:
+        made = Postgres(Path(folder))
+        yield made
+        made.stop()
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    require("HARNESS_REQUIRE_SLURM", there=Slurm.installed(), what="Slurm")
+    with tempfile.TemporaryDirectory(prefix="harness-slurm-", ignore_cleanup_errors=True) as folder:
+        made = Slurm(Path(folder))
+        yield made
+        made.stop()
+
+
+def begin(arguments: list[str], environment: dict[str, str] | None = None) -> subprocess.Popen:
+    return subprocess.Popen(
+        arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def ended(process: subprocess.Popen) -> str:
+    _, err = process.communicate(timeout=400)
+    assert process.returncode == 0, err
+    return err
+
+
+def measured(database: str | Path):
+    with Store.open(database) as store:
+        assert store.check() == []
+        assert {state.status for state in store.runs().values()} == {"finished"}
+        return {key: store.returns(key) for key in store.runs()}
+
+
+def owner_once(process: subprocess.Popen, database: str | Path, job: str = "", other_than: str = "") -> str:
+    """The process that trains runs in a job, as soon as there is one; not the one before."""
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        try:
+            with Store.open(database) as store:
+                owners = {run.owner for run in store.runs().values() if run.owner and run.checkpoint_step}
+        except (HarnessError, sa.exc.SQLAlchemyError):
+            owners = set()
+        for owner in owners - {other_than}:
+            if (job_of(owner) or "").endswith(job):
+                return owner
+        time.sleep(0.2)
+    raise AssertionError(f"nothing is trained by {job or 'anybody'}")
+
+
+def pid_of(owner: str) -> int:
+    return int(owner.split(":")[1])
+
+
+def test_slurm_loses_nothing_whatever_happens(place, expected, cluster, server):
+    server.sql("CREATE DATABASE faults")
+    database = server.url("faults")
+    options = ("--executor", "slurm", "--jobs", "2", "--executor-options", "time=30")
+    process = begin(command(place, database, *options), cluster.environment)
+    first = owner_once(process, database, "_0")
+    number = job_of(first).removeprefix("slurm-")
+    os.kill(pid_of(first), signal.SIGKILL)
+    second = owner_once(process, database, "_0", other_than=first)  # the job has started its worker again
+    server.stop()
+    server.start()
+    cluster.run("scancel", "--signal=USR2", number)  # what Slurm sends before a time limit
+    again(cluster, number)
+    third = owner_once(process, database, "_0", other_than=second)
+    assert len({first, second, third}) == 3
+    cluster.run("scontrol", "requeue", number)
+    again(cluster, number)
+    cluster.run("scontrol", "update", f"NodeName={cluster.host}", "State=DOWN", "Reason=test")
+    again(cluster, number.partition("_")[0])
+    ended(process)
+    assert measured(database) == expected
+    assert not list((place / "data" / "jobs" / "faults").glob("submitit"))
+
+
+def again(cluster: Slurm, job: str) -> None:
+    """Let a requeued job begin at once, where Slurm waits for two minutes."""
+    for _ in range(60):
+        if "PENDING" in cluster.run("squeue", "-h", "-r", "-j", job, "-o", "%T"):
+            cluster.run("scontrol", "update", f"JobId={job}", "StartTime=now", check=False)
+            return
+        time.sleep(0.5)
+    raise AssertionError(f"{job} was not requeued")
+
+
+def test_jobs_of_slurm_that_share_no_database_are_merged(place, expected, cluster):
+    database = place / "slurm.db"
+    options = ("--executor", "slurm", "--jobs", "2", "--executor-options", "partition=main")
+    err = ended(begin(command(place, database, *options), cluster.environment))
+    assert "24 runs for 2 workers" in err
+    assert measured(database) == expected
+    assert [path.suffix for path in (place / "slurm.jobs").iterdir()] == [".log", ".log"]
+    with Store.open(database) as store:
+        assert len(store.artefacts()) == 24
+
+
+def test_what_slurm_refuses_is_a_sentence(place, cluster):
+    options = ("--executor", "slurm", "--executor-options", "partition=nowhere")
+    refused = begin(command(place, place / "refused.db", *options), cluster.environment)
+    _, err = refused.communicate(timeout=100)
+    assert refused.returncode == 2
+    assert "error: Slurm refuses the jobs: invalid partition specified: nowhere" in err
+    assert cluster.run("squeue", "-h") == ""
+
+
+def test_ray_goes_on_after_its_worker_was_killed(place, expected):
+    pytest.importorskip("ray")
+    database = place / "ray.db"
+    process = begin(command(place, database, "--executor", "ray", "--jobs", "2"))
+    files = place / "ray.jobs"
+    while not (files / "0.db").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.1)
+    owner = owner_once(process, files / "0.db")
+    status = Path(f"/proc/{pid_of(owner)}/status").read_text()
+    (parent,) = (int(line.split()[1]) for line in status.splitlines() if line.startswith("PPid:"))
+    os.kill(parent, signal.SIGKILL)
+    ended(process)
+    assert measured(database) == expected
+
+
+def test_a_full_disk_of_the_workers_costs_nothing(place, expected, tmp_path):
+    if (
+        os.getuid()
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", tmp_path]).returncode
+    ):
+        pytest.skip("only root can make a small disk, and some containers' root cannot")
+    try:
+        full = tmp_path / "full"
+        full.write_bytes(b"0" * (62 * 2**20))
+        arguments = command(place, tmp_path / "r.db", "--executor", "processes", "--jobs", "2")
+        stopped = begin(arguments)
+        _, err = stopped.communicate(timeout=200)
+        assert stopped.returncode in (2, 4), err
+        assert "no space left" in err or "disk is full" in err
+        full.unlink()
+        ended(begin(arguments))
+        assert measured(tmp_path / "r.db") == expected
+    finally:
+        subprocess.run(["umount", "-l", tmp_path], check=True)
+
+
+# -- bad input ---------------------------------------------------------------------------------------------
+
+
+def order(place: Path, store: Store, **options: str) -> Order:
+    specs = Specs([place / "specs"])
+    worker = ("--specs", str(place / "specs"), "work", "aspc-table1", "--preset", "short")
+    resolved = resolve(specs, "aspc-table1", Choice(preset="short"))
+    return Order(resolved, specs, store, place / "data", worker=worker, options=options)
+
+
+def test_no_slurm_and_no_ray_are_sentences(place, store, monkeypatch):
+    monkeypatch.setenv("PATH", str(place))
+    with pytest.raises(HarnessError, match="no Slurm on this machine's path"):
+        slurm.train(order(place, store), Reporter(quiet=True), lambda: False)
+    with pytest.raises(HarnessError, match=r"Ray at 127.0.0.1:1 does not answer .*address=HOST:PORT"):
+        ray.train(order(place, store, address="127.0.0.1:1"), Reporter(quiet=True), lambda: False)
+    assert store.runs() == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("90", 90), ("1:30:00", 90), ("2-12", 3600), ("1-00:30", 1470), ("10:30", 10)]
+)
+def test_time_limits_are_slurms(text, expected):
+    assert slurm.minutes(text) == expected
+    with pytest.raises(HarnessError, match="is no time"):
+        slurm.minutes("soon")
+
+
+class Elsewhere:
+    """An engine whose jobs see other things than the command that starts them."""
+
+    shares_files = True
+    seconds = 0.01
+
+    def __init__(self, **environment: str) -> None:
+        self._environment, self._names = environment, []
+
+    def suitable_jobs(self):
+        return 1
+
+    def start(self, workers):
+        for worker in workers:
+            worker.environment = {**worker.environment, **self._environment}
+            self._names.append(f"elsewhere-{len(self._names)}")
+            worker.run(self._names[-1])
+
+    def jobs(self):
+        return [Job(name, "ended") for name in self._names]
+
+    def cancel(self):
+        pass
+
+    stop = cancel
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ({DATABASE: "postgresql://me:secret@127.0.0.1:1/r"}, "the database postgresql+psycopg://me:***@127"),
+        ({VERSION: "another"}, "has another version of the project or of the specs"),
+    ],
+)
+def test_what_only_a_node_can_know_is_said_and_stays_in_status(
+    place, store, tmp_path, environment, sentence, capsys
+):
+    from harness.cli import main
+
+    with pytest.raises(HarnessError, match="no worker trained a run; elsewhere-0 said") as raised:
+        jobs.train(order(place, store), Elsewhere(**environment), Reporter(quiet=True), lambda: False)
+    assert sentence in str(raised.value)
+    with pytest.raises(SystemExit):
+        main(["status", "--db", str(tmp_path / "r.db")])
+    shown = capsys.readouterr().out
+    assert "jobs that ended with an error:" in shown
+    assert sentence in shown
+    assert "secret" not in shown
