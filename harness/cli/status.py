@@ -71,7 +71,7 @@ def status(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Count runs; list those that failed, wait for others or are under way, and the workers.
+    """Count runs; list those that failed, wait or are under way.
 
     Of a table also the runs that its unfinished ones read values from.
     """

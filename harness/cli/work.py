@@ -70,7 +70,7 @@ def work(
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train what can be claimed of a table, until nothing is left to claim.
+    """Train what of a table no other worker holds.
 
     Any number of workers may do so at once, on any machines that reach the database: each run is trained by
     the one that claims it. It prints no table. SIGTERM writes a checkpoint and ends.
