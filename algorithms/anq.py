@@ -1,4 +1,4 @@
-"""ANQ: IQL over the best actions near the data's, near by how good the data's are."""
+"""ANQ: IQL over the best actions in neighbourhoods of the data's, small ones where the data are good."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class ANQ(ExpectileValues):
         displacement = self.hyper.displacement_bound.unsqueeze(-1) * output
         return (batch.action + displacement).clamp(-1, 1), displacement
 
-    def fit_value(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def value_objective(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """E[L₂^τ(Q̄(s, a + μ̄(s, a)) - V(s))] (eq. 14): ``(M, 1)``, and metrics."""
         h = self.hyper
         with torch.no_grad():
@@ -126,7 +126,7 @@ class ANQ(ExpectileValues):
         loss = self.value_loss(q - self.value(batch.observation))
         return loss, {"value_loss": loss.detach()}
 
-    def fit_critic(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def critic_objective(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Σ_k E[(Q_k(s, a) - r - γ (1 - d) V(s'))²] (eq. 15): ``(M, 1)``, and metrics."""
         with torch.no_grad():
             target = self.backup(batch, self.value(batch.next_observation))
@@ -149,7 +149,7 @@ class ANQ(ExpectileValues):
         weight = RADII[h.radius](h.radius_temperature, advantage, q.std(1, correction=0))
         return weight.clamp(h.radius_weight_floor, h.radius_weight_cap)
 
-    def refiner_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def refiner_objective(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """-E[Q(s, a + δ)] + λ E[p(δ) / f(s, a)] (eqs. 13 and 16): ``(M, 1)``, and metrics.
 
         norm: p = √(Σ_j δ_j²)
@@ -175,7 +175,7 @@ class ANQ(ExpectileValues):
             "radius_weight": batch_mean(weight),
         }
 
-    def actor_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def actor_objective(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """E[w mean_j (a + δ - π(s))_j²], w = min(exp(β (Q̄(s, a + δ) - V(s))), cap) (eq. 17).
 
         Returns:
@@ -198,9 +198,12 @@ class ANQ(ExpectileValues):
         joint: all four are of the networks as they were
         """
         h = self.hyper
-        steps = [(self.value_optimiser, self.fit_value), (self.critic_optimiser, self.fit_critic)]
+        steps = [(self.value_optimiser, self.value_objective), (self.critic_optimiser, self.critic_objective)]
         if phase == "values and policies":
-            steps += [(self.refiner_optimiser, self.refiner_loss), (self.actor_optimiser, self.actor_loss)]
+            steps += [
+                (self.refiner_optimiser, self.refiner_objective),
+                (self.actor_optimiser, self.actor_objective),
+            ]
         metrics: dict[str, Tensor] = {}
         together = []
         for optimiser, loss_of in steps:

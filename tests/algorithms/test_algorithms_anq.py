@@ -71,12 +71,12 @@ def test_with_a_large_weight_nothing_is_displaced_and_v_is_iqls_on_four_critics(
     assert q.shape == (2, 4, 6)
     advantage = q.amin(1).detach() - algorithm.value(batch.observation)
     wanted = ((0.7 - (advantage < 0).double()).abs() * advantage**2).mean(1, keepdim=True)
-    torch.testing.assert_close(algorithm.fit_value(batch)[0], wanted, rtol=0.02, atol=1e-6)
+    torch.testing.assert_close(algorithm.value_objective(batch)[0], wanted, rtol=0.02, atol=1e-6)
 
     with torch.no_grad():  # the limit itself
         for parameter in algorithm.target_refiner.network.layers[-1].parameters():
             parameter.zero_()
-    loss, _ = algorithm.fit_value(batch)
+    loss, _ = algorithm.value_objective(batch)
     assert torch.equal(loss, algorithm.value_loss(advantage))
     for ours, iqls in zip(gradients(loss, algorithm.value), gradients(wanted, algorithm.value), strict=True):
         torch.testing.assert_close(ours, iqls, rtol=1e-12, atol=1e-14)
@@ -131,7 +131,7 @@ def test_the_refiners_loss_is_equation_13_or_the_released_one(lab, penalty, norm
     size = {"norm": (delta**2).sum(-1).sqrt(), "squared": (delta**2).mean(-1)}[penalty]
     scale = q.abs().mean(1) if normalize_q else 1
     wanted = -q.mean(1) / scale + 0.7 * (weight * size).mean(1)
-    torch.testing.assert_close(algorithm.refiner_loss(batch)[0].squeeze(1), wanted)
+    torch.testing.assert_close(algorithm.refiner_objective(batch)[0].squeeze(1), wanted)
 
 
 def test_q_does_not_pull_where_the_action_is_clipped_and_the_penalty_does(lab):
@@ -146,10 +146,10 @@ def test_q_does_not_pull_where_the_action_is_clipped_and_the_penalty_does(lab):
     assert (batch.action + delta).min() > 1
     assert (refined == 1).all()
     gradient = torch.cat(
-        [g.flatten(1) for g in gradients(algorithm.refiner_loss(batch)[0], algorithm.refiner)], 1
+        [g.flatten(1) for g in gradients(algorithm.refiner_objective(batch)[0], algorithm.refiner)], 1
     )
     assert (gradient[0] == 0).all()
-    (bias,) = torch.autograd.grad(algorithm.refiner_loss(batch)[0].sum(), [last.bias])
+    (bias,) = torch.autograd.grad(algorithm.refiner_objective(batch)[0].sum(), [last.bias])
     assert (bias[1] > 0).all()
 
 
@@ -187,7 +187,7 @@ def test_without_lambda_no_constraint_is_left(lab):
     algorithm, batch = one.algorithm, one.inputs(21)[0]
     refined, _ = algorithm.refine(algorithm.refiner, batch)
     climb = -algorithm.critic(batch.observation, refined).amin(1).mean(1)
-    torch.testing.assert_close(algorithm.refiner_loss(batch)[0].squeeze(1), climb)
+    torch.testing.assert_close(algorithm.refiner_objective(batch)[0].squeeze(1), climb)
 
 
 @pytest.mark.parametrize(
@@ -244,11 +244,11 @@ def test_the_policies_rate_is_a_cosine_over_their_own_updates(lab):
 @pytest.mark.parametrize("target", [True, False])
 def test_v_is_fitted_at_the_target_refiners_actions_if_there_is_one(lab, target):
     algorithm, batch = prepared(lab, refiner_target=target)
-    before = algorithm.fit_value(batch)[0]
+    before = algorithm.value_objective(batch)[0]
     with torch.no_grad():
         for parameter in algorithm.refiner.parameters():
             parameter.mul_(3)
-    assert torch.equal(algorithm.fit_value(batch)[0], before) == target
+    assert torch.equal(algorithm.value_objective(batch)[0], before) == target
     assert hasattr(algorithm, "target_refiner") == target
 
 
