@@ -22,7 +22,9 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, Self, TypeVar
 
 from sqlalchemy import Connection, Update, case, delete, func, insert, literal, select, update
 
+from harness import streams
 from harness.errors import DataError, masked
+from harness.escaping import terminal
 from harness.results import leases, schema
 from harness.results.checks import forgeries, problems, unevaluated
 from harness.results.leases import LeaseLostError
@@ -174,8 +176,11 @@ class _Repeating(threading.local):
     yes = False
 
 
-def _persistent(method: Callable[Concatenate[Store, P], T]) -> Callable[Concatenate[Store, P], T]:
-    """A method of one transaction, done again where the connection was lost: `RECONNECT_SECONDS` at most."""
+def persistent(method: Callable[Concatenate[Store, P], T]) -> Callable[Concatenate[Store, P], T]:
+    """A method of one transaction, done again where the connection was lost: `RECONNECT_SECONDS` at most.
+
+    A function may be one, too, whose first argument is the store.
+    """
 
     @functools.wraps(method)
     def call(self: Store, /, *args: P.args, **options: P.kwargs) -> T:
@@ -200,6 +205,10 @@ def _persistent(method: Callable[Concatenate[Store, P], T]) -> Callable[Concaten
     return call
 
 
+def _say(text: str) -> None:
+    streams.said().write(f"{terminal(text)}\n")
+
+
 class Store:
     """An open results database; a context manager.
 
@@ -208,7 +217,8 @@ class Store:
     Attributes:
         location: the database.
         owner: name under which runs are claimed.
-        tell: called with what a person should know, as that a server does not answer for now.
+        tell: called with what a person should know, as that a server does not answer for now; says it on
+            stderr where nobody sets another.
     """
 
     def __init__(self, location: schema.Location, *, owner: str | None, lease_seconds: float) -> None:
@@ -219,7 +229,7 @@ class Store:
         self._writer = schema.engine(location, writing=True)
         self._pid = os.getpid()
         self._repeating = _Repeating()
-        self.tell: Callable[[str], None] = lambda text: None
+        self.tell: Callable[[str], None] = _say
 
     @classmethod
     def open(
@@ -290,7 +300,7 @@ class Store:
 
     # -- what runs there are ------------------------------------------------------------------------------
 
-    @_persistent
+    @persistent
     def register(self, records: Iterable[RunRecord]) -> int:
         """Add runs as ``queued``; runs that are there already stay as they are.
 
@@ -305,7 +315,7 @@ class Store:
                 connection, {record.key: record for record in records}, {"origin": TRAINED, "status": QUEUED}
             )
 
-    @_persistent
+    @persistent
     def record_dataset(self, identity: Mapping[str, Any], content_hash: str, transitions: int) -> None:
         """Record what was found under a dataset's identity, at first use.
 
@@ -340,7 +350,7 @@ class Store:
 
     # -- leases -------------------------------------------------------------------------------------------
 
-    @_persistent
+    @persistent
     def claim(self, keys: Iterable[str], again: Collection[str] = ()) -> list[str]:
         """Take runs to train: those queued or interrupted, and those held whose owner is dead.
 
@@ -386,7 +396,7 @@ class Store:
         held = set(obtained)
         return [key for key in keys if key in held]
 
-    @_persistent
+    @persistent
     def heartbeat(self, keys: Iterable[str]) -> None:
         """Say that this process still works on these runs.
 
@@ -398,7 +408,7 @@ class Store:
         if lost:
             raise LeaseLostError(lost)
 
-    @_persistent
+    @persistent
     def release(self, keys: Iterable[str]) -> None:
         """Give back unfinished runs, as ``interrupted``; those no longer held are left as they are."""
         with self.writing() as connection:
@@ -407,6 +417,7 @@ class Store:
                 connection.execute(held.where(RunRow.status == RUNNING).values(status=INTERRUPTED))
                 connection.execute(held.where(RunRow.status == FINISHED).values(**_FREE))
 
+    @persistent
     def set_free(self, keys: Iterable[str]) -> int:
         """Take runs from whoever holds them, alive or not: that is for a person to say.
 
@@ -423,7 +434,7 @@ class Store:
                     freed += connection.execute(held.where(RunRow.status == status).values(**values)).rowcount
         return freed
 
-    @_persistent
+    @persistent
     def finish(
         self,
         keys: Iterable[str],
@@ -456,6 +467,7 @@ class Store:
                     )
                 )
 
+    @persistent
     def add_artefacts(self, artefacts: Mapping[str, Sequence[Artefact]]) -> None:
         """Record files that finished runs left elsewhere; runs that are not finished here, or held, get none.
 
@@ -467,7 +479,7 @@ class Store:
             ids = {row.key: row.id for row in by_key(connection, free, artefacts)}
             insert_artefacts(connection, ids, {key: artefacts[key] for key in ids})
 
-    @_persistent
+    @persistent
     def fail(self, key: str, step: int | None, traceback: str) -> None:
         """Mark a run as failed; it is trained again only after `retry`.
 
@@ -491,7 +503,7 @@ class Store:
                 )
             )
 
-    @_persistent
+    @persistent
     def retry(self, keys: Iterable[str]) -> int:
         """Queue failed runs again, and finished ones that lack evaluations, as if they had never been begun.
 
@@ -505,7 +517,7 @@ class Store:
             incomplete = unevaluated(connection)
         return self._begin_anew(keys, lambda run: run.status == FAILED or run.key in incomplete)
 
-    @_persistent
+    @persistent
     def restart(self, keys: Iterable[str]) -> int:
         """Queue unfinished runs as if they had never been begun: evaluations and metrics are deleted.
 
@@ -591,7 +603,7 @@ class Store:
 
     # -- what training reports ----------------------------------------------------------------------------
 
-    @_persistent
+    @persistent
     def record_fingerprint(
         self, keys: Iterable[str], fingerprint: Mapping[str, str], population: str
     ) -> None:
@@ -612,7 +624,7 @@ class Store:
                 running = self._held(chunk).where(RunRow.status == RUNNING)
                 connection.execute(running.values(environment_id=row))
 
-    @_persistent
+    @persistent
     def record_checkpoint(self, keys: Iterable[str], name: str, step: int) -> None:
         """Record the checkpoint that runs can go on from.
 
@@ -628,7 +640,7 @@ class Store:
             for chunk in chunks(held):
                 connection.execute(self._held(chunk).values(checkpoint=name, checkpoint_step=step))
 
-    @_persistent
+    @persistent
     def record_evaluations(self, records: Sequence[EvaluationRecord]) -> None:
         """Record evaluations in one transaction; an evaluation that is there already stays as it is.
 
@@ -664,7 +676,7 @@ class Store:
                 ),
             )
 
-    @_persistent
+    @persistent
     def record_metrics(self, step: int, values: Mapping[str, Mapping[str, float]]) -> None:
         """Record numbers that training reports beside scores; one that is there already stays as it is.
 
@@ -698,7 +710,7 @@ class Store:
         """The state of those of some runs that a process holds."""
         return {key: state for key, state in self.runs(keys).items() if state.held}
 
-    @_persistent
+    @persistent
     def runs(self, keys: Iterable[str] | None = None) -> dict[str, RunState]:
         """The state of runs, in the order given; keys that the database does not know are left out.
 
@@ -727,7 +739,7 @@ class Store:
             }
         return states if keys is None else {key: states[key] for key in keys if key in states}
 
-    @_persistent
+    @persistent
     def evaluations(self, keys: Iterable[str], since: int = 0) -> dict[str, list[Evaluation]]:
         """The evaluations of runs, ordered by step; an empty list for a run without.
 
@@ -753,7 +765,7 @@ class Store:
                 found[row.key].append(Evaluation(*row[1:]))
         return found
 
-    @_persistent
+    @persistent
     def returns(self, key: str) -> dict[int, list[float]]:
         """Step -> raw returns of the episodes of a run's evaluation there."""
         statement = (
@@ -769,7 +781,7 @@ class Store:
                 found.setdefault(step, []).append(value)
         return found
 
-    @_persistent
+    @persistent
     def reported(self, keys: Iterable[str]) -> dict[str, tuple[set[int], set[int]]]:
         """The steps at which runs were evaluated, and those at which they reported metrics.
 
@@ -786,7 +798,7 @@ class Store:
                     found[key][which].add(step)
         return found
 
-    @_persistent
+    @persistent
     def metrics(
         self, keys: Iterable[str], name: str | None = None, steps: Sequence[int] | None = None
     ) -> dict[str, list[Metric]]:
@@ -813,7 +825,7 @@ class Store:
                 found[row.key].append(Metric(row.step, row.name, value))
         return found
 
-    @_persistent
+    @persistent
     def artefacts(self, keys: Iterable[str] | None = None) -> dict[str, dict[str, Artefact]]:
         """What finished runs left: run key -> kind -> the file; only of runs that left something.
 
@@ -831,6 +843,7 @@ class Store:
                 found.setdefault(row.key, {})[row.kind] = Artefact(*row[1:])
         return found
 
+    @persistent
     def imported(self) -> list[dict[str, str]]:
         """What is known of the environments of imported scores, the first imported first."""
         with self.reading() as connection:
@@ -841,6 +854,7 @@ class Store:
         """Where imported scores come from, the first imported first; '' of those that do not say."""
         return tuple(dict.fromkeys(fingerprint.get("source", "") for fingerprint in self.imported()))
 
+    @persistent
     def seeds(self, configurations: Iterable[str]) -> dict[str, tuple[int, ...]]:
         """The seeds of the finished runs of configurations, ascending, by configuration key."""
         statement = (
@@ -856,7 +870,7 @@ class Store:
                     found[key] = (*found.get(key, ()), seed)
         return found
 
-    @_persistent
+    @persistent
     def fingerprints(self, ids: Iterable[int]) -> dict[int, dict[str, str]]:
         """Fingerprints by row id.
 
@@ -878,6 +892,7 @@ class Store:
             )
         return found
 
+    @persistent
     def configurations(self) -> dict[str, dict[str, Any]]:
         """The configurations of all finished runs, by configuration key."""
         finished = select(RunRow.configuration_id).where(RunRow.status == FINISHED)
@@ -887,7 +902,7 @@ class Store:
         with self.reading() as connection:
             return {row.key: row.content for row in connection.execute(statement)}
 
-    @_persistent
+    @persistent
     def content_hashes(self) -> dict[str, str]:
         """The recorded hash of each dataset's content, by the SHA-256 of its canonical identity."""
         statement = select(DatasetRow.identity_key, DatasetRow.content_hash)
@@ -895,12 +910,13 @@ class Store:
             rows = connection.execute(statement.where(DatasetRow.content_hash.is_not(None)))
             return {row.identity_key: row.content_hash for row in rows}
 
+    @persistent
     def count(self) -> int:
         """The number of runs."""
         with self.reading() as connection:
             return connection.execute(select(func.count()).select_from(RunRow)).scalar_one()
 
-    @_persistent
+    @persistent
     def require_evaluations(self, keys: Iterable[str]) -> None:
         """See to it that runs have all the evaluations that their protocols ask for.
 
@@ -915,6 +931,7 @@ class Store:
                     f"{steps[0]}; if the database was restored meanwhile, run the same command again"
                 )
 
+    @persistent
     def check(self) -> list[str]:
         """Look for damage and contradictions.
 
@@ -924,6 +941,7 @@ class Store:
         with self.reading() as connection:
             return list(problems(connection))
 
+    @persistent
     def require_genuine(self) -> None:
         """See to it that this program wrote the database as it is.
 

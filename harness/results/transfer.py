@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from sqlalchemy import delete, insert, select, update
 
@@ -46,7 +46,7 @@ from harness.results.rows import (
     run_ids,
 )
 from harness.results.scores import ScoreRow, read_scores_csv
-from harness.results.store import Metric, RunState, Store
+from harness.results.store import Metric, RunState, Store, persistent
 
 __all__ = [
     "Conflict",
@@ -261,6 +261,7 @@ def _other_value(run: RunState, ours: Sequence[Metric], theirs: Sequence[Metric]
     return None
 
 
+@persistent
 def _merge_datasets(into: Store, source: Store) -> None:
     columns = (
         DatasetRow.identity_key,
@@ -292,6 +293,7 @@ def _merge_datasets(into: Store, source: Store) -> None:
                 )
 
 
+@persistent
 def _copy_run(
     into: Store,
     source: Store,
@@ -503,15 +505,7 @@ def _harmless(text: str) -> str:
 
 def _write_json(store: Store, file: TextIO) -> int:
     """Write an object for each run; their number."""
-    with store.reading() as connection:
-        contents = {
-            row.key: row.content
-            for row in connection.execute(select(ConfigurationRow.key, ConfigurationRow.content))
-        }
-        environments = {
-            str(row.id): row.fingerprint
-            for row in connection.execute(select(FingerprintRow.id, FingerprintRow.fingerprint))
-        }
+    contents, environments = _contents(store)
     read = {
         key: {read_hyperparameter(metric.name): metric.value for metric in metrics}
         for key, metrics in store.metrics(store.runs(), steps=[BEGINNING]).items()
@@ -544,6 +538,18 @@ def _write_json(store: Store, file: TextIO) -> int:
     json.dump(document, file, indent=1, ensure_ascii=False, allow_nan=False)
     file.write("\n")
     return len(runs)
+
+
+@persistent
+def _contents(store: Store) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, str]]]:
+    """Configurations by their keys, and fingerprints by their row ids."""
+    with store.reading() as connection:
+        configurations = connection.execute(select(ConfigurationRow.key, ConfigurationRow.content))
+        fingerprints = connection.execute(select(FingerprintRow.id, FingerprintRow.fingerprint))
+        return (
+            {row.key: row.content for row in configurations},
+            {str(row.id): row.fingerprint for row in fingerprints},
+        )
 
 
 def _runs(store: Store) -> Iterator[tuple[RunState, list[Evaluation]]]:
@@ -589,6 +595,7 @@ def imported_without_source(store: Store, path: Path, source: str | None = None)
     return path.name in names or _sha256(path) in {fingerprint.get("sha256") for fingerprint in found}
 
 
+@persistent
 def import_scores(store: Store, rows: Sequence[ImportRow], path: Path) -> ImportReport:
     """Add scores that were measured elsewhere, as finished runs of origin ``imported``.
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import errno
 import io
 import os
+import shutil
 import sqlite3
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -28,6 +32,48 @@ def test_no_home_folder_is_a_sentence_where_data_are_needed_and_nothing_elsewher
     assert (found.code, "HARNESS_DATA" in found.err) == (4, True)
     monkeypatch.setenv("HARNESS_DATA", str(Path.cwd()))
     assert cli("data", "ls").code == 0
+
+
+@pytest.fixture
+def stranger():
+    """Runs a command line as a user that the system does not know, with nothing in the environment.
+
+    The user may read everything, for Python may lie in another one's home, and write in one folder, which the
+    function has as `folder`.
+    """
+    caps = [f"--{kind}-caps=+dac_read_search" for kind in ("inh", "ambient")]
+    user = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", *caps, "env", "-i"]
+
+    def run(*command, **environment):
+        given = [f"{name}={value}" for name, value in environment.items()]
+        return subprocess.run(
+            [*user, "PATH=/usr/bin:/bin", "OMP_NUM_THREADS=1", *given, sys.executable, *map(str, command)],
+            cwd=run.folder,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    with tempfile.TemporaryDirectory() as folder:
+        run.folder = Path(folder)
+        if os.getuid() or not shutil.which("setpriv") or run("-c", "").returncode:
+            pytest.skip("only root may become somebody else, by setpriv")
+        os.chown(folder, 54321, 54321)
+        yield run
+
+
+def test_a_user_whom_the_system_does_not_know(stranger):
+    refused = stranger("-m", "harness", "data", "ls")
+    assert (refused.returncode, refused.stdout) == (4, "")
+    assert refused.stderr == (
+        "error: there is no home folder to keep data in; set HARNESS_DATA to a folder, or HOME\n"
+    )
+    asked = ["-m", "harness", "data", "build", "maze2d-umaze-v1", "--transitions", "300"]
+    built = stranger(*asked, HARNESS_DATA="kept")
+    assert built.returncode == 0, built.stderr
+    assert (stranger.folder / built.stdout.strip()).is_file()
+    assert [file.name for file in stranger.folder.iterdir()] == ["kept"]
 
 
 @pytest.fixture

@@ -1,3 +1,4 @@
+import contextlib
 import csv
 import json
 import math
@@ -9,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import DataError, HarnessError
-from harness.results import transfer
+from harness.results import schema, transfer
+from harness.results import store as stores
 from harness.results.records import (
     BEGINNING,
     EvaluationRecord,
@@ -417,3 +419,47 @@ def test_imported_scores_merge(store, other, record, tmp_path):
     transfer.import_scores(other, joined(path, record), path)
     assert len(transfer.merge(store, other.location.path).added) == 1
     assert content(store) == content(other)
+
+
+def test_every_transaction_is_done_again_where_its_connection_was_lost(
+    store, other, record, train, tmp_path, monkeypatch
+):
+    """Whatever reads or writes: training, merge, export, import, check."""
+    rows = "dataset,algorithm,seed,step,score\n" + "".join(f"d,a,{seed},5,{seed}\n" for seed in range(2))
+    path = tmp_path / "scores.csv"
+    path.write_text(rows)
+    lost = []
+
+    def breaking(transaction):
+        @contextlib.contextmanager
+        def begin(self):
+            lost.append(self)
+            if len(lost) % 3 == 1:  # a method with two of them ends all the same
+                raise schema.ConnectionLostError("the server closed the connection")
+            with transaction(self) as connection:
+                yield connection
+
+        return begin
+
+    monkeypatch.setattr(Store, "reading", breaking(Store.reading))
+    monkeypatch.setattr(Store, "writing", breaking(Store.writing))
+    monkeypatch.setattr(stores.time, "sleep", lambda seconds: None)
+    store.tell = other.tell = lambda text: None
+
+    train(other, record(0), {5: [1.0, 2.0]})
+    other.record_dataset(record(0).configuration["dataset"], "a" * 64, 10)
+    other.register([record(1)])
+    assert other.claim([record(1).key]) == [record(1).key]
+    assert other.set_free([record(1).key]) == 1
+    assert len(transfer.merge(store, other.location.path).added) == 2
+    assert transfer.import_scores(store, joined(path, record), path).added == 2
+    for suffix in (".csv", ".json", ".db"):
+        assert transfer.export(store, tmp_path / f"all{suffix}") > 0
+    assert store.check() == []
+    store.require_genuine()
+    configuration = record(0).configuration_key
+    assert (store.count(), store.seeds([configuration])) == (4, {configuration: (0,)})
+    assert len(store.configurations()) == 2
+    assert len(store.imported()) == len(store.sources()) == 1
+    assert store.content_hashes()
+    assert len(lost) > 60
