@@ -12,7 +12,18 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["Table", "accept", "curves", "drift", "metrics", "plan", "reproduce", "scores", "table"]
+__all__ = [
+    "Table",
+    "accept",
+    "check_sources",
+    "curves",
+    "drift",
+    "metrics",
+    "plan",
+    "reproduce",
+    "scores",
+    "table",
+]
 
 
 def __getattr__(name: str) -> Any:

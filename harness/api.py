@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from harness.analysis.comparison import Comparison
     from harness.analysis.drift import Drift, Gate
     from harness.analysis.overall import Overall
+    from harness.analysis.sourcing import CheckedTable
     from harness.execution.packing import Packing
     from harness.execution.progress import Reporter
     from harness.planning.plan import Measure, Plan
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from harness.reports.acceptance import Acceptance
     from harness.reports.figures import Illustration, Look
     from harness.reports.frames import Rliable
+    from harness.sources.scores import Scores
+    from harness.specs import Table as TableSpec
 
 BASELINES = Path("baselines")
 METRICS: tuple[Metric, ...] = ("iqm", "mean", "median", "og")  # in the order shown
@@ -190,8 +193,7 @@ def _view(table: str, options: Options, **places: str | Path | None) -> View:
     chosen: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     if unknown := chosen.keys() - get_type_hints(Options).keys():
         raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
-    folders = chosen.pop("specs", ())
-    folders = [folders] if isinstance(folders, str | Path) else folders
+    specs = _specs(chosen.pop("specs", ()))
     db = chosen.pop("db", None)
     for name in ("datasets", "algorithms"):
         if name in chosen:
@@ -201,9 +203,13 @@ def _view(table: str, options: Options, **places: str | Path | None) -> View:
         chosen["every_seed"] = True
     elif seeds is not None:
         chosen["seeds"] = tuple(seeds)
-    specs = Specs([Path(folder) for folder in folders])
     db = None if db is None else str(db)
     return View.of(specs, table, Choice(**chosen), db, {"db": db, **places})
+
+
+def _specs(folders: str | Path | Sequence[str | Path]) -> Specs:
+    folders = [folders] if isinstance(folders, str | Path) else folders
+    return Specs([Path(folder) for folder in folders])
 
 
 # -- reading -----------------------------------------------------------------------------------------------
@@ -473,6 +479,66 @@ def _frame(view: View, comparison: Comparison, frame: Callable[..., pd.DataFrame
     with view.store() as store:
         resolved = view.seen(store)
         return frame(resolved, comparison, histories(resolved, comparison, store, None))
+
+
+# -- public scores -----------------------------------------------------------------------------------------
+
+
+def check_sources(
+    table: str,
+    sources: str | Sequence[str] = (),
+    *,
+    data_home: Path | None = None,
+    specs: str | Path | Sequence[str | Path] = (),
+) -> pd.DataFrame:
+    """Which printed cells follow from the scores of public sources: a line per printed cell.
+
+    Its columns: ``dataset``, ``column``, ``label``, ``printed``, ``verdict`` (``DERIVED``, ``MEAN ONLY``,
+    ``OTHER CELL``, ``DIFFERENT``, ``NO SOURCE`` or ``N/C``), ``rule`` (by which it follows, in words),
+    ``source``, ``mean``, ``std``, ``n`` (what the source gives, or the nearest that one gives) and ``note``.
+
+    Args:
+        table: id of the table.
+        sources: ids of sources; none: all on this machine.
+        data_home: folder of the data; None for the default.
+        specs: further folders of specs.
+
+    Raises:
+        IncompleteError: no source is on this machine, or the table has no printed cell.
+        HarnessError: a name is unknown, a spec is wrong, or a source's file is not what it should be.
+    """
+    from harness.reports import frames
+
+    names = [sources] if isinstance(sources, str) else sources
+    return frames.printed(checked(_specs(specs), table, names, data_home))
+
+
+def checked(specs: Specs, table: str, sources: Iterable[str], home: Path | None) -> CheckedTable:
+    """What public scores say of a table's printed cells, see `check_sources`."""
+    from harness.analysis.sourcing import check
+
+    spec = specs.table(table)
+    if not {row for row, _ in specs.published(spec) or {}}.intersection(spec.datasets):
+        raise IncompleteError(f"{table} has no printed cell of a dataset, so there is nothing to check")
+    return check(spec, specs, scores_at_hand(specs, spec, sources, home))
+
+
+def scores_at_hand(specs: Specs, table: TableSpec, names: Iterable[str], home: Path | None) -> Scores:
+    """The scores of public sources on this machine: of those that are named, else of all.
+
+    Raises:
+        IncompleteError: there are none.
+        UnknownNameError: there is no source of a name.
+    """
+    from harness.sources import scores
+
+    chosen = scores.chosen(specs, names)
+    found = scores.at_hand(specs, chosen, home, table.lineage)
+    if not found.sources:
+        raise IncompleteError(
+            f"no source is on this machine; `harness sources pull {' '.join(chosen)}` fetches them"
+        )
+    return found
 
 
 # -- training ----------------------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ import typer
 from harness import plugs
 from harness.cli.output import note
 from harness.counting import count
-from harness.errors import IncompleteError
 from harness.planning.choice import Choice
 from harness.planning.commands import Commands, takes
 from harness.specs.text import shown
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
     from harness.api import View
     from harness.planning.cells import ResolvedTable
     from harness.results.store import Store
-    from harness.sources.scores import Scores
-    from harness.specs import Specs, Table
+    from harness.specs import Specs
     from harness.specs.catalogue import Kind
 
 ScoreRule = Literal["last", "mean_last", "best"]
@@ -283,24 +281,6 @@ def resolved_table(ctx: typer.Context, table: str, choice: Choice) -> ResolvedTa
     from harness.planning.cells import resolve
 
     return resolve(specs_of(ctx), table, choice)
-
-
-def scores_at_hand(specs: Specs, table: Table, names: Iterable[str], data_home: Path | None) -> Scores:
-    """The scores of public sources on this machine: of those that are named, else of all.
-
-    Raises:
-        IncompleteError: there are none.
-        UnknownNameError: there is no source of a name.
-    """
-    from harness.sources import scores
-
-    chosen = scores.chosen(specs, parts(names))
-    found = scores.at_hand(specs, chosen, data_home, table.lineage)
-    if not found.sources:
-        raise IncompleteError(
-            f"no source is on this machine; `harness sources pull {' '.join(chosen)}` fetches them"
-        )
-    return found
 
 
 def database(ctx: typer.Context, db: str | None, preset: str | None = None) -> str:

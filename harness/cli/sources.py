@@ -16,13 +16,13 @@ from harness.cli.options import (
     choosing,
     examples,
     open_store,
+    parts,
     resolved_table,
-    scores_at_hand,
     specs_of,
 )
 from harness.cli.output import json_out, note, out, size, table_out, write
 from harness.counting import count
-from harness.errors import HarnessError, IncompleteError
+from harness.errors import HarnessError
 from harness.planning.choice import Choice
 
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help="Id of a source; `harness sources ls`.")]
@@ -178,14 +178,10 @@ def check(
     or cut off. Beside the counts stands the chance that as many match by luck, given all that was tried.
     Findings are data: the exit code is 0 whatever is found, 3 without a source at hand.
     """
-    from harness.analysis.sourcing import check as checked
+    from harness import api
     from harness.reports import derivation
 
-    specs = specs_of(ctx)
-    spec = specs.table(table)
-    if not {row for row, _ in specs.published(spec) or {}}.intersection(spec.datasets):
-        raise IncompleteError(f"{table} has no printed cell of a dataset, so there is nothing to check")
-    found = checked(spec, specs, scores_at_hand(specs, spec, source or (), data_home))
+    found = api.checked(specs_of(ctx), table, parts(source or ()), data_home)
     if as_json:
         json_out(found)
     elif form == "text" and output is None:

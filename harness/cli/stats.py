@@ -19,7 +19,6 @@ from harness.cli.options import (
     examples,
     parts,
     resolved_table,
-    scores_at_hand,
     specs_of,
     view,
     was_given,
@@ -150,12 +149,13 @@ def _against(
     """Print each printed column against the sources that are here, column by column."""
     if form in ("latex", "csv"):
         raise typer.BadParameter(f"{form} has no meaning with --sources; take console, markdown or json")
+    from harness import api
     from harness.analysis.against import against
     from harness.reports import derivation
 
     specs = specs_of(ctx)
     shown = resolved_table(ctx, table, choice).table
-    scores = scores_at_hand(specs, shown, (), data_home)
+    scores = api.scores_at_hand(specs, shown, (), data_home)
     columns = [column.id for column in shown.columns]
     found = against(specs.table(table), specs, scores, shown.datasets, columns)
     if form == "json":

@@ -18,11 +18,16 @@ if TYPE_CHECKING:
 
     from harness.analysis.comparison import Comparison
     from harness.analysis.overall import Overall
+    from harness.analysis.sourcing import CheckedTable
     from harness.planning.cells import Cell, ResolvedTable
     from harness.reports.history import Histories
 
 _PLACE = ("dataset", "group", "column", "label", "seed")  # what every line of a run begins with
 SCORES = (*_PLACE, "step", "score", "return", "source", "status")
+PRINTED = (
+    *("dataset", "column", "label", "printed", "verdict"),
+    *("rule", "source", "mean", "std", "n", "note"),
+)
 METRIC_VALUES = (*_PLACE, "step", "metric", "value", "status")
 
 
@@ -74,6 +79,23 @@ def _runs(
         name, column = cell.dataset.id, cell.column
         for run in histories.get((name, column.id), ()) if column.id in shown else ():
             yield cell, run, (name, groups.get(name, ""), column.id, column.label, run.seed)
+
+
+def printed(checked: CheckedTable) -> pd.DataFrame:
+    """Whether printed cells follow from public scores: a line per printed cell."""
+    return pd.DataFrame(
+        [
+            (
+                *(cell.row, column.id, column.label, cell.printed, cell.check.value),
+                cell.rule and cell.value and cell.rule.text(cell.value.n),
+                *((value.source, value.mean, value.std, value.n) if (value := cell.value) else [None] * 4),
+                cell.text,
+            )
+            for column in checked.columns
+            for cell in column.cells
+        ],
+        columns=PRINTED,
+    )
 
 
 def cells(comparison: Comparison) -> pd.DataFrame:

@@ -8,6 +8,8 @@ import pickle
 import numpy as np
 import pytest
 
+import harness
+from harness.errors import IncompleteError, UnknownNameError
 from harness.specs import Specs
 
 # four seeds with mean 0 and standard deviation 1 (ddof 1)
@@ -49,6 +51,23 @@ def test_ls_and_show(cli, mine):
     assert "Caveat: " in shown
     assert json.loads(cli("sources", "show", "mine-not", "--json").out or "null") is None
     assert "did you mean" in cli("sources", "show", "rebrac-2032").err
+
+
+def test_check_from_python(mine):
+    frame = harness.check_sources("aspc-table1", "mine", specs=mine)
+    assert not frame.duplicated(["dataset", "column"]).any()
+    aspc = frame[frame["column"] == "aspc"].set_index("dataset")
+    derived = aspc.loc["hopper-medium-v2"]
+    assert (derived["verdict"], derived["source"], derived["n"]) == ("DERIVED", "mine", 4)
+    assert derived["rule"] == "last, all 4 seeds, ddof 1, cut off"
+    assert aspc.loc["maze2d-umaze-v1", "verdict"] == "DIFFERENT"
+    others = frame[frame["column"] == "wpc"]
+    assert set(others["verdict"]) == {"NO SOURCE"}
+    assert others["rule"].isna().all()
+    with pytest.raises(UnknownNameError):
+        harness.check_sources("aspc-table1", ["nobody"], specs=mine)
+    with pytest.raises(IncompleteError, match="no source is on this machine"):
+        harness.check_sources("aspc-table1", "corl-offline")
 
 
 def test_check(cli, mine):
