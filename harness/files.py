@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
@@ -19,6 +20,7 @@ from harness.errors import DataError
 
 _FOLDERS = "(HARNESS_DATA is the data's, MINARI_DATASETS_PATH Minari's)"
 _CHUNK = 2**20  # bytes read at once
+_LOOK = 0.1  # seconds between two looks at a lock
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FULL_TEXT = re.compile(rf"No space left|Disk quota exceeded|errno = ({_FULL[0]}|{_FULL[1]})\b")
 
@@ -31,7 +33,7 @@ def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[N
 
     Args:
         path: The file.
-        waiting: Called before waiting for another process, if one holds it.
+        waiting: Called again and again while another process holds it; what it raises ends the wait.
 
     Raises:
         DataError: The folder cannot be made or written, or its file system has no locks.
@@ -40,9 +42,9 @@ def locked(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[N
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = _lock_file(path.parent / f".{path.name}.lock")
     with lock:
-        if not _take(lock, path, wait=False):
+        while not _take(lock, path):
             waiting()
-            _take(lock, path, wait=True)
+            time.sleep(_LOOK)
         # what a killed holder of the lock left; other files' temporaries have no digit after the name
         for stale in path.parent.glob(f".{glob.escape(path.name)}.[0-9]*.tmp"):
             with contextlib.suppress(OSError):  # in a folder that people share, another one's
@@ -57,12 +59,12 @@ def _lock_file(place: Path) -> TextIO:
         return place.open()
 
 
-def _take(lock: TextIO, path: Path, *, wait: bool) -> bool:
-    """Whether the lock was had."""
+def _take(lock: TextIO, path: Path) -> bool:
+    """Whether the lock was to be had."""
     import fcntl  # not on Windows, where what writes no data works too
 
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:  # as on Lustre that is mounted without them

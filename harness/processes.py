@@ -16,10 +16,9 @@ from typing import Any
 
 from harness import streams
 from harness.errors import DataError
+from harness.signals import SIGNALS
 
 CONTEXT = multiprocessing.get_context("spawn")  # a fork would take the parent's threads and CUDA along
-#: Ask a program to end. They may reach the whole group; the parent decides.
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 #: Signals by which a process ends itself: what it called crashed, and would again.
 CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
 

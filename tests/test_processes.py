@@ -13,6 +13,7 @@ import pytest
 
 from harness import processes
 from harness.errors import DataError
+from harness.signals import SIGNALS
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def test_all_processes_are_there_at_once_and_begin_alike():
 def test_signals_to_the_whole_group_are_the_parents_business():
     with processes.pool(1, begin, ("this",), "tests") as pool:
         [pid] = pool._processes
-        for number in processes.SIGNALS:
+        for number in SIGNALS:
             os.kill(pid, number)  # while it starts
         assert pool.submit(begun_with).result() == ("this", pid)
         os.kill(pid, signal.SIGINT)

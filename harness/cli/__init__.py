@@ -17,7 +17,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import harness
-from harness import streams
+from harness import signals, streams
 from harness.cli import (
     audit,
     cite,
@@ -41,7 +41,7 @@ from harness.cli import (
 )
 from harness.cli.app import App
 from harness.cli.output import error_out, out
-from harness.errors import DataError, HarnessError, system_error
+from harness.errors import DataError, HarnessError, StoppedError, system_error
 from harness.specs import Specs
 
 _EXIT_CODES = (
@@ -133,6 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     # Imports and specs make many objects and little garbage: looking for it took a fifth of `harness table`.
     gc.set_threshold(200_000)
     streams.settle()
+    signals.raise_them()
     try:
         try:
             app(args=None if arguments is None else list(arguments), prog_name="harness")
@@ -146,6 +147,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _end(system_error(error), DataError.exit_code)
     except MemoryError:
         _end("this takes more memory than there is; free some, or choose less at once", DataError.exit_code)
+    except KeyboardInterrupt:  # at the very end
+        raise SystemExit(StoppedError.exit_code) from None
     except Exception:
         traceback.print_exc()
         raise SystemExit(_DEFECT) from None

@@ -169,7 +169,7 @@ def build(
         home: The data folder; None: `default_home`.
         progress: Called with the number of rows made so far, by recipes that take long.
         train: Makes the rows of the recipe 'sac-replay', which needs training; no other needs it.
-        waiting: Called before waiting for another process that makes the same data.
+        waiting: Called again and again while another process makes the same data.
 
     Returns:
         Where the data lie.

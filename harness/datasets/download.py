@@ -99,7 +99,8 @@ def download(
         size: Bytes that the file must have, if known; no more are taken.
         begins: How the file begins; of HDF5 where nothing is said.
         check: Examines the complete part before it gets its name; raises DataError to refuse it.
-        progress: Called with bytes so far and in total (None if unknown).
+        progress: Called again and again with bytes so far and in total (None if unknown); what it raises ends
+            the download.
         say: Called with why a URL was given up, where another is left.
         retry: How patient to be.
 
@@ -114,7 +115,7 @@ def download(
     reasons: list[str] = []
     if destination.exists():  # perhaps in a folder that is only read
         return destination
-    with files.locked(destination):
+    with files.locked(destination, lambda: wanted.progress(0, size)):
         if destination.exists():
             return destination
         for url in urls:
@@ -163,7 +164,9 @@ def _fetch_in_time(part: _Part, wanted: _Wanted) -> None:
     try:
         while not wait([outcome], _LOOK).done:
             pace.check()
+            wanted.progress(part.length, pace.total)
         outcome.result()
+        wanted.progress(part.length, pace.total)
     finally:
         pace.end()
 
@@ -204,11 +207,16 @@ def _accept(part: _Part, check: Callable[[Path], None] | None) -> None:
 
 
 class _Pace:
-    """Whether a download comes fast enough to end, and whether anybody still waits for it."""
+    """Whether a download comes fast enough to end, and whether anybody still waits for it.
+
+    Attributes:
+        total: Bytes of the whole file, once the server has told them.
+    """
 
     def __init__(self, part: _Part, retry: Retry) -> None:
         self._part, self._retry, self._start, self._came = part, retry, time.monotonic(), 0
         self._writing, self._over = threading.Lock(), False
+        self.total: int | None = None
 
     def check(self) -> None:
         """Complain where too little has come in the time so far.
@@ -302,6 +310,7 @@ def _attempt(part: _Part, wanted: _Wanted, pace: _Pace) -> None:
                     raise _ChangedError("the file changed on the server since the download began")
             else:
                 part.begin(version, total)
+            pace.total = total
         if total is not None:
             files.require_space(part.path, total - part.length)
         try:
@@ -350,7 +359,6 @@ def _append(
                 done += len(chunk)
                 if done - len(chunk) < len(wanted.begins):
                     _check_beginning(part, wanted.begins)
-            wanted.progress(done, total)
 
 
 def _check_beginning(part: _Part, begins: bytes) -> None:

@@ -139,7 +139,7 @@ def build(
         identity: `Dataset.identity`.
         progress: Called with the number of rows made so far.
         train: Makes the rows of a recipe that needs training; no other needs it.
-        waiting: Called before waiting for another process that makes the same file.
+        waiting: Called again and again while another process makes the same file.
 
     Raises:
         DataError: There is no such recipe or version, or the file cannot be written.

@@ -56,9 +56,9 @@ class Reader(readers.Reader[MinariSource]):
         progress: Progress | None = None,
         say: Say = silent,
     ) -> Path:
-        """Download the dataset into Minari's own folder; Minari shows how far it is."""
+        """Download the dataset into Minari's own folder."""
         if not self.available(dataset, source, home):
-            download(dataset, source)
+            download(dataset, source, progress=progress)
         return path(source)
 
     def rows(self, dataset: Dataset, source: MinariSource, home: Path, *, verify: bool = False) -> Rows:
@@ -103,13 +103,16 @@ def _root() -> Path:
     return Path(folder) if folder is not None else expanded("~/.minari/datasets")
 
 
-def download(dataset: Dataset, source: MinariSource, retry: Retry | None = None) -> None:
+def download(
+    dataset: Dataset, source: MinariSource, retry: Retry | None = None, progress: Progress | None = None
+) -> None:
     """Download a dataset into Minari's own folder; it is there whole, or not at all.
 
     Args:
         dataset: Its spec, for an error.
         source: Its id in Minari.
         retry: How slow and how large a download may be.
+        progress: Called again and again with bytes so far; what it raises ends the download.
 
     Raises:
         DataError: Minari cannot download it, it is too slow or too large, or cannot be written.
@@ -118,11 +121,12 @@ def download(dataset: Dataset, source: MinariSource, retry: Retry | None = None)
 
     target, place = path(source), _place(source.id)
     temporary = place.with_name(f".{place.name}.new")
-    with files.locked(place), files.explained(target), _emptied(temporary):
+    report = progress or (lambda done, total: None)
+    with files.locked(place, lambda: report(0, None)), files.explained(target), _emptied(temporary):
         if (target / "data").is_dir():  # another process was quicker
             return
         try:
-            minari_download.fetch(source.id, temporary, retry)
+            minari_download.fetch(source.id, temporary, retry, report)
         except minari_download.ClientError as error:
             said = filter(None, (str(error), _without_certificates(), f"a copy of it belongs at {target}"))
             raise DataError(

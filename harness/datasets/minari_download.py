@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness import processes
 from harness.datasets.apart import limit_memory
-from harness.datasets.download import Retry
+from harness.datasets.download import Progress, Retry
 from harness.errors import DataError
 
 _MEMORY = 2**32  # bytes; what a server sends packed may unfold to any size
@@ -21,13 +21,16 @@ class ClientError(Exception):
     """What Minari, or the client of its storage, says of a download that failed."""
 
 
-def fetch(name: str, folder: Path, retry: Retry | None = None) -> None:
-    """Let Minari download a dataset into a folder; it shows how far it is.
+def fetch(
+    name: str, folder: Path, retry: Retry | None = None, progress: Progress = lambda done, total: None
+) -> None:
+    """Let Minari download a dataset into a folder.
 
     Args:
         name: The id in Minari.
         folder: Takes the place of Minari's own; whoever calls removes it.
         retry: How slow and how large the download may be.
+        progress: Called again and again with bytes so far; what it raises ends the download.
 
     Raises:
         ClientError: Minari cannot download it.
@@ -38,6 +41,7 @@ def fetch(name: str, folder: Path, retry: Retry | None = None) -> None:
     try:
         while not child.connection.poll(_LOOK):
             came = _bytes(folder)
+            progress(came, None)
             retry.require_pace(time.monotonic() - start, came, f"Minari's {name!r}")
             if came > retry.largest:
                 raise DataError(
@@ -67,7 +71,7 @@ def _serve(connection: Connection, name: str, folder: Path) -> None:
     """Body of the process: sends None at the end, or why there is no dataset."""
     processes.end_with_parent()
     os.dup2(2, 1)  # what Minari prints is for a person
-    os.environ["MINARI_DATASETS_PATH"] = str(folder)
+    os.environ.update(MINARI_DATASETS_PATH=str(folder), HF_HUB_DISABLE_PROGRESS_BARS="1")
     # small files come by way of there, and are looked at, too
     os.environ["HF_HUB_CACHE"] = os.environ["HF_XET_CACHE"] = str(folder / ".cache")
     limit_memory(_MEMORY)

@@ -113,9 +113,10 @@ def obtain(
     def progress(done: int, total: int | None) -> None:
         nonlocal bar
         _heed(stop, dataset)
-        if bar is None:
+        if bar is None and done:
             bar = reporter.bar(dataset.id, total or 0, 0, "bytes")
-        bar.advance(done)
+        if bar is not None:
+            bar.advance(done)
 
     return datasets.pull(dataset, lineage, home, progress=progress, say=reporter.message)
 
@@ -134,9 +135,14 @@ def _build(
     stop: Callable[[], bool],
 ) -> Path:
     reporter.message(f"building {dataset.id} (generated data)")
+    waits = False
 
     def waiting() -> None:
-        reporter.message(f"another process makes {dataset.id}: waiting for it")
+        nonlocal waits
+        _heed(stop, dataset)
+        if not waits:
+            reporter.message(f"another process makes {dataset.id}: waiting for it")
+        waits = True
 
     source = dataset.generated
     if source is not None and source.recipe == "sac-replay":

@@ -237,8 +237,13 @@ def _longest(store: Store, like: PlannedRun) -> str | None:
 
 @contextmanager
 def _locked(folder: Path, reporter: Reporter) -> Iterator[None]:
+    waits = False
+
     def waiting() -> None:
-        reporter.message(f"another process trains in {folder}: waiting for it")
+        nonlocal waits
+        if not waits:
+            reporter.message(f"another process trains in {folder}: waiting for it")
+        waits = True
 
     with files.locked(folder / _DATABASE, waiting):
         yield

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from harness.processes import SIGNALS
+from harness.signals import SIGNALS
 
 
 class Interrupt:
