@@ -6,7 +6,6 @@ import json
 import resource
 import subprocess
 import sys
-import time
 import warnings
 
 import gymnasium
