@@ -442,7 +442,7 @@ def _reason(error: Exception) -> str:
         return "the server went silent"
     if isinstance(error, requests.ConnectionError | urllib3.exceptions.HTTPError):
         return f"the connection failed ({_innermost(error)})"
-    return str(error)
+    return str(error).rstrip(".")
 
 
 def _innermost(error: BaseException) -> BaseException:
