@@ -51,10 +51,10 @@ _PANEL = 0.65  # inches: the least height of one panel of many
 _PAGE = 8.8  # inches: the height of a page's text
 _MOST_SPOKES = 8  # that leave room for their labels
 _MOST_NAMED = 3  # runs that a figure names
-_WIDE = 20.0  # the largest over the smallest value of a setting, from which on its axis is logarithmic
 _CENTIMETRE = 1 / 2.54
 _POINTS = 72  # of an inch
 _LETTER = 0.56  # of the size of type: the width of a letter
+_HANDLE = 9  # letters that a legend's line and the room around it take
 _DASHES = ("-", "--", ":", "-.")
 _BOOTSTRAP = BootstrapSettings(repetitions=2000)
 _SCORE = "normalised score [points]"
@@ -112,9 +112,14 @@ class Look:
         """Of type, in points."""
         return 7 * self.scale
 
+    @property
+    def letters(self) -> float:
+        """How many letters the figure's width has room for."""
+        return self.width * _POINTS / (_LETTER * self.size)
+
     def wrapped(self, text: str, part: float = 1.0) -> str:
         """Text broken at spaces and hyphens into lines that a part of the figure's width has room for."""
-        return textwrap.fill(text, int(part * self.width * _POINTS / (_LETTER * self.size)))
+        return textwrap.fill(text, int(part * self.letters))
 
     @property
     def settings(self) -> dict[Any, Any]:
@@ -680,8 +685,8 @@ def _sensitivity(source: _Source) -> Iterator[Illustration]:
         kind = _kind(
             f"sensitivity-{_file_name(name)}" if name else "sensitivity",
             f"Sensitivity to {name}",
-            f"Score over the values of {name}, all else equal; bars: intervals over seeds; dotted: columns "
-            "that are on no such line.",
+            f"Score over values of {name}, which stand at equal distances, all else equal; bars: intervals "
+            "over seeds; dotted: columns that are on no such line.",
             missing="three columns that differ in the value of one setting alone, with scores",
         )
         yield from kind(partial(_over_values, data=data, name=name))(source)
@@ -701,14 +706,19 @@ def _over_settings(source: _Source) -> Iterator[tuple[object, ...]]:
     for row in (row for group in source.comparison.groups for row in group.rows):
         found = sweeps(row.cells)
         for sweep in found:
-            parts = [labels[cell.column].split(", ") for cell in sweep.cells.values()]
-            common = [part for part in parts[0] if all(part in other for other in parts)]
-            line = ", ".join(common) or str(next(iter(sweep.cells.values())).settings["algorithm"])
+            line = _common([labels[cell.column] for cell in sweep.cells.values()])
             yield from (point(cell, sweep.setting, line, value) for value, cell in sweep.cells.items())
         swept = {cell.column for sweep in found for cell in sweep.cells.values()}
         for cell in row.cells if found else ():
             if cell.settings and cell.mean is not None and cell.column not in swept:
                 yield point(cell, "", labels[cell.column], math.nan)
+
+
+def _common(labels: Sequence[str]) -> str:
+    """The parts between commas that labels share, the label itself where it stands alone."""
+    parts = [label.split(", ") for label in labels]
+    shared = [part for part in parts[0] if all(part in others for others in parts)]
+    return ", ".join(shared) or f"{labels[0]} to {labels[-1]}"
 
 
 def _over_values(source: _Source, data: pd.DataFrame, name: str) -> _Drawn | None:
@@ -719,7 +729,8 @@ def _over_values(source: _Source, data: pd.DataFrame, name: str) -> _Drawn | Non
     if not len(rows):
         return None
     data = data[data["setting"].isin([name, ""]) & data["dataset"].isin(rows)]
-    lines = list(data["line"].unique())
+    lines, values = list(data["line"].unique()), sorted(data["value"].dropna().unique())
+    places = {value: place for place, value in enumerate(values)}
     colours = dict(zip(lines, sns.color_palette(source.look.palette, len(lines)), strict=True))
     figure, panels, across = _grid(source, len(rows))
     for axes, dataset in zip(panels, rows, strict=True):
@@ -728,30 +739,21 @@ def _over_values(source: _Source, data: pd.DataFrame, name: str) -> _Drawn | Non
             if part["value"].isna().all():
                 axes.axhline(part["mean"].iloc[0], linestyle=":", **how)
                 continue
-            part = part.dropna(subset="value")
             spread = [part["mean"] - part["low"], part["high"] - part["mean"]]
-            axes.errorbar(part["value"], part["mean"], yerr=spread, marker="o", elinewidth=0.8, **how)
+            axes.errorbar(
+                part["value"].map(places), part["mean"], yerr=spread, marker="o", elinewidth=0.8, **how
+            )
         axes.set_title(source.look.wrapped(_text(str(dataset)), 1 / across), fontsize="small")
         axes.yaxis.set_major_locator(_few_ticks())
-        _scale(axes, sorted(data["value"].dropna().unique()))
+        axes.set_xticks(range(len(values)), [f"{value:g}" for value in values])
     figure.supylabel(_SCORE)
-    figure.supxlabel(_text(name))
     handles = {
         label: handle
         for axes in panels
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    _below(figure, source, [handles[line] for line in lines], lines)
+    _below(figure, source, [handles[line] for line in lines], lines, _text(name))
     return _Drawn(figure, data)
-
-
-def _scale(axes: Axes, values: Sequence[float]) -> None:
-    """Ticks at a setting's values; the axis is logarithmic where these are of several magnitudes."""
-    positive = [value for value in values if value > 0]
-    if values[0] >= 0 and positive and positive[-1] >= _WIDE * positive[0]:
-        axes.set_xscale("symlog", linthresh=positive[0])
-    axes.set_xticks(values, [f"{value:g}" for value in values])
-    axes.minorticks_off()
 
 
 @_kind(
@@ -763,13 +765,15 @@ def _scale(axes: Axes, values: Sequence[float]) -> None:
     missing="a column that shows the best of others, and a dataset on which none of these lacks a seed",
 )
 def _tuning(source: _Source) -> _Drawn | None:
+    import seaborn as sns
+
     comparison = source.comparison
-    methods = {
-        column.best_of: column
-        for column in comparison.columns
-        if column.best_of and {*column.best_of} <= {*source.labels}
-    }
     cells = {(cell.row, cell.column): cell for cell in comparison.cells}
+    methods = dict.fromkeys(
+        column.best_of
+        for column in comparison.columns
+        if column.best_of and {*column.best_of} <= {*comparison.labels}
+    )
     rows = [
         row
         for row in comparison.table.datasets
@@ -777,26 +781,21 @@ def _tuning(source: _Source) -> _Drawn | None:
     ]
     if not methods or not rows:
         return None
-    lines = []
-    for settings, column in methods.items():
-        best = [expected_best([cells[row, name].mean or 0.0 for name in settings]) for row in rows]
-        for tried, scores in enumerate(zip(*best, strict=True), 1):
-            mean = math.fsum(scores) / len(rows)
-            lines.append(
-                {"column": column.id, "label": source.labels[column.id], "settings": tried, "mean": mean}
-            )
-    data = pd.DataFrame(lines)
     figure = source.empty(2.4)
     axes = figure.subplots()
-    for name, part in data.groupby("column", sort=False):
-        style = {"color": source.colours[name], "linestyle": source.dashes[name]}
-        axes.plot(part["settings"], part["mean"], marker="o", **style)
+    lines = []
+    for settings, colour in zip(methods, sns.color_palette(source.look.palette, len(methods)), strict=True):
+        label = _text(_common([comparison.labels[name] for name in settings]))
+        best = [expected_best([cells[row, name].mean or 0.0 for name in settings]) for row in rows]
+        means = [math.fsum(scores) / len(rows) for scores in zip(*best, strict=True)]
+        tried = range(1, len(means) + 1)
+        axes.plot(tried, means, marker="o", color=colour, label=label)
+        lines += [{"line": label, "settings": k, "mean": mean} for k, mean in zip(tried, means, strict=True)]
+    data = pd.DataFrame(lines)
     axes.set_xticks(sorted(data["settings"].unique()))
-    axes.set(
-        xlabel=f"settings tried; over {count(len(rows), 'dataset')}",
-        ylabel=source.look.wrapped(f"expected best {_SCORE}", 0.6),
-    )
-    _legend(figure, source, list(data["column"].unique()))
+    axes.set_xlabel(f"settings tried; over {count(len(rows), 'dataset')}")
+    axes.set_ylabel(source.look.wrapped(f"expected best {_SCORE}", 0.6))
+    _below(figure, source, *axes.get_legend_handles_labels())
     return _Drawn(figure, data)
 
 
@@ -1005,7 +1004,7 @@ def _below(
     figure: Figure, source: _Source, handles: Sequence[Artist], labels: Sequence[str], above: str = ""
 ) -> None:
     """A legend below the figure, with what must be said above it."""
-    across = max(1, round(source.look.width / source.look.scale))
+    across = max(1, int(source.look.letters // (max(map(len, labels)) + _HANDLE)))
     title = "\n".join(map(source.look.wrapped, above.splitlines()))
     legend = figure.legend(handles, labels, loc="outside lower center", ncols=across, title=title or None)
     legend.get_title().set_multialignment("center")

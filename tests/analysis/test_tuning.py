@@ -205,25 +205,6 @@ def test_scores_are_drawn_over_the_values_of_what_varies(world):
     assert [tick.get_text() for tick in panel.get_xticklabels()] == ["1", "2", "3"]
 
 
-def test_several_magnitudes_and_zero_have_a_logarithmic_axis(world):
-    comparison, past = world()
-    wide = {1: 0, 2: 0.1, 3: 100}
-
-    def widened(cell):
-        alpha = cell.settings.get("alpha")
-        return replace(
-            cell, settings={**cell.settings, "alpha": wide[alpha]} if alpha in wide else cell.settings
-        )
-
-    groups = [
-        replace(group, rows=tuple(replace(row, cells=tuple(map(widened, row.cells))) for row in group.rows))
-        for group in comparison.groups
-    ]
-    [item] = illustrations(replace(comparison, groups=tuple(groups)), past, ["sensitivity"])
-    assert item.figure.axes[0].get_xscale() == "symlog"
-    assert item.figure.axes[0].get_xticks().tolist() == [0, 0.1, 100]
-
-
 def test_what_so_many_settings_are_expected_to_bring(world):
     [item] = illustrations(*world(lacking=[(ROWS[2], "alpha_3")]), ["tuning"])
     assert item.data["settings"].tolist() == [1, 2, 3]  # the two columns choose from the same three
