@@ -54,7 +54,7 @@ _MOST_NAMED = 3  # runs that a figure names
 _CENTIMETRE = 1 / 2.54
 _POINTS = 72  # of an inch
 _LETTER = 0.56  # of the size of type: the width of a letter
-_HANDLE = 9  # letters that a legend's line and the room around it take
+_HANDLE = 6  # letters that a legend's line and the room around it take
 _DASHES = ("-", "--", ":", "-.")
 _BOOTSTRAP = BootstrapSettings(repetitions=2000)
 _SCORE = "normalised score [points]"
@@ -1004,7 +1004,8 @@ def _below(
     figure: Figure, source: _Source, handles: Sequence[Artist], labels: Sequence[str], above: str = ""
 ) -> None:
     """A legend below the figure, with what must be said above it."""
-    across = max(1, int(source.look.letters // (max(map(len, labels)) + _HANDLE)))
+    fitting = int(source.look.letters // (max(map(len, labels)) + _HANDLE))
+    across = max(1, min(fitting, round(source.look.width / source.look.scale)))
     title = "\n".join(map(source.look.wrapped, above.splitlines()))
     legend = figure.legend(handles, labels, loc="outside lower center", ncols=across, title=title or None)
     legend.get_title().set_multialignment("center")
