@@ -570,7 +570,7 @@ def _radar(source: _Source) -> _Drawn | None:
             {"row": row.id, "column": name, "mean": row.cells[column].mean, "scaled": value}
             for row, value in zip(shown, values, strict=True)
         ]
-    axes.set_xticks(angles, [source.look.wrapped(_text(row.label), 0.3) for row in shown])
+    axes.set_xticks(angles, [source.look.wrapped(_text(row.label), 0.26) for row in shown])
     for angle, label in zip(angles, axes.get_xticklabels(), strict=True):
         across = math.cos(angle)
         label.set_horizontalalignment("left" if across > 0.1 else "right" if across < -0.1 else "center")
