@@ -19,7 +19,7 @@ _ROLES = {
     **dict.fromkeys(("after", "online", "post", "final"), "after"),
 }
 # what begins like a number with decimals, also behind a macro that is not known
-_LIKE = re.compile(r"(?:\\[A-Za-z]+\s*)*[-+–(\[]?\s*[0-9]+[.,][0-9]")
+_LIKE = re.compile(r"(?:\\[A-Za-z]+\s*)*[-+–(\[~≈<>]?\s*[0-9]+[.,][0-9]")
 _JOINED = {("mean", "std"): " ± ", ("before", "after"): " → "}
 
 

@@ -191,6 +191,9 @@ class _Reader:
             self._versions.append(name)
         if name not in here.datasets:
             here.datasets.append(name)
+        if naming.of_part(" ".join(entry.group)):
+            remark = f"rows under {' '.join(entry.group)!r} are taken as the datasets that they name"
+            self._remarks += [remark] if remark not in self._remarks else []
         if mark := naming.mark(entry.own):
             self._remarks.append(
                 f"line {entry.line}: row {_label(entry.own)} is taken as {name}, whatever {mark} says"

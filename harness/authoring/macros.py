@@ -16,7 +16,7 @@ ARGUMENTS: Mapping[str, str] = _by_name(
         "b": "textbf mathbf boldsymbol bm pmb symbf",
         "k": "textit emph underline uline uuline ul mathit mathrm text textrm textsf texttt textsc "
         "textnormal textup textmd textsl mbox hbox fbox ensuremath mathsf mathtt mathcal "
-        "mathnormal operatorname smash hl sout rlap llap mathrlap mathllap mathclap "
+        "mathnormal operatorname smash hl rlap llap mathrlap mathllap mathclap "
         "centerline overline dashuline",
         "sok": "makecell thead Centerstack",
         "ok": "shortstack hyperref",

@@ -36,6 +36,9 @@ _MEASURE = re.compile(
     r"\b(time|hours?|params?|parameters|size|rank|ranking|improvements?|gains?|p-values?|seeds?|steps?|episodes"
     r"|wins?|median|iqm|std|se|missing|differences?|diff|delta|samples?|trajectories)\b"
 )
+_CHANGED = re.compile(
+    r"%|\b(ratios?|noisy|noise|reduced|sparse|delayed|fractions?|subsets?|corrupt\w*|mix\w*)\b"
+)
 _CITATION = re.compile(
     r"\[\s*\d+(?:\s*[,–-]\s*\d+)*\s*\]|\((?:[^()]*\b)?(?:19|20)\d\d[a-z]?\)|\(ours\)|\bours:", re.IGNORECASE
 )
@@ -163,6 +166,11 @@ def is_other(label: str) -> bool:
 
 def _words(label: str) -> str:
     return plain(label).lower().replace(".", " ")
+
+
+def of_part(label: str) -> bool:
+    """Whether the label of rows says that they are of changed data, or of a part of them."""
+    return bool(_CHANGED.search(label.lower()))
 
 
 def slug(label: str, taken: Iterable[str]) -> str:

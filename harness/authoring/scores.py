@@ -11,7 +11,7 @@ from typing import Literal
 Comma = Literal["point", "thousands", "unknown"]
 _COMMAS: tuple[Comma, ...] = ("point", "thousands")
 
-_NUMBER = r"[-+–]?(?:\d[\d,\u2009\u202f]*(?:\.\d+)?|\.\d+)"
+_NUMBER = r"[-–]?(?:\d[\d,\u2009\u202f]*(?:\.\d+)?|\.\d+)"
 _UNSIGNED = r"(?:\d[\d,\u2009\u202f]*(?:\.\d+)?|\.\d+)"
 # what a mark beside a number may be: it is never part of it
 _MARKS = r"(?:\s*(?:[*†‡§¶⋆★♯#•◦✓]|\^\{[*†‡§¶⋆★♯#•◦,\sa-z]+\}|_\{[a-z†*]\}|[ᵃ-ᵻ]))*"

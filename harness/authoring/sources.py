@@ -133,7 +133,11 @@ def _html_text(element: Any) -> str:
         return " "
     if not isinstance(element.tag, str) or element.tag in ("script", "style", "template"):
         return ""
+    if re.search(r"display:\s*none", element.get("style") or ""):
+        return ""
     text = (element.text or "") + "".join(_html_text(each) + (each.tail or "") for each in element)
+    if element.tag in ("del", "s", "strike"):
+        return f"~{text}~"  # struck out, so that it is not read as a number
     above = {"sup": "^", "sub": "_"}.get(element.tag)
     return tex.shifted(above, text.strip()) if above else text
 

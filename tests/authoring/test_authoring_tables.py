@@ -183,6 +183,29 @@ def test_what_is_no_standard_deviation_is_not_read_as_one(read):
         assert "± 1.0 printed, by the caption" in found.csv
 
 
+def test_labels_that_span_upwards_and_struck_or_hidden_text(read):
+    text = (
+        "\\begin{tabular}{llc}& & BC \\\\\n& medium & 1.0 \\\\\n\\multirow{-2}{*}{Hopper} & expert & 2.0 \\\\"
+        + END
+    )
+    assert [row for row, _ in cells(read(text))] == ["hopper-medium-v2", "hopper-expert-v2"]
+    page = "<table><tr><td>Task<td>BC<td>IQL<tr><td>hopper-medium-v2<td><del>1.0</del><td>"
+    page += "<i style='display: none'>9</i>2.0</table>"
+    assert cells(read(page, "table.html")) == {
+        ("hopper-medium-v2", "bc"): ("", ""),
+        ("hopper-medium-v2", "iql"): ("2.0", ""),
+    }
+
+
+def test_rows_of_changed_data_are_remarked(read):
+    text = "|Task|BC|\n|---|---|\n|10% of the data| |\n|hopper-medium-v2|1.0|\n|hopper-expert-v2|2.0|\n"
+    for label in ("10% of the data", "Noisy"):
+        found = read(text.replace("10% of the data", label), "table.md")
+        assert len([note for note in found.reading.notes if label in note]) == 1
+    found = read(text.replace("10% of the data", "Hopper"), "table.md")
+    assert not any("Hopper" in note for note in found.reading.notes)
+
+
 def test_a_column_without_a_heading_is_nobody_s(read):
     found = read(HEAD.replace("IQL", "") + ROW + END)
     assert [column.label for column in found.reading.columns] == ["BC"]
