@@ -58,17 +58,20 @@ class IDQL(ExpectileValues):
 
     Q and V are IQL's. The actor is a model ε_θ of the noise in actions of the data, whatever Q says of them.
     Whoever acts lets N chains of diffusion end in actions of its moving average and does the one of the
-    largest min_k Q̄_k: the deterministic policy of the authors' code, where the paper also has a softmax.
+    largest min_k Q̄_k, as the authors' code does; the paper also draws among them by weights.
 
-    This is the class that the authors' package exports and their offline program trains,
-    ``ddpm_iql_simple``. The one of their fine-tuning program has another network.
+    This is ``ddpm_iql_simple``, the class that the authors' package exports and their offline program trains,
+    which as published stops at two settings that it seeks in the wrong place. The class of their fine-tuning
+    program has another network.
 
     Differences from the authors' code:
         none in the losses and their order. The target of Q comes from V after its step, unlike in this
         project's IQL. V normalises its input, Q does not. The authors leave out exactly 5 % of the
         transitions, here each is left out with that probability. They never seed the environment; here
         each episode has random numbers of its own. They evaluate a run with N of 16, 64 and 256; here a run
-        has one N.
+        has one N. With the same weights, batches and noise, in float64 and over 60 updates, no parameter
+        differs from those of the authors' class by more than 3e-13, and no action by more than 5e-15, if the
+        actor's rate, too, is of float64. It is rounded to float32 here, which makes 5e-9 after two updates.
     """
 
     Hyperparameters = IDQLHyperparameters
