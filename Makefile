@@ -13,8 +13,9 @@ help: ## show this list
 	@echo 'make TARGET [PYTHON=python3.12] [JOBS=2]'
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
 
-smoke: $(VENV)/.installed ## reproduce a table in miniature, on generated data: some minutes on two cores
-	$(BIN)/harness reproduce aspc-table1 --preset smoke
+smoke: $(VENV)/.installed ## train a row in miniature, and hold it against what was recorded: three minutes on two cores
+	$(BIN)/harness reproduce aspc-table1 --preset first-look
+	$(BIN)/harness drift aspc-table1 --preset first-look --gate cells --all-cells
 
 # One thread of torch for each worker: more only wait for each other.
 test: lint ## run all checks and all tests, JOBS at a time

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from harness.analysis.incomparable import why_incomparable
 from harness.analysis.measurements import Measured, Measurements, measure
+from harness.analysis.prediction import Prediction, judged
 from harness.analysis.verdicts import Case, VerdictKind, VerdictResult, average, verdicts
 from harness.errors import HarnessError
+from harness.planning.seeds import with_every_seed
 from harness.results.records import digest
 from harness.specs import models
 from harness.specs.rows import TOTAL
@@ -27,7 +29,14 @@ if TYPE_CHECKING:
 Gate = Literal["aggregates", "cells", "both"]
 
 _COMPARED = frozenset(
-    {VerdictKind.OK, VerdictKind.CLOSE, VerdictKind.UNDECIDED, VerdictKind.BETTER, VerdictKind.WORSE}
+    {
+        VerdictKind.OK,
+        VerdictKind.CLOSE,
+        VerdictKind.SAME,
+        VerdictKind.UNDECIDED,
+        VerdictKind.BETTER,
+        VerdictKind.WORSE,
+    }
 )
 _MOST_FIELDS = 6  # of two configurations that a message lists
 _SIDES = ("current", "baseline's")
@@ -97,6 +106,7 @@ class DriftCell:
         wanted: seeds that the baseline has; of an aggregate the cells that it has.
         identical: seeds that both sides have with the same score; of an aggregate 0.
         verdict: the verdict on now, and its tests; `–` where the baseline has nothing.
+        predicted: what the baseline's seeds predict of fewer seeds; None where as many were compared.
         changes: what differs between the provenance of the two sides; of an aggregate over all its cells.
         notes: what a reader must know.
     """
@@ -113,6 +123,7 @@ class DriftCell:
     wanted: int
     identical: int
     verdict: VerdictResult
+    predicted: Prediction | None
     changes: tuple[Change, ...]
     notes: tuple[str, ...]
 
@@ -200,8 +211,9 @@ def drift(
 ) -> Drift:
     """Hold what one database has for a table against what another has.
 
-    A cell is compared when now has at least as many seeds as the baseline; the seeds may be others. Scores
-    that were trained are never compared with imported ones, and each side counts imported ones only where it
+    A cell is compared when now has as many seeds as the baseline, or all that the table asks for; the seeds
+    may be others. Fewer than the baseline's are held against what those predict of so few. Scores that were
+    trained are never compared with imported ones, and each side counts imported ones only where it
     trained none. An aggregate is the mean over the cells of its rows that were compared.
 
     Args:
@@ -218,17 +230,25 @@ def drift(
     table = resolved.table
     asked = {"alpha": settings.alpha, "margin": settings.margin, "average_margin": settings.margin}
     tests = table.verdict.model_copy(update={key: value for key, value in asked.items() if value is not None})
-    ours, theirs = measure(resolved, now, {}), measure(resolved, baseline, {})
+    ours, theirs = measure(resolved, now, {}), measure(with_every_seed(resolved, baseline), baseline, {})
     pairs = {
         key: (theirs.cells[key], ours.cells[key])
         for key in ours.cells
         if theirs.cells[key].scores or ours.cells[key].scores
     }
-    results = verdicts([_case(*pair) for pair in pairs.values()], tests, sides=_SIDES)
+    cases = {key: _case(*pair) for key, pair in pairs.items()}
+    results = dict(zip(cases, verdicts(list(cases.values()), tests, sides=_SIDES), strict=True))
+    predictions = _predictions(cases, pairs, tests)
     hashes = (baseline.content_hashes(), now.content_hashes())
     cells = {
-        key: _cell(before, after, result, _changes((theirs, ours), (before, after), hashes), settings.gate)
-        for (key, (before, after)), result in zip(pairs.items(), results, strict=True)
+        key: _cell(
+            before,
+            after,
+            *predictions.get(key, (results[key], None)),
+            _changes((theirs, ours), (before, after), hashes),
+            settings.gate,
+        )
+        for key, (before, after) in pairs.items()
     }
     there = {(run.algorithm, run.dataset) for run in baseline.runs().values()}
     compared = {key: pair for key, pair in pairs.items() if cells[key].compared}
@@ -264,16 +284,37 @@ def _case(before: Measured, after: Measured) -> Case:
     reasons: tuple[str, ...] = ()
     if before.scores and after.scores and before.origin != after.origin:
         reasons = (f"{after.origin} now, {before.origin} in the baseline",)
-    return Case(after.estimate, before.estimate, len(after.scores), len(before.scores), reasons)
+    wanted = min(len(before.scores), len(after.cell.runs))
+    return Case(after.estimate, before.estimate, len(after.scores), wanted, reasons)
+
+
+def _predictions(
+    cases: Mapping[tuple[str, str], Case],
+    pairs: Mapping[tuple[str, str], tuple[Measured, Measured]],
+    tests: models.Verdict,
+) -> dict[tuple[str, str], tuple[VerdictResult, Prediction | None]]:
+    """The verdicts on cells that are complete and have fewer seeds than the baseline."""
+    few = {
+        key: (case.published, case.reproduced)
+        for key, case in cases.items()
+        if case.published and case.reproduced and not case.incomparable
+        if case.wanted <= case.have < len(pairs[key][0].scores)
+    }
+    return {key: judged(recorded, new, tests, len(few)) for key, (recorded, new) in few.items()}
 
 
 def _cell(
-    before: Measured, after: Measured, verdict: VerdictResult, changes: tuple[Change, ...], gate: Gate
+    before: Measured,
+    after: Measured,
+    verdict: VerdictResult,
+    predicted: Prediction | None,
+    changes: tuple[Change, ...],
+    gate: Gate,
 ) -> DriftCell:
     old, new = ({item.seed: item.score for item in side.scores} for side in (before, after))
     identical = sum(new.get(seed) == score for seed, score in old.items())
     notes = [f"baseline: {note}" for note in before.notes] + [f"now: {note}" for note in after.notes]
-    if old and new and old.keys() != new.keys():
+    if predicted is None and old and new and old.keys() != new.keys():
         notes.append(f"seeds {_listed(sorted(new))} now, {_listed(sorted(old))} in the baseline")
     if old and identical == len(old):
         notes.append("every seed of the baseline has the same score now")
@@ -292,6 +333,7 @@ def _cell(
         wanted=len(old),
         identical=identical,
         verdict=verdict,
+        predicted=predicted,
         changes=changes,
         notes=tuple(notes),
     )
@@ -336,6 +378,7 @@ def _aggregates(
             wanted=had,
             identical=0,
             verdict=verdict,
+            predicted=None,
             changes=_joined(change for key in common for change in cells[key].changes),
             notes=(*notes, verdict.note) if verdict.note else tuple(notes),
         )

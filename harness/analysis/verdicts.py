@@ -29,6 +29,7 @@ class VerdictKind(StrEnum):
 
     OK = "OK"
     CLOSE = "OK*"
+    SAME = "SAME"
     UNDECIDED = "UNDECIDED"
     BETTER = "BETTER"
     WORSE = "WORSE"
@@ -41,6 +42,7 @@ class VerdictKind(StrEnum):
 LEGEND: dict[VerdictKind, str] = {
     VerdictKind.OK: "equivalent to the published mean within the margin",
     VerdictKind.CLOSE: "within the margin, but too few seeds to show equivalence",
+    VerdictKind.SAME: "what the baseline's seeds predict of so few seeds",
     VerdictKind.UNDECIDED: "farther off than the margin, but not significantly: too few seeds to tell",
     VerdictKind.BETTER: "significantly above the published mean, not shown to be within the margin",
     VerdictKind.WORSE: "significantly below the published mean, not shown to be within the margin",

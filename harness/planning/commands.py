@@ -15,7 +15,7 @@ TAKEN: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("plan", "reproduce", "work", "status", "retry"), ("seeds", "data_home")),
     **dict.fromkeys(("table", "diff", "stats", "report", "figure"), ("score", "every_seed")),
     "drift": ("score", "baseline"),
-    "accept": ("baseline",),
+    "accept": ("seeds", "baseline"),
 }
 _RARE = {name for names in TAKEN.values() for name in names}
 _FLAGS = {"lineage": "--data", "every_seed": "--seeds", "data_home": "--data-home"}

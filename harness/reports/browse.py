@@ -13,10 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.analysis.comparison import compare
-from harness.errors import DataError, HarnessError, SpecError, UnknownNameError
-from harness.planning.cells import resolve
-from harness.planning.choice import Choice
+from harness.analysis.comparison import compared_tables
+from harness.errors import DataError, HarnessError
 from harness.results import transfer
 
 if TYPE_CHECKING:
@@ -128,34 +126,24 @@ def snapshot(store: Store, specs: Specs, folder: Path) -> Path:
 
 def _cells(store: Store, specs: Specs) -> Iterator[tuple[object, ...]]:
     """Rows of ``cell``: of each table as it is, and as run with each preset that has scores."""
-    for table in specs.ids("tables"):
-        for preset in (None, *specs.ids("presets")):
-            try:
-                resolved = resolve(specs, table, Choice(preset=preset))
-            except (SpecError, UnknownNameError):
-                if preset is None:
-                    raise
-                continue  # a preset made for other tables
-            comparison = compare(resolved, specs, store)
-            if preset and all(cell.mean is None for cell in comparison.cells):
-                continue
-            for cell in comparison.cells:
-                yield (
-                    comparison.table.paper.title,
-                    table,
-                    preset or "",
-                    cell.row,
-                    cell.column,
-                    cell.mean,
-                    cell.std,
-                    cell.n,
-                    cell.wanted,
-                    cell.published.mean if cell.published else None,
-                    cell.difference,
-                    str(cell.verdict.kind),
-                    cell.verdict.p_adjusted,
-                    "; ".join(filter(None, (*cell.verdict.reasons, *cell.notes, cell.verdict.note))),
-                )
+    for resolved, comparison in compared_tables(specs, store):
+        for cell in comparison.cells:
+            yield (
+                comparison.table.paper.title,
+                resolved.table.id,
+                resolved.preset.id if resolved.preset else "",
+                cell.row,
+                cell.column,
+                cell.mean,
+                cell.std,
+                cell.n,
+                cell.wanted,
+                cell.published.mean if cell.published else None,
+                cell.difference,
+                str(cell.verdict.kind),
+                cell.verdict.p_adjusted,
+                "; ".join(filter(None, (*cell.verdict.reasons, *cell.notes, cell.verdict.note))),
+            )
 
 
 def require() -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 STYLES = {
     "OK": "green",
     "OK*": "green dim",
+    "SAME": "green",
     "UNDECIDED": "yellow",
     "BETTER": "cyan",
     "WORSE": "red",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 LEGEND: dict[VerdictKind, str] = {
     VerdictKind.OK: "the baseline's mean within the margin",
     VerdictKind.CLOSE: "within the margin, but too few seeds to show equivalence",
+    VerdictKind.SAME: "within what the baseline's seeds predict of so few",
     VerdictKind.UNDECIDED: "farther off than the margin, but not significantly: too few seeds to tell",
     VerdictKind.BETTER: "significantly above the baseline, not shown to be within the margin",
     VerdictKind.WORSE: "significantly below the baseline, not shown to be within the margin",
@@ -60,14 +61,15 @@ def tests(drift: Drift) -> str:
     return (
         "Welch's t-test, Benjamini-Hochberg over the aggregates and over the cells, "
         f"alpha {settings.alpha:g}; equivalence by two one-sided t-tests, margin {settings.margin:g} points "
-        f"({settings.average_margin:g} for aggregates)"
+        f"({settings.average_margin:g} for aggregates); fewer seeds than the baseline's by its prediction "
+        f"intervals, {1 - settings.alpha:.0%} for all cells together (Bonferroni)"
     )
 
 
 def message(item: DriftCell) -> str:
     """One cell or aggregate in a sentence, with what changed in its provenance."""
     parts = [
-        f"{item.label}, {item.column_label}: {item.verdict.mark}, {wording.number(item.now)} now, "
+        f"{item.label}, {item.column_label}: {_verdict(item)}, {wording.number(item.now)} now, "
         f"{wording.number(item.baseline)} in the baseline",
     ]
     if item.verdict.p_adjusted is not None:
@@ -205,9 +207,17 @@ def _line(item: DriftCell) -> tuple[str, ...]:
         side(item.baseline, item.n_baseline),
         side(item.now, item.n_now),
         wording.number(item.verdict.difference, sign=True),
-        item.verdict.mark,
+        _verdict(item),
         wording.p_value(item.verdict.p_adjusted),
     )
+
+
+def _verdict(item: DriftCell) -> str:
+    """The verdict, and the interval that it rests on where there is one."""
+    if item.predicted is None:
+        return item.verdict.mark
+    low, high = wording.number(item.predicted.low), wording.number(item.predicted.high)
+    return f"{item.verdict.mark} ({low} to {high} predicted)"
 
 
 def markdown(drifts: Sequence[Drift]) -> str:
@@ -293,7 +303,7 @@ def _grid(title: str, items: Iterable[DriftCell]) -> Table:
         grid.add_column(header, justify="left" if header in ("Row", "Column", "Verdict") else "right")
     for item in items:
         style = _STYLES.get(str(item.verdict.kind), "")
-        grid.add_row(*(harmless(part, style if part == item.verdict.mark else "") for part in _line(item)))
+        grid.add_row(*(harmless(part, style if part == _verdict(item) else "") for part in _line(item)))
     return grid
 
 

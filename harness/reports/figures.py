@@ -63,6 +63,7 @@ _VERDICTS: dict[VerdictKind, tuple[str, str]] = {
     # colour and marker
     VerdictKind.OK: ("#009E73", "o"),
     VerdictKind.CLOSE: ("#56B4E9", "o"),
+    VerdictKind.SAME: ("#009E73", "s"),
     VerdictKind.UNDECIDED: ("#8C8C8C", "D"),
     VerdictKind.BETTER: ("#0072B2", "^"),
     VerdictKind.WORSE: ("#D55E00", "v"),

@@ -30,6 +30,7 @@ from harness.specs.published import CHECKS, SOURCES, Check
 if TYPE_CHECKING:
     from harness.analysis.comparison import ComparedCell, ComparedRow, Comparison
     from harness.reports.history import Histories, RunHistory
+    from harness.reports.overview import Entry
 
 _CURVE_POINTS = 60_000  # of all curves of a page together, about five bytes each
 _FEWEST, _MOST = 16, 200  # points of one curve
@@ -38,6 +39,7 @@ _STYLES: dict[VerdictKind, tuple[str, str]] = {
     # a class of page.css, and a sign that needs no colour
     VerdictKind.OK: ("ok", "\N{CHECK MARK}"),
     VerdictKind.CLOSE: ("close", "\N{ALMOST EQUAL TO}"),
+    VerdictKind.SAME: ("ok", "="),
     VerdictKind.UNDECIDED: ("undecided", "?"),
     VerdictKind.BETTER: ("better", "\N{BLACK UP-POINTING TRIANGLE}"),
     VerdictKind.WORSE: ("worse", "\N{BLACK DOWN-POINTING TRIANGLE}"),
@@ -87,6 +89,21 @@ def html_report(
         command: from dataset and column id to the command line that reproduces the cell.
     """
     return _render(comparison, data=_data(comparison, histories, command), figures=pictures)
+
+
+def overview_page(entries: Sequence[Entry], database: str) -> str:
+    """The page over several tables.
+
+    Args:
+        entries: the tables.
+        database: what to call the database that they are of.
+    """
+    style = Markup(_file("page.css"))  # noqa: S704 (ours, from beside this file)
+    return (
+        _environment()
+        .get_template("overview.html.j2")
+        .render(entries=entries, database=database, legend=LEGEND, style=style)
+    )
 
 
 def svg_source(svg: str) -> str:
@@ -139,6 +156,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "reproduced": lambda cell: wording.reproduced(cell) or wording.number(None),
+        "number": wording.number,
         "published": wording.published,
         "slug": lambda kind: _STYLES[kind][0],
         "symbol": lambda kind: _STYLES[kind][1],

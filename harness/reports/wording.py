@@ -187,13 +187,16 @@ def _listed(reasons: Sequence[str]) -> str:
 
 def warning(comparison: Comparison) -> str:
     """The sentence that must stand above a table whose numbers are not the paper's; empty if they are."""
+    printed = comparison.table.published is not None
     parts = []
     if comparison.label:
-        parts.append(f"Run with the preset '{comparison.preset}' ({comparison.label}), not as the paper did.")
+        other = "the paper did" if printed else "the table asks"
+        parts.append(f"Run with the preset '{comparison.preset}' ({comparison.label}), not as {other}.")
     if comparison.incomparable:
         some, cells = comparison.counts[VerdictKind.INCOMPARABLE], count(len(comparison.cells), "cell")
         reasons = _listed(comparison.incomparable)
-        parts.append(f"N/C: {some} of {cells} cannot be compared with the paper: {reasons}.")
+        what = "cannot be compared with the paper" if printed else "are not what the table asks for"
+        parts.append(f"N/C: {some} of {cells} {what}: {reasons}.")
     return " ".join(parts)
 
 

@@ -249,3 +249,24 @@ def test_the_baseline_is_only_read(table):
     finally:
         folder.chmod(0o755)
     assert hashlib.sha256(locked.read_bytes()).hexdigest() == before
+
+
+@pytest.mark.parametrize(
+    ("shift", "kind"), [(0, VerdictKind.SAME), (-60, VerdictKind.WORSE), (60, VerdictKind.BETTER)]
+)
+def test_few_seeds_are_held_against_what_more_predict(table, shift, kind):
+    now = table.write("now.db", seeds=(0, 1), shift={"aspc": shift})
+    found = table.drift(now, table.write("then.db"), DriftSettings(gate="cells"), seeds=(0, 1))
+    cells = [cell for cell in found.cells if cell.column == "aspc"]
+    assert set(kinds(cells)) == {kind}
+    assert {(cell.n_baseline, cell.n_now) for cell in cells} == {(4, 2)}
+    for cell in cells:
+        assert cell.predicted
+        assert (cell.predicted.low <= cell.now <= cell.predicted.high) == (kind is VerdictKind.SAME)
+    assert {cell.verdict.kind for cell in found.cells if cell.column != "aspc"} == {VerdictKind.SAME}
+
+
+def test_one_of_two_seeds_is_not_enough(table):
+    now = table.write("now.db", seeds=(0,))
+    found = table.drift(now, table.write("then.db"), seeds=(0, 1))
+    assert set(kinds(found.cells)) == {VerdictKind.MISSING}

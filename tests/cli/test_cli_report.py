@@ -83,3 +83,16 @@ def test_figures_refuse_what_makes_no_sense(cli, wrong):
     result = cli("figure", "aspc-table1", "curves", "-o", "x", *wrong)
     assert result.code == 2
     assert len(result.err.strip().splitlines()) == 1 or "No such option" in result.err
+
+
+def test_all_tables_have_a_page_and_an_index(cli, trained, elsewhere, monkeypatch):
+    monkeypatch.setattr("harness.reports.folder.illustrations", lambda *_: ())  # slow, and tested elsewhere
+    trained(elsewhere / "some.db")
+    done = cli("report", "--all", "--db", "some.db")
+    assert (done.code, done.out) == (0, "reports/index.html\n")
+    assert (elsewhere / "reports/aspc-table1/smoke/index.html").exists()
+    assert "aspc-table1/smoke/index.html" in (elsewhere / "reports/index.html").read_text(encoding="utf-8")
+
+
+def test_a_report_is_of_one_table_or_of_all(cli, elsewhere):
+    assert cli("report").code == cli("report", "aspc-table1", "--all").code == 2

@@ -5,10 +5,15 @@ Left out, with a reason, where Chromium or its driver is missing; HARNESS_REQUIR
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 import shutil
+import subprocess
+import threading
 import time
 from dataclasses import replace
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +23,7 @@ from harness.analysis.comparison import compare
 from harness.planning.cells import resolve
 from harness.planning.commands import Commands
 from harness.reports.folder import write_report
+from harness.reports.overview import entry, write_overview
 from harness.results.records import EvaluationRecord
 from harness.results.store import Store
 from harness.specs import Specs
@@ -314,3 +320,52 @@ def test_a_phone_scrolls_the_table_and_not_the_page(page, width):
         assert widths == [width, width]
         page.script("document.querySelector('button.cell').click()")
     assert page.script("return document.querySelector('.scroll').scrollWidth") > width
+
+
+def test_a_desktop_reaches_every_row_without_a_box_that_scrolls(page):
+    height = page.script(
+        "const box = document.querySelector('.scroll'); return box.scrollHeight - box.clientHeight"
+    )
+    assert height <= 2, "but for borders"
+    page.script("window.scrollTo(0, 1500)")
+    assert page.script("return document.querySelector('thead th').getBoundingClientRect().top") == 0
+
+
+@pytest.fixture(scope="module")
+def served(whole, tmp_path_factory):
+    """The address of a folder with a report, and an overview that links it."""
+    report, _ = whole
+    specs = Specs()
+    with Store.open(report.parent / "results.db") as store:
+        comparison = compare(resolve(specs, "aspc-table1"), specs, store)
+        write_overview([entry(comparison, store, "page/index.html")], "results.db", report.parent)
+    serve = functools.partial(SimpleHTTPRequestHandler, directory=report.parent)
+    with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("address", ["page/index.html", "index.html"])
+def test_lighthouse_finds_nothing_that_keeps_anybody_out(served, address, tmp_path):
+    lighthouse, chromium = shutil.which("lighthouse"), shutil.which("chromium")
+    if not (lighthouse and chromium):
+        reason = "needs Chromium and Lighthouse: npm install --global lighthouse"
+        if os.environ.get("HARNESS_REQUIRE_LIGHTHOUSE") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    command = [
+        lighthouse,
+        f"{served}/{address}",
+        "--quiet",
+        "--only-categories=accessibility",
+        "--output=json",
+    ]
+    command += [
+        f"--output-path={tmp_path / 'found.json'}",
+        "--chrome-flags=--headless --no-sandbox --disable-gpu",
+    ]
+    subprocess.run(command, check=True, env={**os.environ, "CHROME_PATH": chromium})
+    found = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
+    failed = [each["title"] for each in found["audits"].values() if each["score"] == 0]
+    assert (found["categories"]["accessibility"]["score"], failed) == (1, [])

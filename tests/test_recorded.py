@@ -1,0 +1,70 @@
+"""What ``make smoke`` holds this machine against notices what breaks training."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+import harness
+from harness.analysis.measurements import measure
+from harness.analysis.prediction import judged
+from harness.analysis.verdicts import VerdictKind
+from harness.planning.cells import resolve
+from harness.planning.choice import Choice
+from harness.planning.seeds import with_every_seed
+from harness.results.store import Store
+from harness.specs import Specs
+from harness.specs.catalogue import shipped_folder
+
+RECORDED = Path(__file__).parents[1] / "baselines" / "aspc-table1-first-look.db"
+ROW = "halfcheetah-medium-v2"
+WRONG = """columns: []
+extra_columns:
+  - {id: faithful, label: BC, algorithm: bc}
+  - {id: slow, label: BC, algorithm: bc, hyperparameters: {learning_rate: 3.0e-5}}
+  - id: raw
+    label: TD3+BC
+    algorithm: td3_bc
+    hyperparameters: {critic: robust, normalize_observations: false}
+seeds:"""
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """The shipped baseline's cells with every seed, read from a copy."""
+    shutil.copy(RECORDED, tmp_path / "recorded.db")
+    resolved = resolve(Specs(), "aspc-table1", Choice(preset="first-look"))
+    with Store.open(tmp_path / "recorded.db") as store:
+        return measure(with_every_seed(resolved, store), store, {}).cells
+
+
+def test_it_has_ten_seeds_of_every_cell_of_the_preset(recorded):
+    """And was not made for another version of the specs, whose runs would have other keys."""
+    assert {key: len(cell.scores) for key, cell in recorded.items()} == {
+        (ROW, column): 10 for column in ("bc", "td3_bc", "aspc")
+    }
+
+
+@pytest.mark.slow
+def test_a_wrong_learning_rate_and_raw_observations_are_noticed(recorded, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    presets = tmp_path / "wrong" / "presets"
+    presets.mkdir(parents=True)
+    text = (shipped_folder() / "presets" / "first-look.yaml").read_text(encoding="utf-8")
+    text = re.sub(r"^columns:.*?^seeds:", WRONG, text, flags=re.MULTILINE | re.DOTALL)
+    (presets / "wrong.yaml").write_text(text.replace("id: first-look", "id: wrong"), encoding="utf-8")
+    specs = Specs([tmp_path / "wrong"])
+    harness.reproduce("aspc-table1", preset="wrong", seeds=[0], specs=tmp_path / "wrong", db="wrong.db")
+    with Store.open("wrong.db") as store:
+        trained = measure(resolve(specs, "aspc-table1", Choice(preset="wrong", seeds=(0,))), store, {}).cells
+    tests = specs.table("aspc-table1").verdict
+    verdicts = {
+        column: judged(recorded[ROW, cell.cell.column.algorithm].estimate, cell.estimate, tests, of=3)[0].kind
+        for (_, column), cell in trained.items()
+    }
+    assert verdicts == {
+        "faithful": VerdictKind.SAME,
+        "slow": VerdictKind.WORSE,
+        "raw": VerdictKind.WORSE,
+    }
