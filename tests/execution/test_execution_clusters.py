@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import sqlalchemy as sa
 
 from harness.errors import HarnessError
 from harness.execution import jobs
-from harness.execution.engines import ray, slurm
+from harness.execution.engines import ray, ray_task, slurm
 from harness.execution.executors import Order
 from harness.execution.jobs import DATABASE, Job
 from harness.execution.progress import Reporter
@@ -202,6 +204,21 @@ def test_ray_goes_on_after_its_worker_was_killed(place, expected):
     os.kill(parent, signal.SIGKILL)
     ended(process)
     assert measured(database) == expected
+
+
+def test_a_task_that_ray_cancels_asks_its_worker_for_a_checkpoint():
+    class Blocked:
+        asked = threading.Event()
+
+        def run(self, name):
+            assert self.asked.wait(20)
+            return 130
+
+        def stop(self):
+            self.asked.set()
+
+    threading.Timer(0.3, _thread.interrupt_main).start()  # as Ray does: no system call is broken off by it
+    assert ray_task.run(Blocked(), "ray-0") == 130
 
 
 def test_a_full_disk_of_the_workers_costs_nothing(place, expected, tmp_path):
