@@ -226,7 +226,7 @@ def show(
     else:
         from harness.execution.loading import card as transformed
 
-        card = transformed(_cell(ctx, dataset, column, source), data_home)
+        card = transformed(_cell(ctx, dataset, column, source, transitions), data_home)
     if as_json:
         json_out(card)
     else:
@@ -447,8 +447,9 @@ def _one(ctx: typer.Context, name: str) -> Dataset:
     return first
 
 
-def _cell(ctx: typer.Context, dataset: Dataset, column: str, lineage: str) -> Cell:
-    """The dataset under a column of a table, given as TABLE/COLUMN."""
+def _cell(ctx: typer.Context, dataset: Dataset, column: str, lineage: str, transitions: int | None) -> Cell:
+    """The dataset under a column of a table, given as TABLE/COLUMN; what is mixed in is of its size."""
+    from harness.datasets.inventory import sized
     from harness.planning.cells import resolve
     from harness.planning.choice import Choice
 
@@ -459,7 +460,8 @@ def _cell(ctx: typer.Context, dataset: Dataset, column: str, lineage: str) -> Ce
     cell, *more = resolve(specs_of(ctx), table, choice).cells
     if more:
         raise typer.BadParameter(f"{name!r} names {1 + len(more)} columns; give one of them")
-    return replace(cell, dataset=dataset)
+    mixed = {name: sized(other, transitions) for name, other in cell.mixed.items()}
+    return replace(cell, dataset=dataset, mixed=mixed)
 
 
 def _list(dataset: Dataset, lineage: str, home: Path | None) -> None:
