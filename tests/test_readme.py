@@ -22,6 +22,7 @@ PAGES += sorted((ROOT / "reports").glob("*/README.md"))
 
 def commands(text: str) -> list[str]:
     """Shown command lines that begin with ``harness``: in blocks, and in running text."""
+    text = text.replace("\\\n", "")  # a line that goes on in the next
     blocks = re.findall(r"^ {4}(harness .*)$", text, re.MULTILINE)
     inline = re.findall(r"`(harness [^`]+)`", text)
     return blocks + inline
@@ -37,8 +38,8 @@ SHOWN = [(page.name, line) for page in PAGES for line in commands(page.read_text
 
 
 def test_commands_are_found() -> None:
-    assert commands("a\n\n    harness ls  # why\n\nand `harness\u00a0x` or `harness db check`") == [
-        "harness ls  # why",
+    assert commands("a\n\n    harness ls \\\n  --json  # why\n\nor `harness\u00a0x`, `harness db check`") == [
+        "harness ls   --json  # why",
         "harness db check",
     ]
     assert len(SHOWN) > 20
