@@ -825,23 +825,25 @@ def _restated(sheet: Sheet) -> Iterator[Finding]:
     """Columns whose numbers should be another's and are not."""
     labels = {column.id: column.label for column in sheet.table.columns}
     for column in sheet.table.columns:
-        told = {
-            row: (number, sheet.mean(row, column.restates))
+        both = {
+            row: (number, printed)
             for row in sheet.table.printed_rows
-            if column.restates and (number := sheet.mean(row, column.id))
+            if column.restates
+            and (number := sheet.mean(row, column.id))
+            and (printed := sheet.mean(row, column.restates))
         }
         wrong = {
-            row: f"{sheet.row(row)} {number}, where {printed or 'nothing'} is printed"
-            for row, (number, printed) in told.items()
-            if printed is None or not _may_be_equal(number, printed)
+            row: f"{sheet.row(row)} {number}, where {printed} is printed"
+            for row, (number, printed) in both.items()
+            if not _may_be_equal(number, printed)
         }
         if wrong and column.restates:
             yield Finding(
                 "restated",
                 "error",
                 tuple((row, each) for row in wrong for each in (column.id, column.restates)),
-                f"{column.label}: of {count(len(told), 'number')} {len(wrong)} are not those of "
-                f"{labels[column.restates]}: {'; '.join(wrong.values())}.",
+                f"{column.label}: of {count(len(both), 'number')} that {labels[column.restates]} has, too, "
+                f"{len(wrong)} differ: {'; '.join(wrong.values())}.",
             )
 
 
