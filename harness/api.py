@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from harness.acceptance import Acceptance
     from harness.analysis.aggregates import Metric
     from harness.analysis.comparison import Comparison
     from harness.analysis.drift import Drift, Gate
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from harness.execution.progress import Reporter
     from harness.planning.plan import Measure, Plan
     from harness.planning.status import Status
-    from harness.reports.acceptance import Acceptance
     from harness.reports.figures import Illustration, Look
     from harness.reports.frames import Rliable
     from harness.sources.scores import Scores
@@ -258,14 +258,10 @@ class Table:
 
     def per_seed(self) -> str:
         """`scores` as CSV that ``harness db import`` takes."""
-        from harness.escaping import csv
+        from harness.reports import frames
 
-        scores = self.scores.rename(columns={"column": "algorithm"}).map(
-            lambda value: csv(value) if isinstance(value, str) else value
-        )
-        columns = ["dataset", "algorithm", "seed", "step", "score", "return", "source"]
-        text: str = scores[columns].to_csv(index=False)
-        return text
+        scores = self.scores.rename(columns={"column": "algorithm"})
+        return frames.csv(scores[["dataset", "algorithm", "seed", "step", "score", "return", "source"]])
 
     def statistics(
         self,
@@ -860,8 +856,8 @@ def accept(
 
 def accept_of(view: View, reason: str, baseline: str | Path | None, log: Path | None) -> Acceptance:
     """Make a view's results the baseline, see `accept`."""
-    from harness.reports.acceptance import LOG_NAME
-    from harness.reports.acceptance import accept as make
+    from harness.acceptance import LOG_NAME
+    from harness.acceptance import accept as make
 
     if baseline and "://" in str(baseline):
         raise HarnessError(f"a baseline is written as a file, and {str(baseline)!r} is a URL; give a path")

@@ -16,7 +16,7 @@ WITHOUT_TORCH = (
     "harness.planning.cells",
     "harness.planning.status",
     "harness.reports",
-    "harness.reports.acceptance",
+    "harness.acceptance",
     "harness.reports.browse",
     "harness.results.store",
     "harness.results.transfer",

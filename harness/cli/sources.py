@@ -187,7 +187,8 @@ def check(
     elif form == "text" and output is None:
         for line in derivation.text(found):
             out(line)
-        table_out(*derivation.summary(found))
+        counts = derivation.summary(found)
+        table_out(counts.header, counts.rows)
         for sentence in derivation.sentences(found):
             out(sentence)
     else:

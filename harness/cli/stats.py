@@ -129,7 +129,7 @@ def stats(
     elif form == "csv":
         from harness.reports import frames
 
-        text = frames.statistics(comparison, found).to_csv(index=False)
+        text = frames.csv(frames.statistics(comparison, found))
     elif form == "markdown" or output is not None:
         text = report.markdown(comparison, found)
     else:
@@ -151,19 +151,20 @@ def _against(
         raise typer.BadParameter(f"{form} has no meaning with --sources; take console, markdown or json")
     from harness import api
     from harness.analysis.against import against
-    from harness.reports import derivation
+    from harness.reports import derivation, grids
 
     specs = specs_of(ctx)
     shown = resolved_table(ctx, table, choice).table
     scores = api.scores_at_hand(specs, shown, (), data_home)
     columns = [column.id for column in shown.columns]
     found = against(specs.table(table), specs, scores, shown.datasets, columns)
+    grid = derivation.against(found)
     if form == "json":
         write(output, json_text(found))
     elif form == "markdown" or output is not None:
-        write(output, derivation.against_markdown(found))
+        write(output, "\n".join(grids.markdown(grid.header, grid.rows)) + "\n")
     else:
-        table_out(*derivation.against_rows(found))
+        table_out(grid.header, grid.rows)
     note(
         "higher and lower: of the printed mean, significantly (Welch, adjusted over all cells); equal: "
         "within the margin; difference and p: over all datasets that both have"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import signal
 import socket
 import sqlite3
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.analysis.comparison import compared_tables
 from harness.errors import DataError, HarnessError
@@ -32,73 +31,8 @@ CREATE TABLE cell (
 ) WITHOUT ROWID
 """
 
-#: The queries, by the name that they have in Datasette's addresses.
-QUERIES: dict[str, dict[str, str]] = {
-    "worst-cells": {
-        "title": "Worst cells",
-        "description": "Cells furthest below the paper's number; those that are not comparable come last.",
-        "sql": """
-            SELECT table_id, preset, dataset, column_id, mean, std, n, published, difference, verdict,
-                p_adjusted, notes
-            FROM cell WHERE mean IS NOT NULL
-            ORDER BY verdict = 'N/C', difference IS NULL, difference, mean LIMIT 200
-        """,
-    },
-    "summary": {
-        "title": "Papers and tables",
-        "description": "How much of each table is measured, and with what verdicts, by column.",
-        "sql": """
-            SELECT paper, table_id, preset, column_id, count(*) AS cells, sum(mean IS NOT NULL) AS measured,
-                avg(mean) AS mean_score, sum(verdict = 'OK') AS ok, sum(verdict = 'OK*') AS close,
-                sum(verdict = 'UNDECIDED') AS undecided,
-                sum(verdict = 'BETTER') AS better, sum(verdict = 'WORSE') AS worse,
-                sum(verdict = 'MISSING') AS missing, sum(verdict = 'N/C') AS not_comparable
-            FROM cell GROUP BY paper, table_id, preset, column_id ORDER BY table_id, preset, column_id
-        """,
-    },
-    "slowest-runs": {
-        "title": "Slowest runs",
-        "description": "Finished runs by wall time.",
-        "sql": """
-            SELECT c.algorithm, c.dataset, c.lineage, r.seed, round(r.wall_seconds / 3600.0, 3) AS wall_hours,
-                round(r.device_seconds / 3600.0, 3) AS device_hours, r.step, r.population,
-                json_extract(e.fingerprint, '$.device') AS device, r.key
-            FROM run r JOIN configuration c ON c.id = r.configuration_id
-            LEFT JOIN environment e ON e.id = r.environment_id
-            WHERE r.status = 'finished' AND r.wall_seconds IS NOT NULL
-            ORDER BY r.wall_seconds DESC LIMIT 200
-        """,
-    },
-    "failures": {
-        "title": "Failures",
-        "description": "Failed runs, the latest first, with their tracebacks.",
-        "sql": """
-            SELECT c.algorithm, c.dataset, c.lineage, r.seed, r.failed_step, r.attempt, r.error,
-                json_extract(e.fingerprint, '$.git_commit') AS git_commit, r.started, r.key
-            FROM run r JOIN configuration c ON c.id = r.configuration_id
-            LEFT JOIN environment e ON e.id = r.environment_id
-            WHERE r.status = 'failed' ORDER BY r.started DESC LIMIT 200
-        """,
-    },
-}
-
-
-def metadata() -> dict[str, Any]:
-    """What Datasette is told: the queries, and which columns to count values of."""
-    queries = {
-        name: {**query, "sql": "\n".join(map(str.strip, query["sql"].strip().splitlines()))}
-        for name, query in QUERIES.items()
-    }
-    tables = {
-        "cell": {"facets": ["table_id", "column_id", "verdict"], "sort": "difference"},
-        "run": {"facets": ["status", "origin"]},
-        "configuration": {"facets": ["algorithm", "dataset", "lineage"]},
-    }
-    return {
-        "title": "harness",
-        "description": "A snapshot of the results; nothing done here changes them.",
-        "databases": {NAME: {"queries": queries, "tables": tables}},
-    }
+#: Titles, queries and facets, as Datasette reads them.
+DESCRIBED = Path(__file__).parent / "templates" / "datasette.yaml"
 
 
 def snapshot(store: Store, specs: Specs, folder: Path) -> Path:
@@ -177,9 +111,7 @@ def serve(store: Store, specs: Specs, host: str, port: int) -> None:
 
     with tempfile.TemporaryDirectory(prefix="harness-browse-") as folder, _ending_on_sigterm():
         path = snapshot(store, specs, Path(folder))
-        described = Path(folder) / "metadata.json"
-        described.write_text(json.dumps(metadata()), encoding="utf-8")
-        arguments = ["serve", "--immutable", str(path), "--metadata", str(described), "--host", host]
+        arguments = ["serve", "--immutable", str(path), "--metadata", str(DESCRIBED), "--host", host]
         with contextlib.suppress(KeyboardInterrupt):
             cli.main([*arguments, "--port", str(port)], prog_name="datasette", standalone_mode=False)
 

@@ -9,6 +9,7 @@ from harness import escaping
 from harness.analysis.derivation import LIMIT, PERMUTATIONS
 from harness.counting import count
 from harness.reports import grids, paper, wording
+from harness.reports.grids import Grid
 from harness.specs.published import CHECKS, Check
 
 if TYPE_CHECKING:
@@ -34,20 +35,15 @@ def chance(believed: Sequence[Believed]) -> str:
     return f"\N{LESS-THAN OR EQUAL TO}\N{NO-BREAK SPACE}{largest:.1g}"
 
 
-def summary(found: CheckedTable) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Header and rows of the counts, a row each column."""
-    header = ("Column", *map(str, Check), "Cells", "Rules tried", "Chance of luck")
-    rows = [
-        (
-            column.label,
-            *(str(column.count(check)) for check in Check),
-            str(len(column.cells)),
-            f"{column.searched:,}",
-            chance(column.believed),
-        )
+def summary(found: CheckedTable) -> Grid:
+    """The counts, a row each column."""
+    return Grid.of(
+        {"Column": column.label}
+        | {str(check): column.count(check) for check in Check}
+        | {"Cells": len(column.cells), "Rules tried": f"{column.searched:,}"}
+        | {"Chance of luck": chance(column.believed)}
         for column in found.columns
-    ]
-    return header, rows
+    )
 
 
 def sentences(found: CheckedTable) -> Iterator[str]:
@@ -92,9 +88,9 @@ def text(found: CheckedTable) -> Iterator[str]:
 
 def markdown(found: CheckedTable) -> str:
     """The counts, what is believed, and every cell that any source is about."""
-    header, rows = summary(found)
+    counts = summary(found)
     lines = [f"## {escaping.markdown(found.title)}: what follows from public scores", ""]
-    lines += [*grids.markdown(header, rows), ""]
+    lines += [*grids.markdown(counts.header, counts.rows), ""]
     lines += [f"- {escaping.markdown(sentence)}." for sentence in sentences(found)]
     lines += [f"- {escaping.markdown(note)}." for note in found.notes]
     lines += [
@@ -152,37 +148,20 @@ def _marked(cell: Found) -> str:
     return rf"{escaping.latex(cell.printed)}\textsuperscript{{{_MARKS[cell.check]}}}"
 
 
-def against_rows(found: Sequence[Against]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Header and rows of printed columns against sources."""
-    header = (
-        "Printed",
-        "Source",
-        "Algorithm",
-        "Datasets",
-        "Higher",
-        "Lower",
-        "Equal",
-        "Same scores",
-        "Difference",
-        "p",
-    )
-    return header, [
-        (
-            each.label,
-            each.source,
-            each.algorithm,
-            str(len(each.rows)),
-            str(each.higher),
-            str(each.lower),
-            str(each.equal),
-            str(each.same),
-            f"{each.difference:+.1f}",
-            wording.p_value(each.p),
-        )
+def against(found: Sequence[Against]) -> Grid:
+    """Printed columns against sources."""
+    return Grid.of(
+        {
+            "Printed": each.label,
+            "Source": each.source,
+            "Algorithm": each.algorithm,
+            "Datasets": len(each.rows),
+            "Higher": each.higher,
+            "Lower": each.lower,
+            "Equal": each.equal,
+            "Same scores": each.same,
+            "Difference": f"{each.difference:+.1f}",
+            "p": wording.p_value(each.p),
+        }
         for each in found
-    ]
-
-
-def against_markdown(found: Sequence[Against]) -> str:
-    """The same as a table of Markdown."""
-    return "\n".join(grids.markdown(*against_rows(found))) + "\n"
+    )

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
@@ -32,13 +33,11 @@ from harness.reports.history import thinned
 from harness.reports.protocols import axis
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from harness.analysis.comparison import ComparedCell, ComparedRow, Comparison
+    from harness.analysis.comparison import ComparedCell, Comparison
     from harness.analysis.overall import Selection
     from harness.reports.history import Histories, RunHistory
 
@@ -55,6 +54,7 @@ _CENTIMETRE = 1 / 2.54
 _POINTS = 72  # of an inch
 _LETTER = 0.56  # of the size of type: the width of a letter
 _HANDLE = 6  # letters that a legend's line and the room around it take
+_STYLE = Path(__file__).parent / "templates" / "figures.mplstyle"
 _DASHES = ("-", "--", ":", "-.")
 _BOOTSTRAP = BootstrapSettings(repetitions=2000)
 _SCORE = "normalised score [points]"
@@ -125,29 +125,19 @@ class Look:
     @property
     def settings(self) -> dict[Any, Any]:
         """Matplotlib's."""
-        size, line = self.size, 0.6 * self.scale
-        return {
-            "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
-            "font.size": size,
-            **dict.fromkeys(("axes.titlesize", "axes.labelsize", "figure.labelsize"), size),
+        import matplotlib as mpl
+
+        line = 0.6 * self.scale
+        return mpl.rc_params_from_file(_STYLE, use_default_template=False) | {
+            "font.size": self.size,
             **dict.fromkeys(
                 ("legend.fontsize", "legend.title_fontsize", "xtick.labelsize", "ytick.labelsize"),
-                0.93 * size,
+                0.93 * self.size,
             ),
             **dict.fromkeys(("axes.linewidth", "xtick.major.width", "ytick.major.width"), line),
-            "axes.spines.right": False,
-            "axes.spines.top": False,
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "grid.color": "#E4E4E4",
             "grid.linewidth": 0.8 * line,
             "lines.linewidth": 1.8 * line,
-            "lines.solid_capstyle": "butt",  # a bar ends where its interval does
             "lines.markersize": 3 * self.scale,
-            "legend.frameon": False,
-            "text.parse_math": False,
-            "pdf.fonttype": 42,
-            "svg.hashsalt": "harness",
         }
 
 
@@ -262,17 +252,10 @@ def write(drawn: Sequence[Illustration], folder: Path, form: str, look: Look) ->
             if item.figure:
                 path = folder / f"{item.name}.{form}"
                 save(item.figure, path, look)
-                texts = item.data.select_dtypes("object").columns
-                item.data.assign(**{name: item.data[name].map(_cell) for name in texts}).to_csv(
-                    path.with_suffix(".csv"), index=False
-                )
+                path.with_suffix(".csv").write_text(frames.csv(item.data), encoding="utf-8")
                 yield path
     except OSError as error:
         raise DataError(f"{error.filename or folder} cannot be written: {error.strerror}") from error
-
-
-def _cell(value: object) -> object:
-    return escaping.csv(value) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)
@@ -547,39 +530,38 @@ def _radar(source: _Source) -> _Drawn | None:
     rows = [row for group in comparison.groups for row in group.rows]
     if len(rows) > _MOST_SPOKES:
         rows = [row for group in comparison.groups for row in group.summaries if row.kind == "average"]
-    trained = [place for place, column in enumerate(comparison.columns) if column.algorithm]
-    shown, columns = _without_gaps(rows, trained)
-    if len(shown) < 3 or len(columns) < 3:
+    trained = {column.id for column in comparison.columns if column.algorithm}
+    # algorithms without any go first, then every row that still has a gap
+    means = pd.DataFrame(
+        {
+            row.id: {cell.column: cell.mean for cell in row.cells if cell.complete and cell.column in trained}
+            for row in rows
+        },
+        [name for name in source.labels if name in trained],
+        dtype=float,
+    )
+    means = means.dropna(how="all").dropna(axis="columns")
+    if min(means.shape) < 3:
         return None
-    figure = source.empty(2.9)
+    scaled = ((means - means.min()) / (means.max() - means.min())).fillna(1.0)
+    figure = source.empty(min(2.9, 0.6 + 0.7 * source.look.width / source.look.scale))
     axes = figure.add_subplot(projection="polar")
-    angles = [2 * math.pi * index / len(shown) for index in range(len(shown))]
-    spokes = [_scaled([row.cells[column].mean or 0.0 for column in columns]) for row in shown]
-    lines = []
-    for place, column in enumerate(columns):
-        name = comparison.columns[column].id
-        values = [spoke[place] for spoke in spokes]
-        axes.plot(
-            [*angles, angles[0]],
-            [*values, values[0]],
-            marker="o",
-            label=source.labels[name],
-            color=source.colours[name],
-            linestyle=source.dashes[name],
-        )
-        lines += [
-            {"row": row.id, "column": name, "mean": row.cells[column].mean, "scaled": value}
-            for row, value in zip(shown, values, strict=True)
-        ]
-    axes.set_xticks(angles, [source.look.wrapped(_text(row.label), 0.26) for row in shown])
+    angles = [2 * math.pi * index / len(scaled.columns) for index in range(len(scaled.columns))]
+    for name, values in scaled.iterrows():
+        colour, dashes = source.colours[str(name)], source.dashes[str(name)]
+        around = [*values, values.iloc[0]]
+        axes.plot([*angles, 0], around, marker="o", color=colour, linestyle=dashes, clip_on=False)
+    labels = {row.id: source.look.wrapped(_text(row.label), 0.26) for row in rows}
+    axes.set_xticks(angles, [labels[row] for row in scaled.columns])
     for angle, label in zip(angles, axes.get_xticklabels(), strict=True):
         across = math.cos(angle)
         label.set_horizontalalignment("left" if across > 0.1 else "right" if across < -0.1 else "center")
     axes.set_yticks([0, 0.5, 1], ["", "", ""])
     axes.set_ylim(-0.15, 1.05)
     axes.spines["polar"].set_visible(False)
-    _legend(figure, source, [comparison.columns[column].id for column in columns])
-    return _Drawn(figure, pd.DataFrame(lines))
+    _legend(figure, source, list(scaled.index))
+    data = pd.DataFrame({"mean": means.stack(), "scaled": scaled.stack()}).rename_axis(["column", "row"])
+    return _Drawn(figure, data.reset_index())
 
 
 @_kind(
@@ -1010,20 +992,6 @@ def _below(
     title = "\n".join(map(source.look.wrapped, above.splitlines()))
     legend = figure.legend(handles, labels, loc="outside lower center", ncols=across, title=title or None)
     legend.get_title().set_multialignment("center")
-
-
-def _without_gaps(rows: Sequence[ComparedRow], places: Sequence[int]) -> tuple[list[ComparedRow], list[int]]:
-    """The rows, and of these places of columns those, that together have a complete mean everywhere.
-
-    Columns without any go first, then every row that still has a gap.
-    """
-    columns = [place for place in places if any(row.cells[place].complete for row in rows)]
-    return [row for row in rows if all(row.cells[place].complete for place in columns)], columns
-
-
-def _scaled(values: Sequence[float]) -> list[float]:
-    low, high = min(values), max(values)
-    return [(value - low) / (high - low) if high > low else 1.0 for value in values]
 
 
 def _text(text: str, longest: int = _LONGEST) -> str:

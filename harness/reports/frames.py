@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from harness import escaping
 from harness.reports import wording
 from harness.reports.data import records
 from harness.reports.history import RunHistory
@@ -96,6 +97,14 @@ def printed(checked: CheckedTable) -> pd.DataFrame:
         ],
         columns=PRINTED,
     )
+
+
+def csv(frame: pd.DataFrame) -> str:
+    """A frame as CSV, whose texts no spreadsheet takes for formulas; RFC 4180, lines ended by LF."""
+    text: str = frame.map(lambda value: escaping.csv(value) if isinstance(value, str) else value).to_csv(
+        index=False, lineterminator="\n"
+    )
+    return text
 
 
 def cells(comparison: Comparison) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,17 @@ class Grid:
     rows: Sequence[tuple[str, ...]]
     columns: str = ""
     title: str = ""
+
+    @classmethod
+    def of(cls, records: Iterable[Mapping[str, object]], columns: str = "", title: str = "") -> Grid:
+        """A row for each record, all of which have the same names; without any an empty table."""
+        lines = [*records]
+        return cls(
+            tuple(lines[0]) if lines else (),
+            [tuple(map(str, line.values())) for line in lines],
+            columns,
+            title,
+        )
 
     def __post_init__(self) -> None:
         if not self.columns:
