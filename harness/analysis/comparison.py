@@ -15,9 +15,6 @@ from harness.analysis.leading import leading
 from harness.analysis.measurements import Measured, SeedScore, mean_of, measure, std_of
 from harness.analysis.tuning import best, settings_of
 from harness.analysis.verdicts import VerdictKind, VerdictResult, verdicts
-from harness.errors import SpecError, UnknownNameError
-from harness.planning.cells import resolve
-from harness.planning.choice import Choice
 from harness.results.records import commits
 from harness.specs.rows import TOTAL, Row
 
@@ -419,29 +416,3 @@ def _environment_notes(cells: Iterable[Cell]) -> tuple[str, ...]:
         if cell.dataset.environment and cell.dataset.environment.note:
             datasets.setdefault(cell.dataset.environment.note, {})[cell.dataset.id] = None
     return tuple(f"{', '.join(ids)}: {note}" for note, ids in datasets.items())
-
-
-def compared_tables(
-    specs: Specs, store: Store, intervals: IntervalSettings | None = None
-) -> Iterator[tuple[ResolvedTable, Comparison]]:
-    """Each table as it is, and as run with each preset that the database has scores of.
-
-    Args:
-        specs: the tables and presets.
-        store: the results.
-        intervals: which intervals to compute.
-
-    Raises:
-        SpecError: a table is wrong.
-    """
-    for table in specs.ids("tables"):
-        for preset in (None, *specs.ids("presets")):
-            try:
-                resolved = resolve(specs, table, Choice(preset=preset))
-            except (SpecError, UnknownNameError):
-                if preset is None:
-                    raise
-                continue  # a preset made for other tables
-            comparison = compare(resolved, specs, store, intervals=intervals)
-            if preset is None or any(cell.mean is not None for cell in comparison.cells):
-                yield resolved, comparison

@@ -96,7 +96,7 @@ def _one(
 
 
 def _all(ctx: typer.Context, output: Path | None, intervals: IntervalSettings, db: str | None) -> Path:
-    from harness.analysis.comparison import compared_tables
+    from harness.analysis.compared import compared_tables
     from harness.reports.folder import default_folder, write_report
     from harness.reports.overview import entry, write_overview
 

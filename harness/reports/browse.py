@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.analysis.comparison import compared_tables
+from harness.analysis.compared import compared_tables
 from harness.errors import DataError, HarnessError
 from harness.results import transfer
 

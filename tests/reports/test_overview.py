@@ -1,6 +1,6 @@
 """The page over all tables of a database."""
 
-from harness.analysis.comparison import compared_tables
+from harness.analysis.compared import compared_tables
 from harness.reports.overview import entry, write_overview
 from harness.results.store import Store
 from harness.specs import Specs
