@@ -67,8 +67,11 @@ def restricted(specs: Specs, table: Table, preset: Preset | None, choice: Choice
         rows = [_known(specs, "dataset", name, rows, table, preset) for name in preset.datasets]
     rows = _chosen("dataset", choice.datasets, rows, table.datasets, preset)
     if preset and preset.at_most:
-        rows = _first(rows, preset.at_most.datasets, lambda name: _row_rank(specs.dataset(name), lineage))
+        # of both only what something is trained for
         by_id = {column.id: column for column in all_columns}
+        rows = [row for row in rows if any(by_id[name].runs_on(row) for name in kept)]
+        rows = _first(rows, preset.at_most.datasets, lambda name: _row_rank(specs.dataset(name), lineage))
+        kept = [name for name in kept if any(by_id[name].runs_on(row) for row in rows)]
         kept = _first(kept, preset.at_most.columns, lambda name: _column_rank(specs, by_id[name]))
     groups = []
     for group in table.groups:
