@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from algorithms import algorithm_class, algorithm_ids
+from algorithms import algorithm_class
 from harness.specs import Specs
 from website.docstrings import markdown
 from website.pages import pages
@@ -52,7 +52,7 @@ def test_nothing_is_fetched_when_a_page_is_read(site: Path) -> None:
 
 def test_the_search_knows_every_algorithm(site: Path) -> None:
     index = (site / "search" / "search_index.json").read_text(encoding="utf-8")
-    assert all(f"algorithms/{name}.html" in index for name in algorithm_ids())
+    assert all(f"algorithms/{name}.html" in index for name in Specs().ids("algorithms"))
 
 
 def test_an_algorithms_page_has_its_equations_and_its_source(site: Path) -> None:
@@ -83,7 +83,7 @@ def test_hyperparameters_have_all_that_source_and_spec_say(made: dict[str, str])
 
 def test_every_hyperparameter_of_every_algorithm_is_listed(made: dict[str, str]) -> None:
     row = re.compile(r"^\| `(\w+)` \| .* \| (?:shared|per member) \|", re.MULTILINE)
-    for name in algorithm_ids():
+    for name in Specs().ids("algorithms"):
         declared = algorithm_class(name).Hyperparameters
         listed = set(row.findall(made[f"algorithms/{name}.md"]))
         assert set(declared.__dataclass_fields__) - set(declared.neutral()) <= listed
