@@ -154,43 +154,14 @@ def test_slurm_loses_nothing_whatever_happens(place, cluster, server):
     first = owner_once(process, database, "_0")
     number = job_of(first).removeprefix("slurm-")
     os.kill(pid_of(first), signal.SIGKILL)
-    second = owner_once(process, database, "_0", other_than=first)  # the job has started its worker again
+    owner_once(process, database, "_0", other_than=first)  # the job has started its worker again
     server.stop()
     server.start()
-    cluster.run("scancel", "--signal=USR2", number)  # what Slurm sends before a time limit
-    again(cluster, number)
-    third = owner_once(process, database, "_0", other_than=second)
-    assert len({first, second, third}) == 3
-    cluster.run("scontrol", "requeue", number)
-    again(cluster, number)
-    cluster.run("scontrol", "update", f"NodeName={cluster.host}", "State=DOWN", "Reason=test")
-    gone(r"slurmstepd: \[")  # else Slurm starts a job beside itself, and holds it
-    again(cluster, number.partition("_")[0])
+    # what Slurm sends before a time limit: the job is requeued, and the other takes its runs meanwhile
+    cluster.run("scancel", "--signal=USR2", number)
     ended(process)
     assert measured(database) == by_one_process(place, "longer")
     assert not list((place / "data" / "jobs" / "faults").glob("submitit"))
-
-
-def gone(pattern: str) -> None:
-    """Wait until no process has such a command line."""
-    deadline = time.monotonic() + 60
-    while subprocess.run(["pgrep", "-f", pattern], stdout=subprocess.DEVNULL).returncode == 0:
-        assert time.monotonic() < deadline, f"still there: {pattern}"
-        time.sleep(0.1)
-
-
-def again(cluster: Slurm, job: str) -> None:
-    """Let a requeued job begin at once, where Slurm waits for two minutes."""
-    requeued = False
-    for _ in range(120):
-        states = set(cluster.run("squeue", "-h", "-r", "-j", job, "-o", "%T").split())
-        if "PENDING" in states:
-            requeued = True
-            cluster.run("scontrol", "update", f"JobId={job}", "StartTime=now", check=False)
-        elif requeued and states <= {"RUNNING"}:
-            return
-        time.sleep(0.5)
-    raise AssertionError(f"{job} did not begin again")
 
 
 def test_jobs_of_slurm_that_share_no_database_are_merged(place, expected, cluster):
