@@ -358,6 +358,7 @@ def test_lighthouse_finds_nothing_that_keeps_anybody_out(served, address, tmp_pa
         lighthouse,
         f"{served}/{address}",
         "--quiet",
+        "--no-enable-error-reporting",
         "--only-categories=accessibility",
         "--output=json",
     ]
