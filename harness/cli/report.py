@@ -71,6 +71,10 @@ def report(
     """
     if every == (table is not None):
         raise typer.BadParameter("name one table, or give --all", param_hint="TABLE")
+    if every and choice != Choice():
+        raise typer.BadParameter(
+            "it reports tables and presets whole; to choose of one, name it", param_hint="--all"
+        )
     from harness.analysis.intervals import IntervalSettings
 
     intervals = IntervalSettings(method=ci)

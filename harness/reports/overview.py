@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from harness.results.store import Store
 
 NAME = "index.html"
+_SIGN = "Reproduced with harness"  # what the page says of itself
 
 
 @dataclass(frozen=True)
@@ -103,11 +104,13 @@ def write_overview(entries: Sequence[Entry], database: str, folder: Path) -> Pat
         its path.
 
     Raises:
-        DataError: it cannot be written.
+        DataError: another page lies there, or it cannot be written.
     """
     path = folder / NAME
     partial = folder / f".{NAME}.{os.getpid()}.partial"
     try:
+        if path.exists() and _SIGN not in path.read_text(encoding="utf-8", errors="replace"):
+            raise DataError(f"{path} is of no report; choose another folder with -o")
         folder.mkdir(parents=True, exist_ok=True)
         partial.write_text(overview_page(entries, database), encoding="utf-8")
         partial.replace(path)

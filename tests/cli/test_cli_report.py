@@ -96,3 +96,9 @@ def test_all_tables_have_a_page_and_an_index(cli, trained, elsewhere, monkeypatc
 
 def test_a_report_is_of_one_table_or_of_all(cli, elsewhere):
     assert cli("report").code == cli("report", "aspc-table1", "--all").code == 2
+
+
+def test_all_tables_are_not_narrowed_in_silence(cli, elsewhere):
+    done = cli("report", "--all", "--datasets", "hopper-*")
+    assert done.code == 2
+    assert "reports tables and presets whole" in done.err
