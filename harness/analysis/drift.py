@@ -316,8 +316,8 @@ def _cell(
     notes = [f"baseline: {note}" for note in before.notes] + [f"now: {note}" for note in after.notes]
     if predicted is None and old and new and old.keys() != new.keys():
         notes.append(f"seeds {_listed(sorted(new))} now, {_listed(sorted(old))} in the baseline")
-    if old and identical == len(old):
-        notes.append("every seed of the baseline has the same score now")
+    if identical and identical == min(len(old), len(new)):
+        notes.append("the seeds that both sides have score the same")
     if verdict.note:
         notes.append(verdict.note)
     return DriftCell(
