@@ -168,6 +168,31 @@ def test_a_mask_depends_on_dataset_ratio_and_seed_alone():
     assert shared([Standardise(0.3)], 0) == shared([Standardise(0.3)], 1)
 
 
+def test_what_is_mixed_depends_on_both_datasets_ratio_and_seed_alone():
+    data, other = (
+        walks((2000,), (reward,), (False,), name=name) for reward, name in ((1, "walks"), (9, "other"))
+    )
+
+    def mixed(data=data, other=other, ratio=0.3, seed=0, before=()):
+        steps = [*before, Mix("other", ratio)]
+        rows = prepare(data, steps, Inputs(seed, {"other": other})).rows
+        return [tuple(rows.actions[rows.rewards == value, 0].tolist()) for value in (1, 9)]
+
+    renamed = {"identity": {"id": "another"}}
+    others = [
+        mixed(seed=1),
+        mixed(ratio=0.301),
+        mixed(data=replace(data, **renamed)),
+        mixed(other=replace(other, **renamed)),
+    ]
+    assert mixed() == mixed(before=[Standardise(0.3)])
+    for kept, theirs in others:
+        # of two independent draws 70 and 30 % agree, the shares that are drawn
+        assert len({*kept} & {*mixed()[0]}) < 0.8 * len(kept)
+        assert len({*theirs} & {*mixed()[1]}) < 0.4 * len(theirs)
+    assert shared([Mix("other", 0.3)], 0) != shared([Mix("other", 0.3)], 1)
+
+
 @pytest.mark.parametrize(("ratio", "own", "theirs"), [(0.25, 75, 25), (1.0, 0, 40), (0.8, 10, 40)])
 def test_a_mixture_has_the_ratio_and_is_as_large_as_both_allow(ratio, own, theirs):
     data = walks((100,), (1,), (False,))
