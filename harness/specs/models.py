@@ -898,7 +898,7 @@ class Column(Model):
         """What its numbers are made of, in words, by the names of its `parts`."""
         if self.mean_of:
             return f"the mean of {' and '.join(names)}, seed by seed"
-        where = "on the dataset" if self.per == "dataset" else "over the datasets of the domain"
+        where = "on the dataset" if self.per == "dataset" else "over the domain's datasets that are shown"
         return f"whichever of {', '.join(names)} has the highest mean {where}, chosen by the scores shown"
 
     @property

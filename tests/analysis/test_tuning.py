@@ -129,6 +129,12 @@ def test_nothing_is_chosen_before_every_setting_has_all_its_scores(world):
     assert best[ROWS[0]].unavailable == domain[ROWS[1]].unavailable == "0 of 2"
 
 
+def test_a_domain_is_chosen_for_over_the_rows_that_are_shown_and_that_is_said(world):
+    comparison, _ = world(datasets=ROWS[:1])
+    assert of(comparison, "domain")[ROWS[0]].mean == pytest.approx(40)  # over both of the domain it is 38
+    assert "highest mean over the domain's datasets that are shown" in render(comparison, "markdown")
+
+
 def test_a_choice_alone_trains_what_is_chosen_from(write):
     resolved = resolve(write(), "tuned", Choice(algorithms=("best",)))
     assert {cell.column.id for cell in resolved.cells} == set(MEANS)
