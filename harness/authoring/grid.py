@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from harness.errors import HarnessError
@@ -103,4 +103,19 @@ def visible(text: str) -> str:
 
 
 def _shown(character: str) -> bool:
-    return unicodedata.category(character)[0] != "C"
+    category = unicodedata.category(character)
+    return (
+        category[0] != "C" or category == "Co"
+    )  # private ones are shown: the minus of a font of symbols, say
+
+
+def apart(pieces: Iterable[str]) -> str:
+    """Pieces of markup as one text, with a space where digits of two would meet.
+
+    A small, raised or linked digit behind a number is a footnote's, a rank or a deviation: only digits that
+    are written side by side are one number.
+    """
+    text = ""
+    for piece in pieces:
+        text += f" {piece}" if text[-1:].isdigit() and piece[:1].isdigit() else piece
+    return text

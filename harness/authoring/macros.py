@@ -32,7 +32,7 @@ ARGUMENTS: Mapping[str, str] = _by_name(
         "ooo-k": "parbox",
         "o-": "color pagecolor arrayrulecolor footnote footnotetext",
         "o-oo": "cellcolor rowcolor columncolor",
-        "-": "phantom hphantom vphantom label ref tnote cline hhline noalign pagebreak",
+        "-": "Xhline hlineB phantom hphantom vphantom label ref tnote cline hhline noalign pagebreak",
         "s-": "hspace vspace",
         "soo-": "cite citep citet citealp citealt citeauthor citeyear citeyearpar parencite textcite "
         "autocite footcite Citet Citep",
@@ -41,14 +41,14 @@ ARGUMENTS: Mapping[str, str] = _by_name(
         "-o": "cdashline cdashlinelr",
         "op-": "cmidrule",
         "o--": "rule",
-        "--": "fontsize setlength",
+        "--": "Xcline fontsize setlength",
         "---": "specialrule",
         "": "tiny scriptsize footnotesize small normalsize large Large LARGE huge rm sf tt sc sl "
         "it em rmfamily sffamily ttfamily scshape itshape slshape upshape normalfont "
         "selectfont displaystyle textstyle scriptstyle scriptscriptstyle centering "
         "raggedright raggedleft arraybackslash hfill hfil hss strut relax xspace unskip "
         "ignorespaces noindent protect left right big Big bigl bigr Bigl Bigr limits nolimits "
-        "leavevmode par null nobreak allowbreak unboldmath ! / - ( ) [ ]",
+        "leavevmode morecmidrules par null nobreak allowbreak unboldmath ! / - ( ) [ ]",
     }
 )
 BOLD = ("bf", "bfseries", "boldmath")

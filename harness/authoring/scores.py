@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Literal
 
 #: What a comma within numbers is; unknown where the table's numbers do not tell.
@@ -13,8 +14,9 @@ _COMMAS: tuple[Comma, ...] = ("point", "thousands")
 
 _NUMBER = r"[-–]?(?:\d[\d,\u2009\u202f]*(?:\.\d+)?|\.\d+)"
 _UNSIGNED = r"(?:\d[\d,\u2009\u202f]*(?:\.\d+)?|\.\d+)"
-# what a mark beside a number may be: it is never part of it
-_MARKS = r"(?:\s*(?:[*†‡§¶⋆★♯#•◦✓]|\^\{[*†‡§¶⋆★♯#•◦,\sa-z]+\}|_\{[a-z†*]\}|[ᵃ-ᵻ]))*"
+# what a mark beside a number may be: it is never part of it; letters stand alone, for 1^{st} is a rank
+_SIGN = "[*†‡§¶⋆★♯#•◦✓]"
+_MARKS = rf"(?:\s*(?:{_SIGN}|\^\{{(?:{_SIGN}|\b[a-z]\b|[,\s])+\}}|_\{{[a-z†*]\}}|[ᵃ-ᵻ]))*"
 _MEAN = rf"(?P<mean>{_NUMBER})\s?(?P<unit>%)?{_MARKS}"
 _STD = rf"(?P<std>{_UNSIGNED})\s?(?P<std_unit>%)?"
 _PLUS = rf"\s*±\s*[(_{{]*\s*{_STD}\s*[)}}]*"
@@ -23,16 +25,19 @@ _BELOW = rf"\s*_\{{\s*\(?\s*{_STD}\s*\)?\s*\}}"
 _INTERVAL = rf"\s*[\[(]\s*(?P<low>{_NUMBER})\s*%?\s*(?:[,;]|\bto\b|–|—)\s*(?P<high>{_NUMBER})\s*%?\s*[\])]"
 _ARROW = r"[↑↓▲▼]"
 _CHANGE = (
-    rf"\s*[(\[]?\s*(?P<arrow>{_ARROW})?\s*(?P<change>[-+–]?\d+(?:\.\d+)?)\s*%\s*"
+    # apart from the mean: 79-83% is a range
+    rf"(?:\s+|\s*[(\[]\s*|(?={_ARROW}))(?P<arrow>{_ARROW})?\s*(?P<change>[-+–]?\d+(?:\.\d+)?)\s*%\s*"
     rf"(?P<arrow_after>{_ARROW})?\s*[)\]]?"
 )
 _GAIN = rf"\s*(?P<beside>\(\s*(?:[-+–]|{_ARROW})\s*\d+(?:\.\d+)?\s*\)|{_ARROW}\s*\d+(?:\.\d+)?)"
-_ONE = rf"{_MARKS}{_MEAN}(?:(?:{_PLUS}){_MARKS}|(?:{_BRACKETS}){_MARKS}|{_BELOW}{_MARKS})?"
+_DEVIATIONS = (_PLUS, _BRACKETS, _BELOW, "")
+_BESIDE = ("", *(rest + _MARKS for rest in (_INTERVAL, _CHANGE, _GAIN)))
 # what this program prints beside a number of its own: the verdict, and the paper's number in brackets
 _OWN = re.compile(
     r"(?:.*\s)?(?:OK\*?|UNDECIDED|BETTER|WORSE|MISSING|N/C|PRINTED|\d+ of \d+)"
     r"(?:\s[^\[]*?)?(?:\[(?P<in>[^\]]*)\]|\bpaper (?P<said>.*))"
 )
+_GROUPED = r"[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?"  # by commas; 0,234 is not
 _LONGEST = 200  # characters of a cell of numbers
 _MISSING = {
     "",
@@ -95,7 +100,7 @@ def commas(texts: Iterable[str]) -> Comma:
         for number in re.findall(r"[0-9][0-9,]*(?:\.[0-9]+)?", text):
             if "," not in number:
                 points |= "." in number
-            elif not re.fullmatch(r"\d{1,3}(,\d{3})+(\.\d+)?", number):
+            elif not re.fullmatch(_GROUPED, number):
                 decimal = True
             else:
                 grouped |= "." in number
@@ -145,20 +150,18 @@ def _plain(text: str) -> str:
     text = re.sub(r"(?<![0-9])[\u2009\u202f]|[\u2009\u202f](?![0-9])", " ", text)
     text = re.sub(r"\+\s?/\s?-|\+-", "±", text)
     text = re.sub(r"-+>|=>", "→", text)
-    # a digit above a number that has decimals is a footnote's, and no power
-    return re.sub(r"(\.\d+)\^\{[1-9]\}", r"\1", text).strip()
+    # a digit above a number that has decimals is a footnote's, and no power; ^{1}2 is neither
+    return re.sub(r"(\.\d+)\^\{[1-9]\}(?!\d)", r"\1", text).strip()
 
 
 def _alone(text: str, comma: Comma) -> Score | None:
     """What a cell without an arrow between two numbers says."""
-    for pattern in (_ONE, _ONE + _INTERVAL + _MARKS, _ONE + _CHANGE + _MARKS, _ONE + _GAIN + _MARKS):
-        # a number's deviation may be written in three ways, which have one name each in an expression
-        for form in (_PLUS, _BRACKETS, _BELOW, ""):
-            one = rf"{_MARKS}{_MEAN}{form}{_MARKS}"
-            if match := re.fullmatch(pattern.replace(_ONE, one), text, re.ASCII):
-                found = _score(match.groupdict(), form, comma)
-                if found:
-                    return found
+    if text.startswith("#"):
+        return None  # a rank
+    for rest, form in product(_BESIDE, _DEVIATIONS):
+        match = re.fullmatch(f"{_MARKS}{_MEAN}{form}{_MARKS}{rest}", text, re.ASCII)
+        if match and (found := _score(match.groupdict(), form, comma)):
+            return found
     return None
 
 
@@ -198,7 +201,7 @@ def number(text: str, comma: Comma) -> str:
             return ""
         text = re.sub(r"[\u2009\u202f]", "", text)
     if "," in text:
-        if comma == "thousands" and re.fullmatch(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?", text):
+        if comma == "thousands" and re.fullmatch(_GROUPED, text):
             text = text.replace(",", "")
         elif comma == "point" and re.fullmatch(r"\d+,\d{1,2}|0,\d+|\d+,\d{4,}", text):  # 1,234 may be either
             text = text.replace(",", ".")

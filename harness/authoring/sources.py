@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.authoring import tex
-from harness.authoring.grid import LONGEST, Cell, Grid, grid, visible
+from harness.authoring.grid import LONGEST, Cell, Grid, apart, grid, visible
 from harness.authoring.lists import wide
 from harness.errors import HarnessError, SpecError
 from harness.specs.text import Place, read_text
@@ -18,8 +18,10 @@ from harness.specs.text import Place, read_text
 #: Bytes of a file: a page of HTML that holds a whole paper has two million.
 _LIMIT = 10_000_000
 _MATH = re.compile(r"(?<!\\)\$\$?(.+?)(?<!\\)\$\$?|\\\((.+?)\\\)", re.DOTALL)
-_STRONG = re.compile(r"\*\*|__(?=\S)|(?<=\S)__")
-_LINK = re.compile(r"!?\[([^\]]*)\]\([^)\s]*\)|\[\^[^\]]+\]")
+_SIGNS = re.compile(r"\*\*|__(?=\S)|(?<=\S)__|`")  # of bold text and code
+_LINK = re.compile(r"(?:!\[[^\]]*\]|\[([^\]]*)\])\([^)\s]*\)|\[\^[^\]]+\]")  # an image's text is not shown
+_EMPHASIS = re.compile(r"(?<![\w*])[*_](?=[^\s*_])([^*_]+)(?<=\S)[*_](?![\w*])")
+_HIDDEN = re.compile(r"display:\s*none|visibility:\s*hidden")
 
 
 def tables(path: Path, more: Sequence[Path] = ()) -> list[Grid]:
@@ -47,14 +49,26 @@ def _latex(path: Path, text: str, more: Sequence[str]) -> Iterator[Grid]:
 
 
 def _csv(path: Path, text: str, more: Sequence[str]) -> Iterator[Grid]:
-    """The one table of a CSV file; its first line tells by what its columns are separated."""
+    """The one table of a CSV file; its first line tells by what its columns are separated.
+
+    Raises:
+        SpecError: it is no CSV, or a line has values beyond the headings, as ``81,7`` without quotes is two.
+    """
     first = text.lstrip().partition("\n")[0]
     separator = max(",;\t|", key=first.count)
     reader = csv.reader(text.splitlines(keepends=True), delimiter=separator)
     rows: list[list[Cell]] = []
     line = 1
+    headings = 0
     try:
         for values in reader:
+            used = max((x for x, value in enumerate(values, 1) if value.strip()), default=0)
+            if headings > 1 and used > headings:
+                raise SpecError(
+                    f"{Place(path, line)}: {used} values below {headings} headings; "
+                    f"put one that holds {separator!r} in quotes"
+                )
+            headings = headings if headings > 1 else len(values)
             rows.append([_marked(value, line) for value in values])
             line = reader.line_num + 1
     except csv.Error as error:
@@ -119,8 +133,8 @@ def _html_cell(cell: Any, line: int) -> Cell:
         re.sub(r"[ \t\r\n]+", " ", text).strip(),
         cell.sourceline or line,
         bold or strong,
-        _span(cell.get("colspan")),
-        _span(cell.get("rowspan")),
+        _span(cell.get("colspan")) or 1,
+        _span(cell.get("rowspan")) or 1000,  # 0 is as many as there are
     )
 
 
@@ -128,14 +142,17 @@ def _html_text(element: Any) -> str:
     """What an element shows; a formula is read from the LaTeX that it carries."""
     if element.tag == "math":
         source = element.get("alttext") or element.findtext(".//annotation[@encoding='application/x-tex']")
-        return tex.shown(source)[0] if source else "".join(element.itertext())
+        if source:
+            return tex.shown(source)[0]
     if element.tag == "br":
         return " "
     if not isinstance(element.tag, str) or element.tag in ("script", "style", "template"):
         return ""
-    if re.search(r"display:\s*none", element.get("style") or ""):
+    if "hidden" in element.attrib or _HIDDEN.search(element.get("style") or ""):
         return ""
-    text = (element.text or "") + "".join(_html_text(each) + (each.tail or "") for each in element)
+    text = apart(
+        [element.text or "", *(part for each in element for part in (_html_text(each), each.tail or ""))]
+    )
     if element.tag in ("del", "s", "strike"):
         return f"~{text}~"  # struck out, so that it is not read as a number
     above = {"sup": "^", "sub": "_"}.get(element.tag)
@@ -157,7 +174,7 @@ def _heavy(element: Any) -> bool:
 
 def _span(text: object) -> int:
     """How many places a cell spans; HTML allows a thousand at most."""
-    return min(int(text), 1000) if isinstance(text, str) and re.fullmatch(r"[1-9]\d{0,5}", text) else 1
+    return min(int(text), 1000) if isinstance(text, str) and re.fullmatch(r"[0-9]{1,6}", text) else 1
 
 
 def _marked(text: str, line: int) -> Cell:
@@ -171,8 +188,9 @@ def _marked(text: str, line: int) -> Cell:
     text, strong = _formulae(text)
     bold |= strong
     bold |= bool(re.search(r"\*\*.*\d.*\*\*|__.*\d.*__", text))
-    text = _LINK.sub(lambda match: match[1] or "", _STRONG.sub("", text)).replace("`", "")
-    text = re.sub(r"(?<![\w*])[*_](?=[^\s*_])([^*_]+)(?<=\S)[*_](?![\w*])", r"\1", text)  # emphasis
+    text = _replaced(_SIGNS, lambda _: "", text)
+    for markup in (_LINK, _EMPHASIS):
+        text = _replaced(markup, lambda match: match[1] or "", text)
     text = re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", text)
     return Cell(" ".join(text.split()), line, bold)
 
@@ -187,7 +205,17 @@ def _formulae(text: str) -> tuple[str, bool]:
         bold |= strong
         return shown
 
-    return _MATH.sub(show, text), bold
+    return _replaced(_MATH, show, text), bold
+
+
+def _replaced(pattern: re.Pattern[str], show: Callable[[re.Match[str]], str], text: str) -> str:
+    """Text whose markup is replaced by what it shows, `apart` from what stands around it."""
+    pieces: list[str] = []
+    end = 0
+    for match in pattern.finditer(text):
+        pieces += [text[end : match.start()], show(match)]
+        end = match.end()
+    return apart([*pieces, text[end:]])
 
 
 _FORMATS: dict[str, Callable[[Path, str, Sequence[str]], Iterator[Grid]]] = {

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.authoring.grid import Cell, Grid, grid
+from harness.authoring.grid import Cell, Grid, apart, grid
 from harness.authoring.macros import ACCENTS, ARGUMENTS, BOLD, ENVIRONMENTS, SYMBOLS, UNBOLD
 from harness.errors import SpecError
 from harness.specs.text import place_at
@@ -364,11 +364,10 @@ class _Tabular:
         at = next((token.at for token in tokens if token.text != " "), start)
         cell = self._cell(tokens, columns[row_end(row)] if row_end(row) < len(columns) else _Column("c"))
         cell = Cell(cell.text, bisect_right(self.lines, at) + 1, cell.bold, cell.across, cell.down)
-        if cell.text.startswith("±") and row and re.search(r"\d\W*$", row[-1].text):
+        if cell.text.startswith(("±", ". ")) and row and re.search(r"\d\W*$", row[-1].text):
             last = row.pop()
-            cell = Cell(
-                f"{last.text} {cell.text}", last.line, last.bold, last.across + cell.across, last.down
-            )
+            joined = f"{last.text} {cell.text}".replace(" . ", ".")  # of columns such as r@{.}l
+            cell = Cell(joined, last.line, last.bold, last.across + cell.across, last.down)
         row.append(cell)
 
     def _cell(self, tokens: Sequence[Token], column: _Column) -> Cell:
@@ -392,7 +391,7 @@ class _Tabular:
             tokens += mouth.rest()
         text, bold = _rendered(self.mouth, tokens)
         if own and text:
-            text = _in_column(text, column)
+            text = _in_column(text, column, in_braces=self.mouth.over(tokens).skip("{"))
         return Cell(text, 1, bold, across, down)
 
 
@@ -401,17 +400,22 @@ def row_end(row: Sequence[Cell]) -> int:
     return sum(cell.across for cell in row)
 
 
-def _in_column(text: str, column: _Column) -> str:
-    """A cell's text as its column prints it."""
+def _in_column(text: str, column: _Column, *, in_braces: bool) -> str:
+    """A cell's text as its column prints it; what stands in braces is no number to siunitx."""
     if column.point[0]:
         text = text.replace(*column.point)
-    if column.kind == "S":
+    if column.kind == "S" and not in_braces:
         text = uncertain(text)
     return f"{column.before} {text}" if column.before and not text.startswith(column.before) else text
 
 
 def uncertain(text: str) -> str:
-    """A number of siunitx: ``81.7(208)`` and ``81.7 +- 20.8`` both are 81.7 ± 20.8."""
+    r"""A number of siunitx: ``81.7(208)`` and ``81.7 +- 20.8`` both are 81.7 ± 20.8.
+
+    A comma is a point to it unless the file sets it up otherwise, so that ``1,234`` stays ``\num{1,234}``.
+    """
+    if re.search(r"\d,\d{3}(?!\d)", text):
+        return f"\\num{{{text}}}"
     text = text.replace("+-", "±")
     match = re.fullmatch(r"(.*?)(-?\d+)(?:\.(\d*))?\s?\((\d+(?:\.\d+)?)\)(.*)", text)
     if not match:
@@ -459,7 +463,7 @@ def _rendered(source: _Mouth, tokens: Sequence[Token], depth: int = 0) -> tuple[
         at = tokens[0].at if tokens else 0
         raise SpecError(f"{place_at(source.path, source.text, at)}: braces are nested too deeply")
     mouth = source.over(tokens)
-    shown: list[str] = []
+    shown = [""]  # pieces: characters that follow each other directly are one
     some = strong = hidden = False
 
     def below(inner: Sequence[Token]) -> tuple[str, bool]:
@@ -506,8 +510,11 @@ def _rendered(source: _Mouth, tokens: Sequence[Token], depth: int = 0) -> tuple[
             printed = _letter(name) or token.text
         printed = "" if hidden else printed
         some |= bool(printed.strip()) and (bold or strong)
-        shown.append(printed)
-    result = re.sub(r"[ \n\t]+", " ", "".join(shown)).strip()
+        if name or token.text in "{}$^_":
+            shown += [printed, ""]
+        else:
+            shown[-1] += printed
+    result = re.sub(r"[ \n\t]+", " ", apart(shown)).strip()
     return result.replace("---", "—").replace("--", "–"), some
 
 

@@ -58,6 +58,17 @@ UNCERTAIN = [
     "٣",
     "1٣",
     "81.7 ± ",
+    r"82{\scriptsize 3}",
+    r"{81\scriptsize 20.8}",
+    r"81.7\raisebox{0.5ex}{\tiny 1}",
+    r"81.7\href{a}{1}",
+    r"81.7\rlap{1}",
+    r"81.7{}1",
+    "81.7$1$",
+    "81.7$^12$",
+    "1^{st}",
+    r"\#1",
+    r"79--83\%",
     "81.7 →",
     "→ 81.7",
 ]
@@ -96,6 +107,7 @@ def test_the_rest_of_what_a_cell_may_say():
         (["1,234"], "unknown"),
         (["k=1,2,5", "1,234"], "unknown"),
         (["81,7", "81.7"], "unknown"),
+        (["0,234", "81.7"], "unknown"),
         (["[79,1, 83,2]", "81.7"], "thousands"),
         (["81.7 (79.1, 83.2)"], "thousands"),
     ],
@@ -108,6 +120,10 @@ def test_commas_are_read_as_the_table_has_them():
     assert score("81,7 ± 20,8", "point") == Score("81.7", "20.8")
     assert score("1,234.5 ± 3.0", "thousands") == Score("1234.5", "3.0")
     assert score("1,23 ± 3.0", "thousands") is None
+    assert score("0,234", "thousands") is None
+    assert (
+        score(shown(r"\num{1,234}")[0], "thousands") is None
+    )  # 1.234 to siunitx, unless it is set up otherwise
     assert score("1,234", "point") is None
     assert score("0,234", "point") == Score("0.234")
     assert score("81,7 ± 20,8", "unknown") is None
@@ -123,3 +139,30 @@ def test_whatever_is_read_are_digits_that_are_printed(text):
         assert not part or "".join(c for c in part if c.isdigit()).lstrip("0") in "".join(
             c for c in text if c.isdigit()
         )
+
+
+PIECES = [
+    "81",
+    "7",
+    "2.5",
+    ".",
+    " ",
+    "{",
+    "}",
+    "$",
+    "^",
+    "_",
+    "±",
+    "(",
+    ")",
+    r"\scriptsize ",
+    r"\textbf{",
+    r"\rlap{",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=8).map("".join))
+def test_digits_of_a_number_stand_side_by_side_in_latex(text):
+    found = score(shown(text)[0], "unknown")
+    for part in (found.mean, found.std) if found else ():
+        assert all(digits in text for digits in part.removeprefix("0.").split("."))
