@@ -23,7 +23,7 @@ class Cell:
         bold: whether any of it is bold.
         across: columns that it spans.
         down: rows that it spans; below 0 the rows above it.
-        shared: whether it is several rows' or columns' of the table that was read.
+        doubt: why it is not certain what it says of its row and column; empty where it is.
     """
 
     text: str
@@ -31,7 +31,7 @@ class Cell:
     bold: bool = False
     across: int = 1
     down: int = 1
-    shared: bool = False
+    doubt: str = ""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,16 @@ from harness.specs.rows import TOTAL
 
 Sums = Literal["average", "sum"]
 _SUMS: tuple[Sums, ...] = get_args(Sums)
+# what captions say of the numbers behind ±: a standard deviation, several or a part of one, or something else
+_ONE = re.compile(r"(?i)standard dev\w*|\bstds?\b(?!\.? err)|\bs\.d\.")
+_SEVERAL = re.compile(
+    r"(?i)\b(?:two|three|half|[02-9](?:\.\d+)?|1\.\d+)\s*[×*]?\s*(?:of )?(?:an? |the )?"
+    r"(?:standard dev\w*|stds?\b)|standard deviations? of the mean"
+)
+_OTHER = re.compile(
+    r"(?i)standard err\w*|std\.? err\w*|stderr|\bs\.e\.(?:m\.)?|(?-i:\bSEM?\b)|confidence intervals?|\bCIs?\b"
+    r"|variances?|\b(?:inter)?quartiles?|\bIQR\b|\brange over\b"
+)
 _RAW = 300  # beyond it numbers are hardly normalised scores; on Maze2d some are above 200
 
 
@@ -117,17 +127,21 @@ def read(table: Grid, names: Names) -> Reading:
     if _hits(parts, names, "columns") > _hits(parts, names, "rows"):
         parts = [part.transposed() for part in parts]
     reader = _Reader(names, comma, _deviation(table.caption))
+    if not reader.deviation and (other := _OTHER.search(table.caption)):
+        reader.reading.notes.append(
+            f"the caption says {other[0]!r}, too; what stands behind ± is taken as a standard deviation"
+        )
     for part in parts:
         reader.read(part)
     return reader.finished()
 
 
 def _deviation(caption: str) -> str:
-    """What a caption says that stands behind ±, if that is no standard deviation."""
-    if re.search(r"(?i)standard dev|\bstds?\b|\bs\.d\.", caption):
-        return ""
-    found = re.search(r"(?i)standard err\w*|std\.? err\w*|stderr|confidence intervals?|\bCIs?\b", caption)
-    return found[0] if found else ""
+    """What a caption says that stands behind ±, if that is no standard deviation, or not one."""
+    if several := _SEVERAL.search(caption):
+        return several[0]
+    other = _OTHER.search(caption)
+    return other[0] if other and not _ONE.search(caption) else ""
 
 
 def _hits(parts: Sequence[Block], names: Names, axis: Literal["rows", "columns"]) -> int:
@@ -178,6 +192,10 @@ class _Reader:
         here: Rows,
     ) -> None:
         """Read a row that sums up no others."""
+        group = " ".join(entry.group)
+        if naming.is_cost(group):
+            self._leave_out(entry, cells, columns, f"rows under {group!r} are no scores")
+            return
         if len(found.ids) != 1:
             why = f"the row may be {' or '.join(found.ids)}" if found.ids else "no such dataset is known"
             self._leave_out(entry, cells, columns, why)
@@ -191,8 +209,8 @@ class _Reader:
             self._versions.append(name)
         if name not in here.datasets:
             here.datasets.append(name)
-        if naming.of_part(" ".join(entry.group)):
-            remark = f"rows under {' '.join(entry.group)!r} are taken as the datasets that they name"
+        if naming.of_part(group):
+            remark = f"rows under {group!r} are taken as the datasets that they name"
             self._remarks += [remark] if remark not in self._remarks else []
         if mark := naming.mark(entry.own):
             self._remarks.append(
@@ -262,8 +280,11 @@ class _Reader:
         own = [naming.plain(entry.own) for entry in block.columns]
         found: list[Column | None] = []
         for entry, label in zip(block.columns, own, strict=True):
-            shown = entry.own if own.count(label) == 1 else " ".join(entry.pieces[1:])
-            if not shown or naming.is_other(shown):
+            group = " ".join(entry.group)
+            shown = " ".join(entry.pieces[1:])
+            if own.count(label) == 1 and not naming.of_part(group):
+                shown = entry.own
+            if not shown or naming.is_other(shown) or naming.is_cost(group):
                 found.append(None)
                 continue
             if shown in self._columns and self._columns[shown] not in found:
@@ -296,7 +317,7 @@ class _Reader:
             if column is None:
                 self._unread(entry, cell, "", "the column is no algorithm's")
                 continue
-            found = None if cell.shared else score(cell.text, self.comma)
+            found = None if cell.doubt else score(cell.text, self.comma)
             if found is None:
                 self._unread(entry, cell, column.label, _doubt(cell))
                 found = Score(note=f"NOT READ, line {cell.line}: {cell.text}")
@@ -347,7 +368,7 @@ class _Reader:
         printed = {
             column.id: found.mean
             for cell, column in zip(cells, columns, strict=True)
-            if column and (found := score(cell.text, self.comma)) and found.mean
+            if column and not cell.doubt and (found := score(cell.text, self.comma)) and found.mean
         }
         chosen = self._summed_up(printed, scopes, naming.is_average(entry.own))
         why = "it is neither the sum nor the average of rows above it"
@@ -405,24 +426,27 @@ class _Reader:
             reading.groups = [Rows("", "", [name for rows in scope for name in rows.datasets])]
             scope = reading.groups
         if len(scope) > 1:
-            if reading.total not in ("", label):
+            if reading.total not in ("", label) or any(
+                (TOTAL, column.id) in reading.cells for column in columns if column
+            ):
                 return "an average over all rows stands above"
             reading.total = label
             self._row(entry, TOTAL, cells, columns)
             return ""
         rows = scope[0]
-        if getattr(rows, how) not in ("", label):
+        above = self._summed.setdefault((id(rows), how), {})
+        if getattr(rows, how) not in ("", label) or any(column.id in above for column in columns if column):
             return f"another {how} of these rows stands above"
         setattr(rows, how, label)
         rows.label = rows.label or naming.without_summary(label)
-        self._summed.setdefault((id(rows), how), {}).update(self._scores(entry, cells, columns))
+        above.update(self._scores(entry, cells, columns))
         return ""
 
 
 def _doubt(cell: Cell) -> str:
     """Why a cell is not read."""
-    if cell.shared:
-        return "it stands for several rows or columns"
+    if cell.doubt:
+        return cell.doubt
     if macro := re.match(r"[^\\]*(\\[A-Za-z]+)", cell.text):
         return f"the macro {macro[1]} is not known; --macros FILE names the file that defines it"
     return "it is not certain which numbers these are"

@@ -22,7 +22,7 @@ def wide(rows: Sequence[Sequence[Cell]]) -> Sequence[Sequence[Cell]]:
     """
     header = [cell.text.lower() for cell in rows[0]] if rows else []
     names = [_ours(name) for name in header]
-    if any(name not in names for name in _USUAL):
+    if any(names.count(name) != 1 for name in _USUAL):  # of two scores it is not certain which is meant
         return rows
     lines = [
         (row[0].line, {name: cell.text for name, cell in zip(names, row, strict=False)})

@@ -39,6 +39,8 @@ _MEASURE = re.compile(
 _CHANGED = re.compile(
     r"%|\b(ratios?|noisy|noise|reduced|sparse|delayed|fractions?|subsets?|corrupt\w*|mix\w*)\b"
 )
+# of whole groups, where a word such as steps or seeds is no measure
+_COST = re.compile(r"\b(time(?!\s?steps?)|runtime|hours?|memory|params?|parameters|rank|ranking|p-values?)\b")
 _CITATION = re.compile(
     r"\[\s*\d+(?:\s*[,–-]\s*\d+)*\s*\]|\((?:[^()]*\b)?(?:19|20)\d\d[a-z]?\)|\(ours\)|\bours:", re.IGNORECASE
 )
@@ -162,6 +164,11 @@ def is_other(label: str) -> bool:
     return bool(
         _SUMMARY.search(words) or _MEASURE.search(words) or words[:1] in ("#", "δ", "∆") or words == "n"
     )
+
+
+def is_cost(label: str) -> bool:
+    """Whether the heading of a group says that its numbers are no scores."""
+    return bool(_COST.search(_words(label)))
 
 
 def _words(label: str) -> str:

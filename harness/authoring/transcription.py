@@ -114,6 +114,10 @@ def _chosen(path: Path, grids: Sequence[Grid], number: int | None, names: Names)
     if len(having) == 1:
         return having[0]
     if not having:
+        for grid, reading in found:
+            if reading.groups:
+                first = "".join(f"; the first, {cell.text!r}: {cell.why}" for cell in reading.unread[:1])
+                raise SpecError(f"{Place(path, grid.line)}: no number of this table can be read{first}")
         raise SpecError(
             f"{Place(path, grids[0].line)}: no row or column here is named like a known dataset; "
             "`harness data ls` lists them, and `harness new dataset` begins one"

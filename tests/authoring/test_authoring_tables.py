@@ -177,10 +177,18 @@ def test_what_is_no_standard_deviation_is_not_read_as_one(read):
     row = "hopper-medium-v2 & 52.9 $\\pm$ 1.0 & 66.3 $\\pm$ 2.0 \\\\\n"
     table = "\\begin{table}\\caption{Mean and %s.}" + HEAD + row + END + "\\end{table}"
     assert cells(read(table % "standard deviation"))["hopper-medium-v2", "bc"] == ("52.9", "1.0")
-    for other in ("standard error", "95\\% confidence interval", "95\\% CI"):
+    for other in (
+        "standard error",
+        "95\\% confidence interval",
+        "95\\% CI",
+        "two standard deviations",
+        "SEM",
+    ):
         found = read(table % other)
         assert cells(found)["hopper-medium-v2", "bc"] == ("52.9", "")
         assert "± 1.0 printed, by the caption" in found.csv
+    both = read(table % "standard error; standard deviations stand in the appendix")
+    assert any("the caption says 'standard error', too" in note for note in both.reading.notes)
 
 
 def test_labels_that_span_upwards_and_struck_or_hidden_text(read):
@@ -395,3 +403,121 @@ def test_what_this_program_prints_is_read_again(specs, tmp_path, monkeypatch, fo
         key: (cell.mean if digits is None else float(f"{cell.mean:.1f}"), cell.std)
         for key, cell in printed.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "mean"),
+    [
+        ("81.7<sup>1</sup>", "81.7"),
+        ("81.7[^1]", "81.7"),
+        ("81.7![1](up.png)", "81.7"),
+        ("<span hidden>9</span>81.7", "81.7"),
+        ("<span style='visibility: hidden'>-</span>81.7", "81.7"),
+        ("81.7<a href='#1'>1</a>", ""),
+        ("81.7[1](#1)", ""),
+        ("81.7<small>1</small>", ""),
+        ("81.7`1`", ""),
+        ("81.7$1$", ""),
+        ("$81$ $7$", ""),
+        ("<math><msup><mn>81.7</mn><mn>1</mn></msup></math>", ""),
+        ("\uf02d81.7", ""),  # a minus of the font Symbol
+        ("81\uf0b17", ""),  # its ±
+    ],
+)
+def test_what_stands_beside_a_number_is_no_part_of_it(read, text, mean):
+    table = "|Task|BC|IQL|\n|---|---|---|\n|hopper-medium-v2|%s|1.5|\n"
+    page = "<table><tr><td>Task<td>BC<td>IQL<tr><td>hopper-medium-v2<td>%s<td>1.5</table>"
+    assert cells(read(table % text, "table.md"))["hopper-medium-v2", "bc"] == (mean, "")
+    if not set("`[$") & set(text):
+        assert cells(read(page % text, "table.html"))["hopper-medium-v2", "bc"] == (mean, "")
+
+
+def test_tables_beside_each_other_are_read_apart(read):
+    head = "|Task|BC|IQL|Task|BC|IQL|\n|---|---|---|---|---|---|\n"
+    rows = "|hopper-medium-v2|1.5|OOM|walker2d-medium-v2|3.5|4.5|\n|hopper-expert-v2|5.5|OOM||||\n"
+    assert cells(read(head + rows, "table.md")) == {
+        ("hopper-medium-v2", "bc"): ("1.5", ""),
+        ("hopper-medium-v2", "iql"): ("", ""),
+        ("hopper-expert-v2", "bc"): ("5.5", ""),
+        ("hopper-expert-v2", "iql"): ("", ""),
+        ("walker2d-medium-v2", "bc"): ("3.5", ""),
+        ("walker2d-medium-v2", "iql"): ("4.5", ""),
+    }
+    head = "|Method|hopper-medium-v2|Method|walker2d-medium-v2|\n|---|---|---|---|\n"
+    found = cells(read(head + "|BC|1.5|IQL|2.5|\n|CQL|3.5|TD3+BC|4.5|\n", "table.md"))
+    assert {key: mean for key, (mean, _) in found.items() if mean} == {
+        ("hopper-medium-v2", "bc"): "1.5",
+        ("hopper-medium-v2", "cql"): "3.5",
+        ("walker2d-medium-v2", "iql"): "2.5",
+        ("walker2d-medium-v2", "td3_bc"): "4.5",
+    }
+
+
+def test_a_row_that_may_stand_a_column_too_far_is_not_read(read):
+    found = read(HEAD + ROW + "walker2d-medium-v2 & & 3.5 & 4.5 \\\\\n" + END)
+    assert cells(found)["walker2d-medium-v2", "iql"] == ("", "")
+    assert "more cells than there are headings" in found.reading.unread[-2].why
+    with pytest.raises(SpecError, match=r"table.csv:2:1: 5 values below 3 headings; .* ',' in quotes"):
+        read("Task,BC,IQL\nhopper-medium-v2,81,7,66,3\n", "table.csv")
+
+
+def test_one_of_the_two_numbers_under_a_heading_is_not_taken_for_the_other(read):
+    head = "\\begin{tabular}{lcccc} & \\multicolumn{2}{c}{BC} & \\multicolumn{2}{c}{IQL} \\\\\n"
+    roles = "Task & Offline & Online & Offline & Online \\\\\n"
+    rows = "hopper-medium-v2 & 1.5 & & 3.5 & 4.5 \\\\ hopper-expert-v2 & 5.5 & 6.5 & & 8.5 \\\\"
+    expected = {
+        ("hopper-medium-v2", "bc"): "",
+        ("hopper-medium-v2", "iql"): "4.5",
+        ("hopper-expert-v2", "bc"): "6.5",
+        ("hopper-expert-v2", "iql"): "8.5",
+    }
+    assert {key: mean for key, (mean, _) in cells(read(head + roles + rows + END)).items()} == expected
+    with pytest.raises(SpecError, match="no number of this table can be read; the first, '1"):
+        read(head + rows + END)
+
+
+def test_rows_whose_numbers_are_all_uncertain_are_listed(read):
+    row = "%s & 8$^1$ & 9/3 \\\\\n"
+    found = read(HEAD + row % "hopper-expert-v2" + ROW + row % "walker2d-medium-v2" + END)
+    assert [(cell.line, cell.text) for cell in found.reading.unread] == [
+        (3, "8^{1}"),
+        (3, "9/3"),
+        (5, "8^{1}"),
+        (5, "9/3"),
+    ]
+
+
+def test_numbers_that_are_no_scores_are_left_out_with_their_group(read):
+    group = "\\multicolumn{3}{c}{%s} \\\\\n"
+    found = read(HEAD + group % "Training time" + ROW.replace("52.9", "3.0") + group % "Return" + ROW + END)
+    assert cells(found)["hopper-medium-v2", "bc"] == ("52.9", "")
+    assert found.reading.unread[0].why == "rows under 'Training time' are no scores"
+    head = "\\begin{tabular}{lcc} & %s & Score \\\\ Task & BC & IQL \\\\"
+    columns = read(head % "Time (h)" + ROW + END).reading.columns
+    assert [column.label for column in columns] == ["IQL"]
+    columns = read(head % "Noisy" + ROW + END).reading.columns
+    assert [(column.label, column.known) for column in columns] == [("Noisy BC", False), ("IQL", True)]
+
+
+def test_of_a_list_with_two_scores_none_is_taken(read):
+    with pytest.raises(SpecError):
+        read("env,algo,normalized_score,score\nhopper-medium-v2,bc,52.9,1729.0\n", "table.csv")
+
+
+def test_text_in_a_column_of_siunitx_is_read_as_text(read):
+    table = "\\begin{tabular}{lSS}Task & {BC} & {IQL} \\\\ hopper-medium-v2 & {81.7 (3)} & 66.3(3) \\\\" + END
+    assert list(cells(read(table)).values()) == [("", ""), ("66.3", "0.3")]
+
+
+def test_an_average_further_down_does_not_replace_the_one_above(read):
+    rows = "hopper-medium-v2 & 1.5 & 2.5 \\\\ walker2d-medium-v2 & 3.5 & 4.5 \\\\ Average & 2.5 & 3.5 \\\\\n"
+    again = rows.replace(".5", "0.5")
+    group = "\\multicolumn{3}{c}{%s} \\\\\n"
+    for label in ("Success", "Training time"):
+        found = read(HEAD + group % "Return" + rows + group % label + again + END)
+        assert cells(found)["return", "bc"] == ("2.5", "")
+        assert found.reading.unread[-1].why == "another average of these rows stands above"
+    further = read(
+        HEAD + rows + HEAD.partition("\n")[2].replace("BC", "CQL").replace("IQL", "TD3+BC") + again + END
+    )
+    assert [cells(further)["mujoco", column] for column in ("bc", "cql")] == [("2.5", ""), ("20.5", "")]
