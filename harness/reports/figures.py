@@ -56,6 +56,10 @@ _LETTER = 0.56  # of the size of type: the width of a letter
 _HANDLE = 6  # letters that a legend's line and the room around it take
 _STYLE = Path(__file__).parent / "templates" / "figures.mplstyle"
 _DASHES = ("-", "--", ":", "-.")
+_COLORBLIND = (  # seaborn's palette of that name
+    *("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc"),
+    *("#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9"),
+)
 _BOOTSTRAP = BootstrapSettings(repetitions=2000)
 _SCORE = "normalised score [points]"
 
@@ -93,20 +97,31 @@ class Look:
         Raises:
             HarnessError: the width is none, or there is no such palette.
         """
-        import seaborn as sns
-
         inches = WIDTHS.get(width)
         if inches is None:
             if not re.fullmatch(r"\d+(\.\d+)?", width) or not 4 <= float(width) <= 100:
                 raise HarnessError(f"a width is single, double or from 4 to 100 (centimetres), not {width!r}")
             inches = float(width) * _CENTIMETRE
+        look = cls(inches, 2.0 if style == "talk" else 1.0, palette)
+        look.colours(1)
+        return look
+
+    def colours(self, count: int) -> Sequence[Any]:
+        """So many of the palette's colours, from its beginning again where it has fewer.
+
+        Raises:
+            HarnessError: there is no such palette.
+        """
+        if self.palette == "colorblind":  # at hand: loading seaborn takes a second
+            return [_COLORBLIND[place % len(_COLORBLIND)] for place in range(count)]
+        import seaborn as sns
+
         try:
-            sns.color_palette(palette)
+            return sns.color_palette(self.palette, count)
         except ValueError as error:
             raise HarnessError(
-                f"seaborn has no palette {palette!r}; colorblind, deep and tab10 are some"
+                f"seaborn has no palette {self.palette!r}; colorblind, deep and tab10 are some"
             ) from error
-        return cls(inches, 2.0 if style == "talk" else 1.0, palette)
 
     @property
     def size(self) -> float:
@@ -281,10 +296,8 @@ class _Source:
     @cached_property
     def colours(self) -> dict[str, Any]:
         """Column id -> colour, by its place in the table, whichever columns are drawn."""
-        import seaborn as sns
-
         ids = list(self.labels)
-        return dict(zip(ids, sns.color_palette(self.look.palette, len(ids)), strict=True))
+        return dict(zip(ids, self.look.colours(len(ids)), strict=True))
 
     @cached_property
     def dashes(self) -> dict[str, Any]:
@@ -706,15 +719,13 @@ def _common(labels: Sequence[str]) -> str:
 
 def _over_values(source: _Source, data: pd.DataFrame, name: str) -> _Drawn | None:
     """A panel per dataset: a line over the values of a setting for each rest of the settings."""
-    import seaborn as sns
-
     rows = data.loc[data["setting"] == name, "dataset"].unique() if name else []
     if not len(rows):
         return None
     data = data[data["setting"].isin([name, ""]) & data["dataset"].isin(rows)]
     lines, values = list(data["line"].unique()), sorted(data["value"].dropna().unique())
     places = {value: place for place, value in enumerate(values)}
-    colours = dict(zip(lines, sns.color_palette(source.look.palette, len(lines)), strict=True))
+    colours = dict(zip(lines, source.look.colours(len(lines)), strict=True))
     figure, panels, across = _grid(source, len(rows))
     for axes, dataset in zip(panels, rows, strict=True):
         for line, part in data[data["dataset"] == dataset].groupby("line", sort=False):
@@ -748,8 +759,6 @@ def _over_values(source: _Source, data: pd.DataFrame, name: str) -> _Drawn | Non
     missing="a column that shows the best of others, and a dataset on which none of these lacks a seed",
 )
 def _tuning(source: _Source) -> _Drawn | None:
-    import seaborn as sns
-
     comparison = source.comparison
     cells = {(cell.row, cell.column): cell for cell in comparison.cells}
     methods = dict.fromkeys(
@@ -767,7 +776,7 @@ def _tuning(source: _Source) -> _Drawn | None:
     figure = source.empty(2.4)
     axes = figure.subplots()
     lines = []
-    for settings, colour in zip(methods, sns.color_palette(source.look.palette, len(methods)), strict=True):
+    for settings, colour in zip(methods, source.look.colours(len(methods)), strict=True):
         label = _text(_common([comparison.labels[name] for name in settings]))
         best = [expected_best([cells[row, name].mean or 0.0 for name in settings]) for row in rows]
         means = [math.fsum(scores) / len(rows) for scores in zip(*best, strict=True)]

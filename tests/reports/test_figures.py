@@ -225,6 +225,12 @@ def test_widths_that_are_none(width):
         Look.of(width)
 
 
+def test_the_palette_at_hand_is_seaborns():
+    import seaborn as sns
+
+    assert list(Look().colours(12)) == sns.color_palette("colorblind", 12).as_hex()
+
+
 def test_palettes_and_kinds_that_are_none(example):
     with pytest.raises(HarnessError, match="no palette 'red-ish'"):
         Look.of(palette="red-ish")
