@@ -20,6 +20,7 @@ class ASPCHyperparameters(TD3Hyperparameters, AdaptiveScaleHyperparameters):
     initial_alpha: float = per_member(above=0)  # α₀
     loss: str = static(choices=("L1", "L1+L2", "L1+L3", "L1+L2+L3"))
     l3_variant: int = static(choices=(1, 2, 3, 4, 5))
+    outer_change: str = static(choices=("average", "step"), neutral="average")  # what L2 squares
     reward_centering: bool = static()  # train on r - E[r]
 
 
@@ -36,7 +37,8 @@ class ASPC(TD3):
         `reward_centering`, off by default, subtracts the dataset's. ξ is kept in float64. The derivative of
         Adam's step is 0 where v = 0; the script's, by torchopt's accelerated operator, is 0 where m = 0. The
         V network that the script builds and never uses is left out. The rate of α scales with k / 10 as in
-        the code; the paper gives only the rate.
+        the code; the paper gives only the rate. ``outer_change: step`` is what the paper says that L2 is,
+        ``average``, the default, what the code computes.
 
     Reconstructed:
         ``l3_variant`` 1, 2, 3 and 5, the other columns of the paper's Table 13, see `third_loss`. The
@@ -90,23 +92,25 @@ class ASPC(TD3):
         metrics |= {"actor_loss": loss.detach(), "alpha": self.alpha}
 
         if outer:
-            metrics["outer_loss"] = self.update_alpha(batch, action.detach(), mean_magnitude(q), g, h)
+            metrics["outer_loss"] = self.update_alpha(batch, action.detach(), q.detach(), g, h)
         self.update_targets()
         return metrics
 
     def outer_loss(
-        self, batch: Batch, old_action: Tensor, new_action: Tensor, new_q: Tensor
+        self, batch: Batch, old_action: Tensor, new_action: Tensor, old_q: Tensor, new_q: Tensor
     ) -> tuple[Tensor, Tensor]:
         """L_out(θ') = L1 + L2 + L3 as a function of the updated policy, and the new e, each ``(M, 1)``.
 
         L1 = -α E[q'] / E|q'| + E[(π' - a)²]
-        L2 = Δ²,  Δ = change of e = ρ e + (1 - ρ) E[q'] since the last update of α. (The paper's text has the
-            change of E[Q] over the inner step; the average is what the authors' code has.)
+        L2 = Δ²,  Δ = change of e = ρ e + (1 - ρ) E[q'] since the last update of α, as the authors' code has;
+            or E[q'] - E[q], the change over this inner step, as the paper prints it
         L3 = L2 · max b · max |b - b'|, or a variant, see `third_loss`
         """
-        value_average = self.scale.averaged(self.hyper.ema, batch_mean(new_q))
+        value = batch_mean(new_q)
+        value_average = self.scale.averaged(self.hyper.ema, value)
         l1 = constrained_loss(self.alpha, new_q, new_action, batch)
-        l2 = (value_average - self.scale.value_average) ** 2
+        by_step = self.hyper.outer_change == "step"
+        l2 = (value - batch_mean(old_q) if by_step else value_average - self.scale.value_average) ** 2
         old_error = ((old_action - batch.action) ** 2).mean(-1)
         new_error = ((new_action - batch.action) ** 2).mean(-1)
         l3 = self.third_loss(l2.detach(), old_error, (old_error - new_error).abs())
@@ -137,7 +141,7 @@ class ASPC(TD3):
         return factor * largest_change
 
     def update_alpha(
-        self, batch: Batch, old_action: Tensor, n: Tensor, g: Sequence[Tensor], h: Sequence[Tensor]
+        self, batch: Batch, old_action: Tensor, old_q: Tensor, g: Sequence[Tensor], h: Sequence[Tensor]
     ) -> Tensor:
         """Outer step: dL_out/dα in closed form, Adam on ξ, decay of its rate. Returns L_out, ``(M, 1)``.
 
@@ -145,9 +149,10 @@ class ASPC(TD3):
         """
         new_action = self.actor(batch.observation)
         new_q = self.critic.first(batch.observation, new_action)
-        loss, value_average = self.outer_loss(batch, old_action, new_action, new_q)
+        loss, value_average = self.outer_loss(batch, old_action, new_action, old_q, new_q)
         inner = self.actor_optimiser
         gradients = torch.autograd.grad(loss.sum(), inner.parameters)
-        d_alpha = outer_derivative(inner, self.hyper.actor_learning_rate, g, gradients, h) / -n
+        d_alpha = outer_derivative(inner, self.hyper.actor_learning_rate, g, gradients, h)
+        d_alpha /= -mean_magnitude(old_q)
         self.scale.update(self.scale_optimiser, d_alpha, value_average)
         return loss.detach()

@@ -54,17 +54,19 @@ class Program(td3_bc.Program):
             theta, gradients, self.first, self.second, self.count, self.h["actor_learning_rate"]
         )
         if outer:
-            self.update_alpha(base.call(self.actor, moved, s), pi, s, a, alpha)
+            self.update_alpha(base.call(self.actor, moved, s), pi, q.mean().detach(), s, a, alpha)
         for p, new in zip(self.actor.parameters(), moved, strict=True):
             p.data = new.detach()
 
-    def update_alpha(self, new_pi: Tensor, pi: Tensor, s: Tensor, a: Tensor, alpha: Tensor) -> None:
+    def update_alpha(
+        self, new_pi: Tensor, pi: Tensor, old_value: Tensor, s: Tensor, a: Tensor, alpha: Tensor
+    ) -> None:
         """L1 + L2 + L3 back to ξ."""
         q = self.q(self.critics[0], s, new_pi)
         e = (1 - self.h["ema"]) * q.mean() + self.h["ema"] * self.e
         b, new_b = ((pi - a) ** 2).mean(1).detach(), ((new_pi - a) ** 2).mean(1)
         l1 = -alpha.detach() * q.mean() / q.abs().mean().detach() + F.mse_loss(new_pi, a)
-        l2 = (e - self.e) ** 2
+        l2 = (e - self.e) ** 2 if self.h["outer_change"] == "average" else (q.mean() - old_value) ** 2
         change = (b - new_b).abs()
         if self.h["l3_variant"] == 1:
             l3 = change.max()
@@ -77,7 +79,7 @@ class Program(td3_bc.Program):
         else:
             l3 = l2.detach() * b.mean() * change.mean()
         terms = {"L1": l1, "L2": l2, "L3": l3}
-        outer = sum(terms[name] for name in self.h["loss"].split("+"))
+        outer = torch.stack([terms[name] for name in self.h["loss"].split("+")]).sum()
         (self.xi.grad,) = torch.autograd.grad(outer, [self.xi])
         self.alpha_optimiser.param_groups[0]["lr"] = self.alpha_rate()
         self.alpha_optimiser.step()

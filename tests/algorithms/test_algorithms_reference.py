@@ -24,7 +24,13 @@ LARGE = {"actor_learning_rate": 0.01, "alpha_learning_rate": 0.5, "ema": 0.1, "d
 
 
 @pytest.mark.parametrize(
-    "changes", [*({"loss": loss} | LARGE for loss in LOSSES), {"reward_centering": True}]
+    "changes",
+    [
+        *({"loss": loss} | LARGE for loss in LOSSES),
+        {"outer_change": "step"} | LARGE,
+        {"outer_change": "step", "loss": "L1+L2"} | LARGE,
+        {"reward_centering": True},
+    ],
 )
 def test_aspc(lab, changes):
     algorithm, programs = lab.compare("aspc", **changes)
@@ -34,11 +40,11 @@ def test_aspc(lab, changes):
         assert algorithm.scale_optimiser.learning_rate.item() == program.alpha_rate()
 
 
-def test_the_four_outer_losses_differ(lab):
+def test_the_outer_losses_differ(lab):
     """Otherwise the comparison above could not tell them apart."""
     ends = []
-    for loss in LOSSES:
-        population = lab.population("aspc", loss=loss, **LARGE)
+    for changes in [*({"loss": loss} for loss in LOSSES), {"outer_change": "step"}]:
+        population = lab.population("aspc", **changes, **LARGE)
         population.train(46)
         ends.append(population.algorithm.scale.xi.item())
     assert min(abs(x - y) for i, x in enumerate(ends) for y in ends[:i]) > 1e-8
