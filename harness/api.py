@@ -65,7 +65,8 @@ class Options(TypedDict, total=False):
         algorithms: ids or globs of columns.
         seeds: seeds to train; for what reads results ``"all"`` shows every seed that the database has.
         steps: train so many steps (online: interactions).
-        lineage: where the data come from: ``"d4rl"``, ``"minari"``, ``"generated"`` or ``"file"``.
+        lineage: where the data come from: ``"d4rl"``, ``"minari"``, ``"ogbench"``, ``"generated"`` or
+            ``"file"``.
         score: which evaluations of a run count: ``"last"``, ``"mean_last"`` or ``"best"``.
         db: the results database, a path or an SQLAlchemy URL; default: the preset's, else ``results.db``.
         specs: further folders of specs.

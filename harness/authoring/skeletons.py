@@ -22,7 +22,7 @@ paper:  # fill in; `arxiv`, `venue`, `table` and `code` may be there, too
   title: fill in
   authors: fill in
   year: {year}
-lineage: {lineage}  # where the data come from: d4rl, minari, generated or file
+lineage: {lineage}  # where the data come from: d4rl, minari, ogbench, generated or file
 protocol: d4rl-1m  # how long to train, when to evaluate, which score counts; `harness ls protocols`
 groups:  # consecutive rows; `harness ls datasets`
   - id: rows

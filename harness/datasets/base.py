@@ -29,6 +29,7 @@ class Transitions:
         next_actions: (N, A) float32, what was done next; without meaning where the episode ended.
         ordered: Whether what was done next is known; if not, as where rows were shuffled, every row's own
             action stands in for it.
+        runs_on: Whether episodes run on after a terminal, as through a goal, and end only where they are cut.
         identity: What names the data: see `harness.datasets.identity`.
         content_hash: SHA-256 of the six arrays as they were loaded, in hexadecimal.
         extra: Further columns by name, (N,) float32 each.
@@ -43,10 +44,19 @@ class Transitions:
     identity: dict[str, Any]
     content_hash: str
     ordered: bool = True
+    runs_on: bool = False
     extra: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rewards)
+
+    def by_row(self) -> dict[str, NDArray[Any]]:
+        """The arrays by name; where episodes run on after a terminal also ``ends`` (N,), where they end."""
+        named = {name: getattr(self, name) for name in FIELDS}
+        if self.runs_on:
+            parted = (self.next_observations[:-1] != self.observations[1:]).any(1)
+            named["ends"] = np.append(parted, True)
+        return named
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Self:
         """Some of the transitions, by their numbers or a mask."""
@@ -77,7 +87,13 @@ FIELDS = ("observations", "actions", "rewards", "next_observations", "terminals"
 
 
 def transitions(
-    arrays: Arrays, dataset: Dataset, identity: dict[str, Any], where: str, *, ordered: bool = True
+    arrays: Arrays,
+    dataset: Dataset,
+    identity: dict[str, Any],
+    where: str,
+    *,
+    ordered: bool = True,
+    runs_on: bool = False,
 ) -> Transitions:
     """Check six arrays against the spec and hash them.
 
@@ -87,6 +103,7 @@ def transitions(
         identity: Recorded in the result.
         where: File or source that the arrays came from, for messages.
         ordered: See `Transitions.ordered`.
+        runs_on: See `Transitions.runs_on`.
 
     Raises:
         DataError: A shape differs from the spec, a value is not finite, or there are no transitions.
@@ -114,7 +131,9 @@ def transitions(
     for name, array in fields.items():
         if name != "terminals" and not np.isfinite(array).all():
             raise DataError(f"{where}: {name} of {dataset.id} hold values that are not finite")
-    return Transitions(**fields, identity=identity, content_hash=hash_arrays(fields), ordered=ordered)
+    return Transitions(
+        **fields, identity=identity, content_hash=hash_arrays(fields), ordered=ordered, runs_on=runs_on
+    )
 
 
 def nothing(dataset: Dataset) -> Transitions:

@@ -65,6 +65,7 @@ def describe(
         transforms: What was done to the rows since they were read.
         ordered: Whether rows that follow each other can be an episode.
     """
+    by_return = dataset.environment is None or not dataset.environment.scored_by_success
     return {
         "dataset": dataset.id,
         "identity": identity,
@@ -72,10 +73,11 @@ def describe(
         "content_hash": content_hash,
         "terminals": int(rows["terminals"].sum()),
         "timeouts": int(rows["timeouts"].sum()) if "timeouts" in rows else None,
-        **_episodes(episodes(rows) if ordered else None, rows, dataset.reference),
+        **_episodes(episodes(rows) if ordered else None, rows, dataset.reference if by_return else None),
         "values": {name: _values(rows[name]) for name in _VALUES if name in rows},
         "duplicates": _duplicates(rows),
         "d4rl": d4rl(dataset),
+        **({"ogbench": dataset.ogbench.model_dump(include={"rows", "episodes"})} if dataset.ogbench else {}),
         "reference": dataset.reference.model_dump(),
         "made_with": origin.get("made_with", {}),
         "training": origin.get("training", {}),
@@ -97,13 +99,16 @@ def episodes(rows: Arrays) -> tuple[NDArray[np.float64], NDArray[Any]] | None:
 
 
 def _episodes(
-    found: tuple[NDArray[np.float64], NDArray[Any]] | None, rows: Arrays, reference: ReferenceScores
+    found: tuple[NDArray[np.float64], NDArray[Any]] | None, rows: Arrays, reference: ReferenceScores | None
 ) -> dict[str, Any]:
-    """What there is to say of episodes; nothing but None where rows do not follow each other."""
+    """What there is to say of episodes; nothing but None where rows do not follow each other.
+
+    Without a reference nothing is said of normalised returns.
+    """
     if found is None:
         return dict.fromkeys(("episodes", "returns", "normalised_returns", "lengths"))
     returns, lengths = found
-    terminal = int(rows["terminals"].sum())
+    terminal = int((rows["terminals"] & rows.get("ends", True)).sum())
     return {
         "episodes": {
             "finished": len(returns),
@@ -112,9 +117,8 @@ def _episodes(
             "rows after the last": len(rows["rewards"]) - int(lengths.sum()),
         },
         "returns": _statistics(returns),
-        "normalised_returns": _statistics(
-            100 * (returns - reference.minimum) / (reference.maximum - reference.minimum)
-        ),
+        "normalised_returns": reference
+        and _statistics(100 * (returns - reference.minimum) / (reference.maximum - reference.minimum)),
         "lengths": _statistics(lengths),
     }
 
@@ -193,6 +197,8 @@ def markdown(card: dict[str, Any]) -> str:
     episodes = sorted((card["episodes"] or {}).items())
     if original.get("episodes"):
         episodes.append(("in D4RL's own dataset, an open last one included", original["episodes"]))
+    if published := card.get("ogbench"):
+        episodes += [(f"{name} of OGBench's own file", value) for name, value in sorted(published.items())]
     lines = [
         f"# {card['dataset']} ({card['identity']['lineage']})",
         "",
@@ -231,13 +237,16 @@ def markdown(card: dict[str, Any]) -> str:
                 for label, values in statistics
             ),
             "",
+        ]
+    if card["normalised_returns"]:
+        lines += [
             f"A normalised return is 0 at {reference['minimum']:g} and 100 at {reference['maximum']:g} "
             f"({reference['source']}).",
             "",
         ]
     if original:
         lines += [f"On D4RL's own dataset: {original['source']}.", ""]
-    if generated and not original.get("returns"):
+    if generated and not original.get("returns") and not published:
         lines += ["No source is known for the returns in D4RL's own dataset of that name.", ""]
     for title, entries in (("Trained with", card.get("training", {})), ("Made with", card["made_with"])):
         if entries:

@@ -123,17 +123,18 @@ def listed(names: Mapping[str, object]) -> str:
     return f"{shown or 'nothing'}{', …' if len(names) > 20 else ''}"
 
 
-def rows(place: Path, columns: Mapping[str, Column]) -> dict[str, NDArray[Any]]:
+def rows(place: Path, columns: Mapping[str, Column], counted: str = "rewards") -> dict[str, NDArray[Any]]:
     """Read columns with a row per step, once what the file says of them makes sense.
 
     Args:
         place: The file, for messages.
         columns: By our names; those required are there.
+        counted: The column that says how many rows there are.
 
     Raises:
         DataError: See `read`.
     """
-    count = columns["rewards"].shape[0] if columns["rewards"].shape else 1
+    count = columns[counted].shape[0] if columns[counted].shape else 1
     if not count:
         raise DataError(f"{place} holds no rows")
     for name, column in columns.items():
@@ -142,7 +143,7 @@ def rows(place: Path, columns: Mapping[str, Column]) -> dict[str, NDArray[Any]]:
         dimensions = (1, 2) if name in _VECTORS else (1,)
         shape = column.shape[:1] if column.shape[1:] == (1,) and name not in _VECTORS else column.shape
         if shape[:1] != (count,) or (len(shape) not in dimensions and name in (*REQUIRED, *_OPTIONAL)):
-            raise DataError(f"{place}: {name} have shape {column.shape}, but there are {count} rewards")
+            raise DataError(f"{place}: {name} have shape {column.shape}, but there are {count} {counted}")
     needed, memory = sum(column.nbytes for column in columns.values()), _memory()
     if needed > memory:
         raise DataError(

@@ -79,7 +79,10 @@ def episode_ends(rows: Arrays) -> NDArray[np.bool_] | None:
 
     Where rows have next observations, the row after begins with them, but where an episode ends. In a file
     that does not tell where it cut episodes, they were cut where that is not so, if it is so of most rows.
+    Rows whose episodes run on after a terminal say themselves where these end, in ``ends``.
     """
+    if "ends" in rows:
+        return np.asarray(rows["ends"], dtype=bool)
     ends = np.array(rows["terminals"], dtype=bool)
     if "timeouts" in rows:
         ends |= np.asarray(rows["timeouts"], dtype=bool)

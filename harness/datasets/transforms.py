@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.datasets.base import FIELDS, Transitions
+from harness.datasets.base import Transitions
 from harness.datasets.qlearning import episode_ends
 from harness.errors import DataError
 from harness.results.records import canonical, digest
@@ -151,6 +151,28 @@ class ReturnRange(Reward):
 
 
 @dataclass(frozen=True)
+class GoalTask(Step):
+    """Pay for a goal on the ground, whatever the data were gathered for, as OGBench's ``relabel_utils.py``.
+
+    A transition is judged by the state in which it begins: r ← 0 and terminal within `radius` of the goal,
+    else r ← -1. Episodes run on through it.
+    """
+
+    goal: tuple[float, float]
+    radius: float = 0.5
+
+    def rows(self, data: Transitions) -> Transitions:
+        """The transitions with the task's rewards and terminals."""
+        rewards, arrived = self.outcomes(data.observations)
+        return replace(data, rewards=rewards, terminals=arrived, runs_on=True)
+
+    def outcomes(self, observations: Floats) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Rewards (N,) of states (N, S), and which of them are at the goal (N,)."""
+        arrived = np.linalg.norm(observations[:, :2] - np.array(self.goal), axis=-1) <= self.radius
+        return arrived.astype(np.float32) - 1, arrived
+
+
+@dataclass(frozen=True)
 class ClipActions(Step):
     """a ← a, but at least -bound and at most bound.
 
@@ -184,7 +206,7 @@ class BestTrajectories(Step):
             DataError: No trajectory has an end.
         """
         trajectories = Trajectories.of(data)
-        ended = len(trajectories.returns) - (not data.terminals[-1])
+        ended = len(trajectories.returns) - (not (data.terminals[-1] or data.runs_on))
         if not ended:
             raise DataError(f"no trajectory of {data.identity['id']} has an end, so none is among the best")
         best = np.argsort(-trajectories.returns[:ended], kind="stable")[: self.count]
@@ -373,6 +395,7 @@ STEPS: Mapping[str, Callable[[Any], Step]] = {
     "standardise": Standardise,
     "reward": lambda value: Reward(**value),
     "return_range": lambda value: ReturnRange(span=value),
+    "goal_task": lambda value: GoalTask(**(value | {"goal": tuple(value["goal"])})),
     "clip_actions": ClipActions,
     "best_trajectories": BestTrajectories,
     "drop": Drop,
@@ -522,7 +545,7 @@ class Trajectories(NamedTuple):
         Raises:
             DataError: The rows are in no order.
         """
-        ends = episode_ends({name: getattr(data, name) for name in FIELDS}) if data.ordered else None
+        ends = episode_ends(data.by_row()) if data.ordered else None
         if ends is None:
             raise DataError(
                 f"the rows of {data.identity['id']} are in no order, so which of them make a trajectory is "

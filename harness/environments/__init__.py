@@ -34,8 +34,10 @@ def make(environment: Environment) -> Env[Any, Any]:
 
     Ids are Gymnasium's (``Hopper-v4``: the physics of D4RL's v2 scores), this project's own:
     ``harness/maze2d-umaze``, ``-medium`` and ``-large`` (`harness.environments.maze2d`), ``harness/antmaze-``
-    with the same three (`harness.environments.antmaze`), and ``harness/adroit-pen``, ``-door``, ``-hammer``
-    and ``-relocate`` (`harness.environments.adroit`), or those that ``environment.module`` registers.
+    with the same three (`harness.environments.antmaze`), ``harness/adroit-pen``, ``-door``, ``-hammer`` and
+    ``-relocate`` (`harness.environments.adroit`), ``harness/ogbench-antmaze-large-task1`` to ``-task5``, the
+    same with ``giant``, and ``harness/ogbench-ant`` (`harness.environments.ogbench`), or those that
+    ``environment.module`` registers.
 
     Args:
         environment: The id, what to import and to make it with, and the time limit, in steps.
@@ -212,6 +214,7 @@ def _register_own(name: str) -> None:
 
     from harness.environments.maze2d import MAZES
 
+    sizes, tasks = ("large", "giant"), range(1, 6)
     known: dict[str, tuple[str, dict[str, Any]]] = {
         **{f"maze2d-{size}": ("maze2d:Maze2D", {"layout": layout}) for size, layout in MAZES.items()},
         **{f"antmaze-{size}": ("antmaze:AntMaze", {"size": size}) for size in MAZES},
@@ -219,6 +222,12 @@ def _register_own(name: str) -> None:
             f"adroit-{task}": ("adroit:Hand", {"task": task})
             for task in ("pen", "door", "hammer", "relocate")
         },
+        **{
+            f"ogbench-antmaze-{size}-task{task}": ("ogbench:OGBenchAntMaze", {"size": size, "task": task})
+            for size in sizes
+            for task in tasks
+        },
+        "ogbench-ant": ("ogbench:DirectedAnt", {}),
     }
     entry = known.get(name.removeprefix(_OWN))
     if entry is None:

@@ -33,7 +33,48 @@ _LEGS = {"1": (1, 1), "2": (-1, 1), "3": (-1, -1), "4": (1, -1)}  # the directio
 _MOTORS = "4123"  # in the order of the actions: the hip and the ankle of each of these legs
 
 
-class AntMaze(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
+class Ant(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
+    """The robot among walls, without a task: its state is observed, shape (29,), its torques are (8,).
+
+    Args:
+        layout: Rows of the maze, '#' for walls; none: open ground.
+    """
+
+    def __init__(self, layout: Layout = ()) -> None:
+        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (29,), np.float64)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (8,), np.float32)
+        self._model = _model(layout)
+        self._data = mujoco.MjData(self._model)
+
+    def _place(self, state: NDArray[np.float64], *, normalised: bool = False) -> NDArray[np.float64]:
+        """Begin in a state, shape (29,), perhaps with its quaternion made one of length 1."""
+        mujoco.mj_resetData(self._model, self._data)
+        self._data.qpos[:], self._data.qvel[:] = np.split(state, [_POSITIONS])
+        if normalised:
+            mujoco.mj_normalizeQuat(self._model, self._data.qpos)
+        mujoco.mj_forward(self._model, self._data)
+        return self._observe()
+
+    def _push(self, action: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Apply torques in units of 30 N m, clipped to [-1, 1], for 0.1 s."""
+        self._data.ctrl[:] = _TORQUE * np.clip(action, -1.0, 1.0)
+        mujoco.mj_step(self._model, self._data, _FRAME_SKIP)
+        return self._observe()
+
+    def _observe(self) -> NDArray[np.float64]:
+        return np.concatenate([self._data.qpos, self._data.qvel])
+
+    def _near(self, goal: NDArray[np.float64]) -> bool:
+        """Whether the torso is within `GOAL_RADIUS` of ``(x, y)``."""
+        return bool(np.linalg.norm(self._data.qpos[:2] - goal) <= GOAL_RADIUS)
+
+    def _draw_start(self) -> NDArray[np.float64]:
+        """The upright ant at the origin, U(-0.1, 0.1) off in every position, N(0, 0.1²) in every speed."""
+        positions = self._model.qpos0 + self.np_random.uniform(-0.1, 0.1, _POSITIONS)
+        return np.concatenate([positions, 0.1 * self.np_random.standard_normal(self._model.nv)])
+
+
+class AntMaze(Ant):
     """Reach the goal once, as in D4RL's ``antmaze-*-v2`` with sparse rewards.
 
     Observations have shape (29,) (see the module); actions are torques in units of 30 N m, shape (8,), in
@@ -46,12 +87,9 @@ class AntMaze(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
     """
 
     def __init__(self, size: str) -> None:
-        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (29,), np.float64)
-        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (8,), np.float32)
+        super().__init__(MAZES[size])
         self.cell = GOALS[size]
         self.goal = position(self.cell)
-        self._model = _model(MAZES[size])
-        self._data = mujoco.MjData(self._model)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -69,11 +107,7 @@ class AntMaze(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
         given = options or {}
         self.goal = np.asarray(given["goal"], float) if "goal" in given else self._draw_goal()
         state = np.asarray(given["state"], float) if "state" in given else self._draw_start()
-        mujoco.mj_resetData(self._model, self._data)
-        self._data.qpos[:], self._data.qvel[:] = np.split(state, [_POSITIONS])
-        mujoco.mj_normalizeQuat(self._model, self._data.qpos)  # D4RL's MuJoCo did so before it was observed
-        mujoco.mj_forward(self._model, self._data)
-        return self._observe(), {}
+        return self._place(state, normalised=True), {}  # D4RL's MuJoCo did so before it was observed
 
     def step(
         self, action: NDArray[np.float32]
@@ -88,24 +122,14 @@ class AntMaze(gymnasium.Env[NDArray[np.float64], NDArray[np.float32]]):
             Observation (29,), reward 0 or 1, whether the goal was reached, never truncated, an empty
             dictionary.
         """
-        self._data.ctrl[:] = _TORQUE * np.clip(action, -1.0, 1.0)
-        mujoco.mj_step(self._model, self._data, _FRAME_SKIP)
-        observation = self._observe()
-        reached = bool(np.linalg.norm(observation[:2] - self.goal) <= GOAL_RADIUS)
+        observation = self._push(action)
+        reached = self._near(self.goal)
         return observation, float(reached), reached, False, {}
-
-    def _observe(self) -> NDArray[np.float64]:
-        return np.concatenate([self._data.qpos, self._data.qvel])
 
     def _draw_goal(self) -> NDArray[np.float64]:
         """The centre of the goal's cell plus U(0, 1) + U(0, 0.5) per axis."""
         noise = self.np_random.uniform(0, _CELL / 4, 2) + self.np_random.uniform(0, _CELL / 8, 2)
         return position(self.cell) + noise
-
-    def _draw_start(self) -> NDArray[np.float64]:
-        """The upright ant at the origin, U(-0.1, 0.1) off in every position, N(0, 0.1²) in every speed."""
-        positions = self._model.qpos0 + self.np_random.uniform(-0.1, 0.1, _POSITIONS)
-        return np.concatenate([positions, 0.1 * self.np_random.standard_normal(self._model.nv)])
 
 
 def position(cell: tuple[int, int]) -> NDArray[np.float64]:

@@ -130,7 +130,7 @@ def planned(dataset: Dataset, seed: int, protocol: Protocol, specs: Specs) -> Pl
     if environment is None:
         raise DataError(f"{dataset.id} names no environment to train in")
     name = re.sub(r"[^a-z0-9]+", "-", environment.id.lower()).strip("-")
-    place = dataset.model_copy(update={"id": name, "d4rl": None, "minari": None, "generated": None})
+    place = dataset.model_copy(update={"id": name, **dict.fromkeys(dataset.sources)})
     configuration = {
         "algorithm": "sac",
         "hyperparameters": sac.in_key({each: h.value for each, h in sac.hyperparameters.items()}),

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from harness import datasets, environments
 from harness.datasets import Transitions, cards
-from harness.datasets.base import FIELDS
 from harness.datasets.transforms import (
     Floats,
+    GoalTask,
     Inputs,
     Reward,
     TrustSelector,
@@ -134,7 +134,7 @@ def card(cell: Cell, home: Path | None) -> dict[str, Any]:
     made = [step for step in steps if not isinstance(step, TrustSelector)]  # its run need not be there
     rows, _ = prepare(data, made, Inputs(run.seed, dict(zip(cell.mixed, others, strict=True))))
     described = cards.describe(
-        {**{name: getattr(rows, name) for name in FIELDS}, **rows.extra},
+        {**rows.by_row(), **rows.extra},
         cell.dataset,
         rows.identity,
         data.content_hash,
@@ -145,7 +145,9 @@ def card(cell: Cell, home: Path | None) -> dict[str, Any]:
         ],
         ordered=rows.ordered and not any(step.cuts for step in steps),
     )
-    if any(isinstance(step, Reward) for step in steps):  # the reference scores are of other rewards
+    if any(
+        isinstance(step, Reward | GoalTask) for step in steps
+    ):  # the reference scores are of other rewards
         described["normalised_returns"] = None
     return described
 

@@ -154,6 +154,10 @@ class Environment(Model):
         default=False,
         description="map the actions of data and environment from the bounds of its space to [-1, 1]",
     )
+    scored_by_success: bool = Field(
+        default=False,
+        description="an episode counts as what its last step says is info['success'], not as its return",
+    )
     note: str | None = Field(
         default=None, description="how it differs from the environment that the published scores come from"
     )
@@ -170,7 +174,7 @@ class Environment(Model):
 
         Neither is the module: the id names what it registers.
         """
-        named = self.model_dump(include={"id", "max_episode_steps", "kwargs", "rescale_actions"})
+        named = self.model_dump(exclude={"module", "note", "comparable"})
         return {name: value for name, value in named.items() if value or name == "id"}
 
 
@@ -236,18 +240,51 @@ class Source(Model):
         return self.model_dump(exclude={"url", "path", "size", "format"}, exclude_defaults=True)
 
 
-class D4RLSource(Source):
-    """An original HDF5 file."""
+class PublishedSource(Source):
+    """A file that others publish under a name of its own."""
 
     url: Urls
     rows: int | None = Field(default=None, gt=0, description="rows in the file; None where no source tells")
     size: int | None = Field(default=None, gt=0, description="bytes; None where no source tells")
     sha256: Sha256 | None = None
-    statistics: D4RLStatistics | None = Field(default=None, description="None where no source tells")
 
     def identity(self, dataset: Dataset) -> dict[str, Any]:
         """The file's name."""
-        return {"file": self.url[0].rpartition("/")[2]}
+        return {"file": self.name}
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.url[0].rpartition("/")[2]
+
+
+class D4RLSource(PublishedSource):
+    """An original HDF5 file."""
+
+    statistics: D4RLStatistics | None = Field(default=None, description="None where no source tells")
+
+
+class GoalTask(Model):
+    """A goal on the ground: data are relabelled to pay for it, whatever they were gathered for."""
+
+    goal: tuple[float, float] = Field(description="(x, y), the first two numbers of an observation, there")
+    radius: float = Field(default=0.5, gt=0, description="how near is near enough")
+
+
+class OGBenchSource(PublishedSource):
+    """OGBench's file of a maze, without rewards, which serves all tasks there: its training file."""
+
+    episodes: int | None = Field(default=None, gt=0, description="in the file; None where no source tells")
+
+    def identity(self, dataset: Dataset) -> dict[str, Any]:
+        """The file's name, and the goal."""
+        return super().identity(dataset) | _goal(dataset)
+
+
+def _goal(dataset: Dataset) -> dict[str, Any]:
+    """The goal of a dataset's task, as keys name it; nothing where it has none."""
+    task = dataset.goal_task
+    return {"goal_task": task.model_dump(mode="json", exclude_defaults=True)} if task else {}
 
 
 class MinariSource(Source):
@@ -275,12 +312,15 @@ class GeneratedSource(Source):
         """Whether it is made in moments; the data of a whole training of SAC are not."""
         return self.recipe != "sac-replay"
 
-    recipe: Literal["random-policy", "maze2d-waypoints", "policy-rollout", "stitched", "sac-replay"]
+    recipe: Literal[
+        "random-policy", "maze2d-waypoints", "policy-rollout", "stitched", "sac-replay", "ant-navigate"
+    ]
     version: int = Field(ge=1, description="raised when the recipe's code changes the data it makes")
     seed: int = Field(ge=0)
     transitions: int = Field(gt=0, description="rows written, as D4RL counts them; of 'stitched', at most")
     policies: tuple[PolicyFile, ...] = Field(
-        default=(), description="who acts: one for 'policy-rollout', two, in order, for 'stitched'"
+        default=(),
+        description="who acts: one for 'policy-rollout' and 'ant-navigate', two, in order, for 'stitched'",
     )
     hyperparameters_sha256: Sha256 | None = Field(
         default=None, description="of SAC's hyperparameters, for 'sac-replay'"
@@ -288,7 +328,7 @@ class GeneratedSource(Source):
 
     @model_validator(mode="after")
     def _complete(self) -> GeneratedSource:
-        wanted = {"policy-rollout": 1, "stitched": 2}.get(self.recipe, 0)
+        wanted = {"policy-rollout": 1, "ant-navigate": 1, "stitched": 2}.get(self.recipe, 0)
         if len(self.policies) != wanted:
             raise ValueError(f"the recipe {self.recipe!r} takes {wanted} policies, got {len(self.policies)}")
         if (self.hyperparameters_sha256 is not None) != (self.recipe == "sac-replay"):
@@ -303,9 +343,11 @@ class GeneratedSource(Source):
         if dataset.environment:
             there = dataset.environment.identity
             named["environment"] = there.pop("id")
-            # however an environment's actions are scaled for algorithms, data have its own
-            named |= {name: value for name, value in there.items() if name != "rescale_actions"}
-        return named
+            # however an environment's actions are scaled for algorithms, or its episodes are scored, data
+            # have its own
+            unlike = ("rescale_actions", "scored_by_success")
+            named |= {name: value for name, value in there.items() if name not in unlike}
+        return named | _goal(dataset)
 
 
 #: What a file with a row per step can tell.
@@ -381,7 +423,7 @@ class OtherSource(Source):
 
 
 #: The project's own lineages, in the order in which they are listed.
-LINEAGES = ("d4rl", "minari", "generated", "file")
+LINEAGES = ("d4rl", "minari", "ogbench", "generated", "file")
 
 
 class Dataset(Model):
@@ -393,10 +435,22 @@ class Dataset(Model):
     observation_size: int = Field(gt=0)
     action_size: int = Field(gt=0)
     reference: ReferenceScores
+    goal_task: GoalTask | None = Field(
+        default=None, description="what pays in data without rewards, of lineage ogbench or made alike"
+    )
     d4rl: D4RLSource | None = None
     minari: MinariSource | None = None
+    ogbench: OGBenchSource | None = None
     generated: GeneratedSource | None = None
     file: FileSource | None = None
+
+    @model_validator(mode="after")
+    def _goal_known(self) -> Self:
+        made_alike = self.generated is not None and self.generated.recipe == "ant-navigate"
+        if (self.ogbench is not None or made_alike) != (self.goal_task is not None):
+            message = "'goal_task' goes with data of OGBench or made alike, and these have no rewards without"
+            raise LocatedError(("goal_task",), message, key=self.goal_task is not None)
+        return self
 
     @property
     def sources(self) -> dict[str, Source]:
@@ -492,6 +546,9 @@ class Transform(Model):
     drop: float | None = Field(default=None, ge=0, lt=1, description="drop so large a share of transitions")
     mix: Mix | None = None
     trust: Trust | None = None
+    goal_task: GoalTask | None = Field(
+        default=None, description="r ← 0 and terminal where an observation is at the goal, else r ← -1"
+    )
 
     @model_validator(mode="after")
     def _one(self) -> Self:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from algorithms import Member, Sizes, algorithm_class, generator
 from harness import environments
 from harness.datasets.transforms import Pipeline
+from harness.errors import EnvironmentUnusableError
 from harness.specs import Environment
 
 
@@ -62,11 +63,16 @@ def evaluate(task: EvaluationTask, envs: Sequence[Any] | None = None) -> tuple[l
         return algorithm.act(torch.from_numpy(seen).unsqueeze(0), *noise).squeeze(0).numpy()
 
     envs = envs or [environments.make(task.environment) for _ in range(task.episodes)]
-    return roll_out(act, envs, [episode_seed(task.key, i) for i in range(task.episodes)])
+    seeds = [episode_seed(task.key, i) for i in range(task.episodes)]
+    return roll_out(act, envs, seeds, by_success=task.environment.scored_by_success)
 
 
 def roll_out(
-    act: Callable[[np.ndarray, Sequence[int]], np.ndarray], envs: Sequence[Any], seeds: Sequence[int]
+    act: Callable[[np.ndarray, Sequence[int]], np.ndarray],
+    envs: Sequence[Any],
+    seeds: Sequence[int],
+    *,
+    by_success: bool = False,
 ) -> tuple[list[float], list[int]]:
     """One episode in every environment, to its end.
 
@@ -74,6 +80,10 @@ def roll_out(
         act: observations ``(n, S)``, and which of the episodes they are of -> actions ``(n, A)``.
         envs: Gymnasium environments.
         seeds: of their resets.
+        by_success: give in the place of returns what the last steps say is ``info["success"]``.
+
+    Raises:
+        EnvironmentUnusableError: they say nothing of success.
     """
     observations = [np.asarray(env.reset(seed=seed)[0]) for env, seed in zip(envs, seeds, strict=True)]
     returns, lengths = [0.0] * len(envs), [0] * len(envs)
@@ -82,10 +92,18 @@ def roll_out(
         actions = act(np.stack([observations[i] for i in running]), running)
         still_running = []
         for i, action in zip(running, actions, strict=True):
-            observations[i], reward, terminated, truncated, _ = envs[i].step(action)
-            returns[i] += float(reward)
+            observations[i], reward, terminated, truncated, info = envs[i].step(action)
+            returns[i] = _success(info) if by_success else returns[i] + float(reward)
             lengths[i] += 1
             if not (terminated or truncated):
                 still_running.append(i)
         running = still_running
     return returns, lengths
+
+
+def _success(info: Mapping[str, Any]) -> float:
+    if "success" not in info:
+        raise EnvironmentUnusableError(
+            "the environment is scored_by_success, but its steps' info says nothing of success"
+        )
+    return float(info["success"])

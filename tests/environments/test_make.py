@@ -60,14 +60,14 @@ def test_spaces_are_flat_boxes(name, sizes):
 def test_every_dataset_has_an_environment_of_its_sizes():
     specs = Specs()
     datasets = [specs.dataset(name) for name in specs.ids("datasets")]
-    assert len(datasets) == 39
+    assert len(datasets) == 39 + 10
     sizes = {}
     for dataset in datasets:
         if dataset.environment not in sizes:
             env = environments.make(dataset.environment)
             sizes[dataset.environment] = env.observation_space.shape + env.action_space.shape
         assert sizes[dataset.environment] == (dataset.observation_size, dataset.action_size), dataset.id
-    assert len(sizes) == 13
+    assert len(sizes) == 13 + 10
 
 
 def test_antmaze_and_adroit_have_d4rls_time_limits_and_are_not_comparable():

@@ -8,6 +8,8 @@ from statistics import fmean
 import pytest
 
 from harness.datasets.policies import card
+from harness.environments.antmaze import position
+from harness.environments.ogbench import TASKS
 from harness.planning.cells import resolve
 from harness.planning.choice import Choice
 from harness.specs import Specs
@@ -15,6 +17,8 @@ from harness.specs.catalogue import shipped_folder
 from harness.specs.columns import columns_of, hyperparameters
 from harness.specs.published import Check
 from harness.specs.validation import validate
+
+OGBENCH = "https://rail.eecs.berkeley.edu/datasets/ogbench"
 
 # (row, column) of averages that the printed cells do not give within 0.1; the audit finds them
 INCONSISTENT = {
@@ -48,7 +52,8 @@ def test_everything_is_valid(specs):
 
 
 def test_counts(specs, table, cells):
-    assert len(specs.ids("datasets")) == len(table.datasets) == 39
+    d4rl = [name for name in specs.ids("datasets") if specs.dataset(name).d4rl]
+    assert len(d4rl) == len(table.datasets) == 39
     assert [len(group.datasets) for group in table.groups] == [18, 3, 6, 12]
     assert [column.label for column in table.columns] == ["TD3+BC*", "A2PR", "IQL", "wPC*", "ReBRAC", "ASPC"]
     assert Counter(row in table.datasets for row, _ in cells) == {True: 234, False: 30}
@@ -150,7 +155,7 @@ def test_reference_scores_and_files(specs, dataset, minimum, maximum, file):
 
 
 def test_sizes_environments_and_sources(specs):
-    datasets = {name: specs.dataset(name) for name in specs.ids("datasets")}
+    datasets = {name: specs.dataset(name) for name in specs.ids("datasets") if specs.dataset(name).d4rl}
     sizes = {
         "halfcheetah": (17, 6),
         "hopper": (11, 3),
@@ -210,6 +215,26 @@ def test_sizes_environments_and_sources(specs):
         "maze2d-large-v1": ("maze2d-waypoints", 4_000_000),
         **{name: ("random-policy", 1_000_000) for name in datasets if name.startswith("antmaze")},
     }
+
+
+def test_ogbench_has_two_mazes_of_five_tasks_each_with_its_environments_goal(specs):
+    found = [data for data in map(specs.dataset, specs.ids("datasets")) if data.ogbench]
+    assert [(data.id, data.environment.id) for data in found] == [
+        (
+            f"antmaze-{size}-navigate-singletask-task{task}-v0",
+            f"harness/ogbench-antmaze-{size}-task{task}",
+        )
+        for size in ("giant", "large")
+        for task in range(1, 6)
+    ]
+    for data in found:
+        size, task = data.environment.id.removeprefix("harness/ogbench-antmaze-").split("-task")
+        assert list(data.goal_task.goal) == position(TASKS[size][int(task) - 1][1]).tolist()
+        assert data.ogbench.url == (f"{OGBENCH}/antmaze-{size}-navigate-v0.npz",)
+        figures = {"large": (1_001_000, 1000), "giant": (1_000_500, 500)}[size]
+        assert (data.ogbench.rows, data.ogbench.episodes) == figures
+        assert (data.observation_size, data.action_size, data.domain) == (29, 8, "ogbench-antmaze")
+        assert (data.environment.max_episode_steps, data.environment.scored_by_success) == (1000, True)
 
 
 def test_algorithms(specs):
