@@ -97,7 +97,9 @@ def table(
     label: Annotated[
         str | None, typer.Option("--label", metavar="LABEL", help="Paper: for \\ref; default: tab:TABLE.")
     ] = None,
-    wide: Annotated[bool, typer.Option("--wide", help="Paper: over both columns of a page.")] = False,
+    wide: Annotated[
+        bool, typer.Option("--wide", help="Paper: over both columns of a page, also where one would do.")
+    ] = False,
     transpose: Annotated[
         bool, typer.Option("--transpose", help="Paper: algorithms down, datasets across.")
     ] = False,

@@ -61,7 +61,7 @@ def render(
             ``best`` alone; or ``none``.
         caption: paper only: LaTeX; None: what the table is.
         label: paper only: for ``\ref``; None: ``tab:`` and the table's id.
-        wide: paper only: a ``table*``, over both columns of a page.
+        wide: paper only: a ``table*``, over both columns of a page, also where one would do.
         transpose: paper only: algorithms down, datasets across.
         siunitx: audit only: numbers in siunitx's S columns.
         with_published: Markdown and audit only: the paper's number beside each of ours, not only where we

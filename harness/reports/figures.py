@@ -48,6 +48,7 @@ _MOST_STEPS = 50  # of a line
 _MOST_RESAMPLED = 25  # of a line whose every step is resampled
 _PANEL = 0.65  # inches: the least height of one panel of many
 _PAGE = 8.8  # inches: the height of a page's text
+_WIDEST = 2.2  # inches: a circle of them, in a paper
 _MOST_SPOKES = 8  # that leave room for their labels
 _MOST_NAMED = 3  # runs that a figure names
 _CENTIMETRE = 1 / 2.54
@@ -117,11 +118,12 @@ class Look:
         import seaborn as sns
 
         try:
-            return sns.color_palette(self.palette, count)
+            found: Sequence[Any] = sns.color_palette(self.palette, count)
         except ValueError as error:
             raise HarnessError(
                 f"seaborn has no palette {self.palette!r}; colorblind, deep and tab10 are some"
             ) from error
+        return found
 
     @property
     def size(self) -> float:
@@ -557,18 +559,22 @@ def _radar(source: _Source) -> _Drawn | None:
     if min(means.shape) < 3:
         return None
     scaled = ((means - means.min()) / (means.max() - means.min())).fillna(1.0)
-    figure = source.empty(min(2.9, 0.6 + 0.7 * source.look.width / source.look.scale))
+    look = source.look
+    labels = {row.id: look.wrapped(_text(row.label), 0.26) for row in rows}
+    # the layout leaves no room beside a circle: what its labels need there, its height must leave
+    longest = max(len(line) for label in labels.values() for line in label.splitlines())
+    across = look.width * (1 - 2 * (longest + 3) / look.letters)
+    figure = source.empty(0.75 + min(across / look.scale, _WIDEST))
     axes = figure.add_subplot(projection="polar")
     angles = [2 * math.pi * index / len(scaled.columns) for index in range(len(scaled.columns))]
     for name, values in scaled.iterrows():
         colour, dashes = source.colours[str(name)], source.dashes[str(name)]
         around = [*values, values.iloc[0]]
         axes.plot([*angles, 0], around, marker="o", color=colour, linestyle=dashes, clip_on=False)
-    labels = {row.id: source.look.wrapped(_text(row.label), 0.26) for row in rows}
     axes.set_xticks(angles, [labels[row] for row in scaled.columns])
     for angle, label in zip(angles, axes.get_xticklabels(), strict=True):
-        across = math.cos(angle)
-        label.set_horizontalalignment("left" if across > 0.1 else "right" if across < -0.1 else "center")
+        side = math.cos(angle)
+        label.set_horizontalalignment("left" if side > 0.1 else "right" if side < -0.1 else "center")
     axes.set_yticks([0, 0.5, 1], ["", "", ""])
     axes.set_ylim(-0.15, 1.05)
     axes.spines["polar"].set_visible(False)

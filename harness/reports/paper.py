@@ -1,7 +1,8 @@
 r"""LaTeX for somebody's own paper: booktabs tables of numbers alone, without verdicts, marks or notes.
 
-They need ``booktabs`` and ``adjustbox``, fit the width of a column (``wide``: of the page) and compile in one
-and two columns. Each number is two of LaTeX's columns, so that means are aligned at their last digit.
+They need ``booktabs`` and ``adjustbox``, fit the width of a column, or of the page where they need it, and
+compile in one and two columns. Each number is two of LaTeX's columns, so that means are aligned at their last
+digit.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ Show = Literal["std", "ci", "se", "none"]
 Bold = Literal["best", "ties", "none"]
 
 _LINES = 45  # of the long list that one page holds
+_LETTERS = 75  # of a line that can still be read when it is shrunk to one of two columns
 _SPREADS = {"std": "standard deviation", "se": "standard error"}
 
 
@@ -39,7 +41,7 @@ class Float:
     Attributes:
         caption: LaTeX; None for what the table is.
         label: for ``\ref``; None for ``tab:`` and the table's id.
-        wide: over both columns of a page.
+        wide: over both columns of a page, also where one would do.
         standalone: a whole document.
 
     Raises:
@@ -95,6 +97,12 @@ class Part:
     def width(self) -> int:
         """LaTeX's columns."""
         return len(re.sub(r"@\{[^}]*\}", "", self.columns))
+
+    @property
+    def wide(self) -> bool:
+        """Whether one of two columns would make its lines too small to read."""
+        lines = (line for _, body in self.groups for line in body)
+        return any(len(re.sub(r"\\[a-z]+|[\\{}$& ]", "", line)) > _LETTERS for line in lines)
 
 
 def floats(place: Float, parts: Iterable[Part]) -> str:

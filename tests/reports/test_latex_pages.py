@@ -365,6 +365,11 @@ def test_what_follows_from_sources_may_go_over_pages(tmp_path, columns):
     assert too_wide_or_high(log) == []
 
 
+def test_lines_too_long_for_one_of_two_columns_go_over_both(whole):
+    assert r"\begin{table*}" in render(whole, "latex", style="paper")
+    assert r"\begin{table}" in render(whole, "latex", style="paper", show="none")
+
+
 def test_a_whole_document(whole, tmp_path):
     text, log = typeset(tmp_path, render(whole, "latex", style="paper", standalone=True))
     assert "Total Avg" in text
