@@ -95,8 +95,8 @@ def pull(
             "--data",
             "--lineage",
             metavar="LINEAGE",
-            help="Where the data come from; default: the first of d4rl, minari, ogbench and file that a dataset "
-            "has.",
+            help="Where the data come from; default: the first of d4rl, minari, ogbench and file that a "
+            "dataset has.",
         ),
     ] = None,
     offline_list: Annotated[

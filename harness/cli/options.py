@@ -188,8 +188,8 @@ _CHOOSING: dict[str, Any] = {
             "--data",
             "--lineage",
             metavar="LINEAGE",
-            help="Where the data come from, as d4rl, minari, ogbench, generated or file; default: as the table "
-            "says.",
+            help="Where the data come from, as d4rl, minari, ogbench, generated or file; default: as the "
+            "table says.",
         ),
     ],
     "score": Annotated[
