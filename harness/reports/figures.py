@@ -309,14 +309,9 @@ class _Source:
     @cached_property
     def overall(self) -> Overall | None:
         """Statistics over the datasets on which no algorithm lacks a seed; None where there is none."""
+        metrics, pairs = ("iqm", "mean", "median", "og"), _BOOTSTRAP.repetitions
         try:
-            return overall(
-                self.comparison,
-                ("iqm", "mean", "median", "og"),
-                _BOOTSTRAP,
-                pairs=_BOOTSTRAP.repetitions,
-                profiles=True,
-            )
+            return overall(self.comparison, metrics, _BOOTSTRAP, pairs=pairs, profiles=True)
         except IncompleteError:
             return None
 
@@ -502,14 +497,8 @@ def _scatter(source: _Source) -> _Drawn | None:
     figure = source.empty(min(source.look.width / source.look.scale, 4.0))
     axes = figure.subplots()
     colours = {name: _VERDICTS[kind][0] for kind, name in names.items()}
-    axes.vlines(
-        data["published"],
-        data["low"],
-        data["high"],
-        colors=data["verdict"].map(colours),
-        alpha=0.5,
-        linewidth=0.6,
-    )
+    shades = data["verdict"].map(colours)
+    axes.vlines(data["published"], data["low"], data["high"], colors=shades, alpha=0.5, linewidth=0.6)
     sns.scatterplot(
         data,
         x="published",
