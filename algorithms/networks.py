@@ -138,6 +138,29 @@ class Layers:
     output_bias: float | FirstWeights | None = None
 
 
+def flax_layers(hidden_sizes: str, *, norm: bool = False, output_scale: float = 1.0) -> Layers:
+    """Layers as the authors of OGBench and FQL write them in flax, with its GELU, which takes tanh for erf.
+
+    Weights begin as variance_scaling(scale, "fan_avg", "uniform") draws them, scale 1 but perhaps in the
+    output, and biases at 0.
+
+    Args:
+        hidden_sizes: widths joined by '-'.
+        norm: whether layer normalisation, with flax's epsilon, follows each activation.
+        output_scale: of the output's first weights.
+    """
+    return Layers(
+        hidden_sizes,
+        "gelu_tanh",
+        norm="after" if norm else None,
+        norm_epsilon=1e-6,
+        hidden_weights=xavier(),
+        hidden_bias=0.0,
+        output_weights=xavier(output_scale**0.5),
+        output_bias=0.0,
+    )
+
+
 class MLP(nn.Module):
     """Hidden layers and a linear output: ``(M, *heads, B, in) -> (M, *heads, B, out)``.
 
@@ -296,6 +319,28 @@ class GaussianActor(DeterministicActor):
     def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
         """μ(s) + σ ε: ``(M, B, S)`` and standard normal ε, ``(M, B, A)``, to ``(M, B, A)``."""
         sample: Tensor = self(observation) + self.log_std.clamp(-20, 2).exp() * noise
+        return sample
+
+
+class UnitGaussianActor(nn.Module):
+    """N(μ(s), 1), μ an MLP that nothing keeps in [-1, 1]: ``(M, B, S) -> (M, B, A)``."""
+
+    def __init__(self, initial: Initial, sizes: Sizes, layers: Layers) -> None:
+        super().__init__()
+        self.network = MLP(initial, sizes.observation, sizes.action, layers)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """μ(s) of all members."""
+        mean: Tensor = self.network(observation)
+        return mean
+
+    def log_likelihood(self, mean: Tensor, action: Tensor) -> Tensor:
+        """Sum of ln π(a_j|s) over action dimensions, where `mean` is μ(s): ``(M, B, A) -> (M, B)``."""
+        return -((action - mean) ** 2 / 2 + math.log(2 * math.pi) / 2).sum(-1)
+
+    def sample(self, observation: Tensor, noise: Tensor) -> Tensor:
+        """μ(s) + ε: ``(M, B, S)`` and standard normal ε, ``(M, B, A)``, to ``(M, B, A)``."""
+        sample: Tensor = self(observation) + noise
         return sample
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -52,11 +52,22 @@ def plain_linear(layer: nn.Module, member: int, head: int | None = None) -> nn.L
     return plain
 
 
-def plain_mlp(network: Any, member: int, head: int | None = None, *end: nn.Module) -> nn.Sequential:
+def gelu() -> nn.GELU:
+    """GELU as flax has it by default: tanh in place of the error function."""
+    return nn.GELU(approximate="tanh")
+
+
+def plain_mlp(
+    network: Any,
+    member: int,
+    head: int | None = None,
+    *end: nn.Module,
+    activation: Callable[[], nn.Module] = nn.ReLU,
+) -> nn.Sequential:
     """One member's (and head's) copy of an `algorithms.networks.MLP`, and then `end`."""
     layers: list[nn.Module] = []
     for index, linear in enumerate(network.layers):
-        hidden: list[nn.Module] = [nn.ReLU()]
+        hidden: list[nn.Module] = [activation()]
         if index < len(network.norms):
             norm = network.norms[index]
             weight, bias = (

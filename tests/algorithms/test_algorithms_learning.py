@@ -23,6 +23,8 @@ CHANGES = {
     "cql_aspc": CQL | {"initial_alpha": 0.1},
     "cql_sa": CQL | {"initial_coefficient": 0.1},
     "fam_cql": CQL | {"cql_alpha": 0.1},
+    "fql": {"alpha": 0.3, "flow_steps": 2},  # a flow of uniform actions is not worth more steps
+    "fql_aspc": {"flow_steps": 2},
     "idql": {"candidates": 16},
     "spot": {"lambda_start": 0.1},  # its autoencoder has learnt nothing here
 }
