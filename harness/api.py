@@ -6,6 +6,7 @@ Each takes the id of a table and, as keywords, what `Options` lists; the command
 from __future__ import annotations
 
 import inspect
+import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -617,6 +618,9 @@ def reproduce(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     data_home: Path | None = None,
     workers: int | None = None,
+    executor: str = "local",
+    jobs: int | None = None,
+    executor_options: Mapping[str, str | int] | None = None,
     quiet: bool = False,
     **options: Unpack[Options],
 ) -> Reproduction:
@@ -630,6 +634,10 @@ def reproduce(
         device: where to train; ``"auto"``: on CUDA if there.
         data_home: folder of the data; None for the default.
         workers: processes that evaluate; None for half of the cores.
+        executor: what trains: ``"local"`` (this process), ``"processes"`` (a worker per GPU), ``"slurm"``,
+            ``"ray"``, or what an installed package brings.
+        jobs: workers to start; None for as many as suit the executor.
+        executor_options: for the executor alone, by its own names: ``{"partition": "gpu", "time": 600}``.
         quiet: no progress, only messages.
         **options: see `Options`.
 
@@ -637,13 +645,23 @@ def reproduce(
         the table, and as ``exit_code`` what the command line would end with.
 
     Raises:
-        HarnessError: a name is unknown, a spec is wrong, data are missing or the database cannot be written.
+        HarnessError: a name is unknown, a spec is wrong, data are missing, the database cannot be written, or
+            the executor refuses.
     """
     from harness.execution.progress import Reporter
 
     view = _view(table, options, data_home=data_home)
     plugs.use(view.specs.folders)
-    return train(view, Reporter(quiet=quiet), device=device, home=data_home, workers=workers)
+    return train(
+        view,
+        Reporter(quiet=quiet),
+        executor,
+        device=device,
+        home=data_home,
+        jobs=jobs,
+        options={name: str(value) for name, value in (executor_options or {}).items()},
+        workers=workers,
+    )
 
 
 def train(
@@ -699,7 +717,6 @@ def work(
     device: str,
     home: Path | None,
     wait: bool = False,
-    queued_only: bool = False,
     **how: Any,
 ) -> bool:
     """Train what of a view can be claimed, until nothing is left to claim.
@@ -710,7 +727,6 @@ def work(
         device: see `harness.execution.setup.Setup.on`, as ``how``.
         home: folder of the data; None for the default.
         wait: stay while others hold runs that may have to be taken over, or that further ones read from.
-        queued_only: leave out runs that the database does not know yet.
         **how: what else `Setup.on` takes.
 
     Returns:
@@ -720,6 +736,7 @@ def work(
         HarnessError: data are missing, the device is not there, or the database cannot be written or shared.
         FailedRunsError: runs that it trained failed.
     """
+    from harness.execution.handing import OWN
     from harness.execution.setup import Setup
     from harness.execution.versions import require_same_version
     from harness.execution.work import require_shareable, train_claimable
@@ -727,8 +744,12 @@ def work(
 
     require_same_version(view.specs)
     location = Location.parse(view.database)
-    if not queued_only:
+    own = OWN in os.environ
+    if not own:
         require_shareable(location)
+    elif current_version(location) is None:
+        reporter.message("the runs of this worker were given to another")
+        return True
     setup = Setup.on(device, location.folder("checkpoints", home), home=home, **how)
     with Store.open(view.database, create=True) as store:
         with _interruptible(store, reporter) as stop:
@@ -740,7 +761,7 @@ def work(
                 reporter,
                 lambda: stop() or left_alone(),
                 wait=wait,
-                queued_only=queued_only,
+                queued_only=own,
             )
         if outcome.interrupted:
             return False

@@ -2,6 +2,8 @@
 
 import os
 import random
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -11,6 +13,7 @@ from harness.planning.choice import Choice
 from harness.results.records import EvaluationRecord
 from harness.results.store import Store
 from harness.specs import Specs
+from tests.servers import Postgres
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # an example that takes long on a loaded machine is no bug
@@ -23,6 +26,17 @@ def store(tmp_path):
     """A new results database, r.db."""
     with Store.open(tmp_path / "r.db", create=True) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def server():
+    """A PostgreSQL of the tests' own; those that use it are of one xdist group, `servers`."""
+    if not Postgres.installed() and not os.environ.get("HARNESS_REQUIRE_POSTGRES"):
+        pytest.skip("PostgreSQL is not installed")
+    with tempfile.TemporaryDirectory(prefix="harness-postgres-", ignore_cleanup_errors=True) as folder:
+        made = Postgres(Path(folder))
+        yield made
+        made.stop()
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -75,7 +76,7 @@ SlurmdPort={daemon}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket,cred_expire=2
+AuthInfo=socket={folder}/munge.socket,cred_expire=10
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -87,8 +88,8 @@ ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
-SchedulerParameters=sched_interval=1
-ReturnToService=2
+SchedulerParameters=sched_interval=1,batch_sched_delay=0
+ReturnToService=1
 KillWait=10
 MpiDefault=none
 JobAcctGatherType=jobacct_gather/none
@@ -138,6 +139,19 @@ class Slurm:
     def run(self, *command: str, check: bool = True) -> str:
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=check)
         return done.stdout.strip()
+
+    def listed(self) -> list[str]:
+        """The states of the jobs that go on."""
+        return self.run("squeue", "-h", "-r", "-o", "%T").split()
+
+    def shown(self, job: str, name: str) -> str:
+        """What Slurm says of a job under a name, as Restarts; also once it has ended."""
+        (value,) = re.findall(rf"\b{name}=(\S+)", self.run("scontrol", "show", "job", job))
+        return value
+
+    def node(self, state: str) -> None:
+        """Set the node down, or have it back."""
+        self.run("scontrol", "update", f"NodeName={self.host}", f"State={state}", "Reason=test")
 
     def stop(self) -> None:
         self.run("scancel", "-u", "root", check=False)

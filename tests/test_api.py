@@ -9,6 +9,8 @@ import pytest
 
 import harness
 from harness.errors import HarnessError, IncompleteError, NoBaselineError, SchemaError, UnknownNameError
+from harness.execution import executors
+from harness.execution.session import Outcome
 from harness.planning.cells import resolve
 from harness.planning.choice import Choice
 from harness.results.store import Store
@@ -157,6 +159,26 @@ def test_nothing_is_trained_twice(database, capfd):
     assert (done.exit_code, done.error) == (0, None)
     assert done.status.counts["finished"] == sum(done.status.counts.values())
     assert "<table" in done._repr_html_()
+
+
+def test_another_executor_gets_what_is_meant_for_it(database, monkeypatch):
+    orders = []
+
+    def executor(order, reporter, stop):
+        orders.append(order)
+        return Outcome(0, 0, 0, False)
+
+    monkeypatch.setattr(executors, "named", {"slurm": executor}.__getitem__)
+    harness.reproduce(
+        "aspc-table1", executor="slurm", jobs=2, executor_options={"time": 600}, quiet=True, **SMOKE
+    )
+    [order] = orders
+    assert (order.jobs, order.options) == (2, {"time": "600"})
+    monkeypatch.undo()
+    with pytest.raises(HarnessError, match="are for other executors than local"):
+        harness.reproduce("aspc-table1", jobs=2, quiet=True, **SMOKE)
+    with pytest.raises(UnknownNameError, match=r"slrum.*slurm"):
+        harness.reproduce("aspc-table1", executor="slrum", quiet=True, **SMOKE)
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ class _Speeds:
 
 def _state_out(state: Status, table: str | None, speeds: _Speeds, logs: Path) -> None:
     """All that is known of runs, workers and jobs, as text."""
-    from harness.execution.worker import ended_badly
+    from harness.execution.worker import ended_badly, heard_of
 
     table_out(("status", "runs"), list(state.counts.items()))
     if state.imported:
@@ -133,6 +133,9 @@ def _state_out(state: Status, table: str | None, speeds: _Speeds, logs: Path) ->
         )
     if logs.is_dir():
         out(f"\nlogs of the jobs: {logs}")
+        if heard := heard_of(logs):
+            out("\njobs heard of in the last minute and a half:")
+            table_out(("job", "node", "said last"), heard)
         if failed := ended_badly(logs):
             out("\njobs that ended with an error:")
             table_out(("job", "node", "error"), failed)

@@ -64,10 +64,6 @@ def work(
             "--wait", help="Stay while others hold runs that this one may have to take over or to read from."
         ),
     ] = False,
-    queued: Annotated[
-        bool,
-        typer.Option("--queued", help="Only runs that the database has already."),
-    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Train what of a table no other worker holds.
@@ -86,7 +82,6 @@ def work(
         device=device,
         home=data_home,
         wait=wait,
-        queued_only=queued,
         precision=precision,
         compiled=compiled,
         checkpoint_seconds=checkpoint_seconds,

@@ -20,7 +20,7 @@ from harness.execution.local import missing_runs, ready_runs
 from harness.execution.progress import Reporter
 from harness.execution.session import Outcome
 from harness.execution.versions import VERSION, version_of
-from harness.execution.work import require_shareable
+from harness.execution.work import pause, require_shareable
 from harness.execution.worker import Worker, forget_badly_ended, last_words, log_of
 from harness.planning.dependencies import all_keys
 from harness.planning.populations import PlannedRun
@@ -109,11 +109,25 @@ def train(order: Order, engine: Engine, reporter: Reporter, stop: Callable[[], b
     forget_badly_ended(folder)
     if missing_runs(order.resolved, store, order.home):
         check(order.resolved, order.specs)
-    while (free := _free(order)) and not stop():
-        done = _counts(order)
-        jobs = _round(order, free, folder, engine, reporter, stop)
-        if jobs and not stop() and _counts(order) == done:
-            raise HarnessError(_why(jobs, folder))
+    apart = store.location.path is not None and not engine.shares_files
+    told = False
+    while not stop():
+        busy = handing.gather(order, folder) if apart else set()
+        todo = missing_runs(order.resolved, store, order.home)
+        if free := _free(order, [run for run in todo if run.record.key not in busy]):
+            done = _progress(order)
+            jobs = _round(order, free, folder, engine, reporter, stop)
+            if jobs and not stop() and _progress(order) == done:
+                raise HarnessError(_why(jobs, folder))
+        elif waits := sum(run.record.key in busy for run in todo):
+            if not told:
+                reporter.message(
+                    f"waiting for {count(waits, 'run')} of workers that an earlier command started"
+                )
+                told = True
+            pause(stop)
+        else:
+            break
     now = _counts(order)
     elsewhere = sum(state.alive for state in store.held(all_keys(order.resolved)).values())
     return Outcome(
@@ -126,9 +140,14 @@ def _counts(order: Order) -> Counter[str]:
     return Counter(state.status for state in states if state.over)
 
 
-def _free(order: Order) -> list[PlannedRun]:
-    """The missing runs that no process holds, the sources before their readers; none if none can begin."""
-    todo = missing_runs(order.resolved, order.store, order.home)
+def _progress(order: Order) -> list[tuple[str, bool, int | None, int | None]]:
+    """How far each run is."""
+    states = order.store.runs(all_keys(order.resolved)).items()
+    return [(key, state.over, state.step, state.checkpoint_step) for key, state in states]
+
+
+def _free(order: Order, todo: Sequence[PlannedRun]) -> list[PlannedRun]:
+    """Those missing runs that no process holds, the sources before their readers; none if none can begin."""
     states = order.store.runs(run.record.key for run in todo)
     free = [run for run in todo if run.record.key not in states or not states[run.record.key].alive]
     return free if ready_runs(free, order.store, kept_states(order.store, order.home)) else []
@@ -158,10 +177,10 @@ def _round(
         return jobs
     order.store.register(run.record for run in free)
     with claims.held(free, order.store, reporter) as (claimed, _):
-        own = [run for run in free if run.record.key in set(claimed)]
-        files = handing.hand_out(order, own, number, share, folder)
-        queued = (*command, "--queued")
-        workers = [Worker(queued, {**version, DATABASE: str(file.resolve())}, folder) for file in files]
+        given = [run for run in free if run.record.key in set(claimed)]
+        files = handing.hand_out(order, given, number, share, folder)
+        own = {**version, handing.OWN: "1"}
+        workers = [Worker(command, {**own, DATABASE: str(file.resolve())}, folder) for file in files]
         return _follow(order, workers, engine, reporter, stop, keys, list(files.items())) if files else []
 
 
@@ -177,9 +196,11 @@ def _follow(
     """Start workers and show how they do until all have ended; merges their own files as they end."""
     folder, asked = workers[0].folder, False
     collected: set[int] = set()
-    engine.start(workers)
-    reporter.message(f"{count(len(keys), 'run')} for {count(len(workers), 'worker')}; their logs: {folder}")
     try:
+        engine.start(workers)
+        reporter.message(
+            f"{count(len(keys), 'run')} for {count(len(workers), 'worker')}; their logs: {folder}"
+        )
         with reporter.lines() as show:
             while True:
                 jobs = engine.jobs()

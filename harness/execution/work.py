@@ -67,7 +67,7 @@ def train_claimable(
         if not told:
             reporter.message("nothing to claim for now: waiting for runs that others hold")
             told = True
-        _sleep(stop)
+        pause(stop)
     return Outcome(counts["finished"], counts["failed"], counts["elsewhere"], interrupted=stop())
 
 
@@ -84,7 +84,8 @@ def _look(
     return free if begin else [], len(free) < len(todo)
 
 
-def _sleep(stop: Callable[[], bool]) -> None:
+def pause(stop: Callable[[], bool]) -> None:
+    """Wait until it is time for another look, or to stop."""
     end = time.monotonic() + LOOK_SECONDS
     while not stop() and time.monotonic() < end:
         time.sleep(0.1)

@@ -8,11 +8,12 @@ import platform
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.results.leases import JOB
+from harness.results.leases import JOB, LEASE_SECONDS
 
 _ERROR = "error: "
 _ON = "a worker starts on "
@@ -36,7 +37,7 @@ class Worker:
     environment: Mapping[str, str]
     folder: Path
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
-    _stopped: bool = field(default=False, init=False, repr=False)
+    _asked: signal.Signals | None = field(default=None, init=False, repr=False)
 
     def run(self, job: str, *, apart: bool = False) -> int:
         """Run it to its end, and again where something killed it.
@@ -53,7 +54,7 @@ class Worker:
         self.folder.mkdir(parents=True, exist_ok=True)
         code = -signal.SIGTERM
         for _ in range(LIVES):
-            if self._stopped:
+            if self._asked is not None:
                 break
             with log_of(self.folder, job).open("ab") as log, _unheard():
                 log.write(f"{_ON}{platform.node()}\n".encode())
@@ -66,6 +67,8 @@ class Worker:
                     env=environment,
                     start_new_session=apart,
                 )
+            if self._asked is not None:  # while it was being started
+                self._process.send_signal(self._asked)
             self._await()
             code = self._process.wait()
             if code >= 0:
@@ -82,8 +85,12 @@ class Worker:
         """End it at once."""
         self._signal(signal.SIGKILL)
 
+    def stopped(self) -> None:
+        """Note that its whole job was asked to end, and it with the others: it is not started again."""
+        self._asked = signal.SIGTERM
+
     def _signal(self, number: signal.Signals) -> None:
-        self._stopped = True
+        self._asked = number
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)
@@ -97,16 +104,12 @@ class Worker:
 
 @contextlib.contextmanager
 def _unheard() -> Iterator[None]:
-    """Processes started within ignore the signal by which engines warn jobs: it would end them."""
-    try:
-        before = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    except ValueError:  # not the main thread, whose engine warns nobody
-        yield
-        return
+    """Processes started within never get the signal by which engines warn jobs: it would end them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})  # which a child inherits
     try:
         yield
     finally:
-        signal.signal(signal.SIGUSR2, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)  # it is heard now, if it came meanwhile
 
 
 def left_alone() -> bool:
@@ -138,6 +141,13 @@ def ended_badly(folder: Path) -> list[tuple[str, str, str]]:
         for log, words in said.items()
         if words.startswith(_ERROR)
     ]
+
+
+def heard_of(folder: Path) -> list[tuple[str, str, str]]:
+    """The jobs whose workers have said something lately and no error: name, node and what was said."""
+    since = time.time() - LEASE_SECONDS
+    said = {log: last_words(log) for log in sorted(folder.glob("*.log")) if log.stat().st_mtime > since}
+    return [(log.stem, node_of(log), words) for log, words in said.items() if not words.startswith(_ERROR)]
 
 
 def forget_badly_ended(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import functools
 import os
 import signal
 import subprocess
@@ -16,18 +17,23 @@ import pytest
 import sqlalchemy as sa
 
 from harness.errors import HarnessError
-from harness.execution import jobs
+from harness.execution import handing, jobs
 from harness.execution.engines import ray, ray_task, slurm
 from harness.execution.executors import Order
 from harness.execution.jobs import DATABASE, Job
+from harness.execution.local import missing_runs
 from harness.execution.progress import Reporter
 from harness.execution.versions import VERSION
+from harness.execution.worker import log_of
 from harness.planning.cells import resolve
 from harness.planning.choice import Choice
 from harness.results.leases import job_of
+from harness.results.records import EvaluationRecord
 from harness.results.store import Store
 from harness.specs import Specs
-from tests.servers import Postgres, Slurm
+from tests.servers import Slurm
+
+pytestmark = pytest.mark.xdist_group("servers")
 
 PRESET = """
 id: {id}
@@ -47,7 +53,7 @@ evaluate_every: {every}
 episodes: 1
 """
 # longer ones are not over before several faults have happened to them
-STEPS = {"short": 400, "longer": 3000}
+STEPS = {"short": 400, "longer": 1000}
 HARNESS = [sys.executable, "-m", "harness"]
 
 
@@ -71,45 +77,43 @@ def command(place: Path, database: str | Path, *options: str, preset: str = "sho
 
 @pytest.fixture(scope="module")
 def expected(place):
-    """What one process measures of the short runs, by run: the returns of all episodes."""
-    return by_one_process(place, "short")
+    """What one process measures of a preset's runs, by run: the returns of all episodes."""
 
+    @functools.cache
+    def by_one_process(preset="short"):
+        database = place / f"{preset}.db"
+        subprocess.run(command(place, database, "-q", preset=preset), check=True, capture_output=True)
+        with Store.open(database) as store:
+            assert len(store.runs()) == 24
+            return {key: store.returns(key) for key in store.runs()}
 
-def by_one_process(place: Path, preset: str):
-    database = place / f"{preset}.db"
-    subprocess.run(command(place, database, "-q", preset=preset), check=True, capture_output=True)
-    with Store.open(database) as store:
-        assert len(store.runs()) == 24
-        return {key: store.returns(key) for key in store.runs()}
-
-
-def require(variable: str, *, there: bool, what: str) -> None:
-    if not there and not os.environ.get(variable):
-        pytest.skip(f"{what} is not installed, or this is not root")
-
-
-@pytest.fixture(scope="module")
-def server():
-    require("HARNESS_REQUIRE_POSTGRES", there=Postgres.installed(), what="PostgreSQL")
-    with tempfile.TemporaryDirectory(prefix="harness-postgres-", ignore_cleanup_errors=True) as folder:
-        made = Postgres(Path(folder))
-        yield made
-        made.stop()
+    return by_one_process
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    require("HARNESS_REQUIRE_SLURM", there=Slurm.installed(), what="Slurm")
+    if not Slurm.installed() and not os.environ.get("HARNESS_REQUIRE_SLURM"):
+        pytest.skip("Slurm is not installed, or this is not root")
     with tempfile.TemporaryDirectory(prefix="harness-slurm-", ignore_cleanup_errors=True) as folder:
         made = Slurm(Path(folder))
         yield made
         made.stop()
 
 
+BEGUN: list[subprocess.Popen] = []
+
+
+@pytest.fixture(autouse=True)
+def no_command_outlives_its_test():
+    yield
+    while BEGUN:
+        BEGUN.pop().kill()  # which one that has ended does not mind
+
+
 def begin(arguments: list[str], environment: dict[str, str] | None = None) -> subprocess.Popen:
-    return subprocess.Popen(
-        arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    BEGUN.append(subprocess.Popen(arguments, env=environment, **pipes))
+    return BEGUN[-1]
 
 
 def ended(process: subprocess.Popen) -> str:
@@ -146,22 +150,112 @@ def pid_of(owner: str) -> int:
     return int(owner.split(":")[1])
 
 
-def test_slurm_loses_nothing_whatever_happens(place, cluster, server):
+def begun(process: subprocess.Popen, folder: Path) -> Path:
+    """The first worker's file where they share no database, once it has one that can be opened."""
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        for path in folder.glob("worker-*/runs.db"):
+            return path
+        time.sleep(0.1)
+    raise AssertionError(f"nothing is handed out in {folder}")
+
+
+def until(condition, what: str) -> None:
+    deadline = time.monotonic() + 100
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.2)
+
+
+def gone(owner: str) -> bool:
+    return not Path(f"/proc/{pid_of(owner)}").exists()
+
+
+def test_slurm_loses_nothing_whatever_happens(place, expected, cluster, server):
     server.sql("CREATE DATABASE faults")
     database = server.url("faults")
     options = ("--executor", "slurm", "--jobs", "2", "--executor-options", "time=30")
     process = begin(command(place, database, *options, preset="longer"), cluster.environment)
-    first = owner_once(process, database, "_0")
-    number = job_of(first).removeprefix("slurm-")
-    os.kill(pid_of(first), signal.SIGKILL)
-    owner_once(process, database, "_0", other_than=first)  # the job has started its worker again
+    warned, killed = (owner_once(process, database, name) for name in ("_0", "_1"))
+    # what Slurm sends before a time limit: the job is requeued, and the other takes its runs meanwhile
+    number = job_of(warned).removeprefix("slurm-")
+    cluster.run("scancel", "--signal=USR2", number)
+    os.kill(pid_of(killed), signal.SIGKILL)
     server.stop()
     server.start()
-    # what Slurm sends before a time limit: the job is requeued, and the other takes its runs meanwhile
-    cluster.run("scancel", "--signal=USR2", number)
     ended(process)
-    assert measured(database) == by_one_process(place, "longer")
-    assert not list((place / "data" / "jobs" / "faults").glob("submitit"))
+    assert measured(database) == expected("longer")
+    assert cluster.shown(number, "Restarts") == "1"
+    folder = place / "data" / "jobs" / "faults"
+    assert [log_of(folder, job_of(owner)).read_text().count("starts on") for owner in (warned, killed)] == [
+        2,
+        2,
+    ]
+    assert not list(folder.glob("submitit*"))
+
+
+def test_a_job_that_is_requeued_by_hand_or_by_a_lost_node_goes_on(place, expected, cluster):
+    database = place / "requeued.db"
+    process = begin(
+        command(place, database, "--executor", "slurm", preset="longer"), cluster.environment
+    )  # one job, for which the work waits however long the node is away
+    file = begun(process, place / "requeued.jobs")
+    first = owner_once(process, file)
+    number = job_of(first).removeprefix("slurm-")
+    cluster.run("scontrol", "requeue", number)
+    second = owner_once(process, file, other_than=first)
+    cluster.node("DOWN")
+    # its processes are killed, which are of the same machine here; else they would meet their successors
+    until(lambda: gone(second) and cluster.listed() == ["PENDING"], "the job is not requeued")
+    cluster.node("RESUME")
+    owner_once(process, file, other_than=second)
+    ended(process)
+    assert measured(database) == expected("longer")
+    assert cluster.shown(number, "Restarts") == "2"
+
+
+def test_an_interrupt_leaves_checkpoints_and_a_second_one_cancels_the_jobs(
+    place, expected, cluster, monkeypatch
+):
+    database = place / "interrupted.db"
+    arguments = command(place, database, "--executor", "slurm", preset="longer")
+    folder = place / "interrupted.jobs"
+
+    def interrupted(again: bool) -> tuple[str, str]:
+        """Interrupt once, or twice; the job that was, and what became of it."""
+        process = begin(arguments, cluster.environment)
+        owner = owner_once(process, begun(process, folder))
+        process.send_signal(signal.SIGINT)
+        if again:
+            while "stopping" not in process.stderr.readline():
+                assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+        process.communicate(timeout=100)
+        assert process.returncode == 130
+        until(lambda: cluster.listed() == [] and gone(owner), "the job goes on")
+        number = job_of(owner).removeprefix("slurm-")
+        return number, cluster.shown(number, "JobState")
+
+    _, state = interrupted(again=False)
+    assert state == "COMPLETED"
+    with Store.open(database) as store:
+        assert "interrupted" in {run.status for run in store.runs().values()}
+    assert list(folder.glob("*/runs.checkpoints/*.pt"))
+    number, state = interrupted(again=True)
+    assert state == "CANCELLED"
+    process = begin(arguments, cluster.environment)
+    living = job_of(owner_once(process, begun(process, folder))).removeprefix("slurm-")
+    # what commands that were killed have left for their jobs
+    for name, job in (("submitit-ended", number), ("submitit-living", living)):
+        (folder / name).mkdir()
+        (folder / name / f"{job}_submission.sh").touch()
+    monkeypatch.setenv("SLURM_CONF", cluster.environment["SLURM_CONF"])
+    slurm._forget_ended(folder)
+    assert (folder / "submitit-living").exists()
+    assert not (folder / "submitit-ended").exists()
+    ended(process)
+    assert measured(database) == expected("longer")
 
 
 def test_jobs_of_slurm_that_share_no_database_are_merged(place, expected, cluster):
@@ -169,10 +263,27 @@ def test_jobs_of_slurm_that_share_no_database_are_merged(place, expected, cluste
     options = ("--executor", "slurm", "--jobs", "2", "--executor-options", "partition=main")
     err = ended(begin(command(place, database, *options), cluster.environment))
     assert "24 runs for 2 workers" in err
-    assert measured(database) == expected
+    assert measured(database) == expected()
     assert [path.suffix for path in (place / "slurm.jobs").iterdir()] == [".log", ".log"]
     with Store.open(database) as store:
         assert len(store.artefacts()) == 24
+
+
+def test_a_command_leaves_what_the_jobs_of_another_read(place, store, cluster, monkeypatch):
+    folder = store.location.folder("jobs")
+    seen = []
+
+    def train(order, engine, reporter, stop):
+        seen.append({*folder.iterdir()})
+        if len(seen) == 1:
+            slurm.train(order, reporter, stop)
+            seen.append({*folder.iterdir()})
+
+    monkeypatch.setattr(jobs, "train", train)
+    slurm.train(order(place, store), Reporter(quiet=True), lambda: False)
+    first, both, afterwards = seen
+    assert first == afterwards < both
+    assert not [*folder.iterdir()]
 
 
 def test_what_slurm_refuses_is_a_sentence(place, cluster):
@@ -188,16 +299,12 @@ def test_ray_goes_on_after_its_worker_was_killed(place, expected):
     pytest.importorskip("ray")
     database = place / "ray.db"
     process = begin(command(place, database, "--executor", "ray", "--jobs", "2"))
-    files = place / "ray.jobs"
-    while not (files / "0.db").exists():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.1)
-    owner = owner_once(process, files / "0.db")
+    owner = owner_once(process, begun(process, place / "ray.jobs"))
     status = Path(f"/proc/{pid_of(owner)}/status").read_text()
     (parent,) = (int(line.split()[1]) for line in status.splitlines() if line.startswith("PPid:"))
     os.kill(parent, signal.SIGKILL)
     ended(process)
-    assert measured(database) == expected
+    assert measured(database) == expected()
 
 
 def test_a_task_that_ray_cancels_asks_its_worker_for_a_checkpoint():
@@ -231,9 +338,48 @@ def test_a_full_disk_of_the_workers_costs_nothing(place, expected, tmp_path):
         assert "no space left" in err or "disk is full" in err
         full.unlink()
         ended(begin(arguments))
-        assert measured(tmp_path / "r.db") == expected
+        assert measured(tmp_path / "r.db") == expected()
     finally:
         subprocess.run(["umount", "-l", tmp_path], check=True)
+
+
+def test_a_file_that_a_worker_of_a_killed_command_uses_is_left_to_it(place, store):
+    asked = order(place, store)
+    runs = missing_runs(asked.resolved, store)
+    folder = store.location.folder("jobs")
+    store.register(run.record for run in runs)
+    files = handing.hand_out(asked, runs, 2, 12, folder)
+    (used, keys), (waiting, others) = files.items()
+    assert sorted([*keys, *others]) == sorted(run.record.key for run in runs)
+    with Store.open(used, owner="elsewhere:1:1.1") as worker:
+        worker.claim(keys)
+        assert handing.gather(asked, folder) == set(keys)
+        with Store.open(waiting, owner="elsewhere:2:1.1") as other:
+            [failed, *going_on] = other.claim(others)
+            other.fail(failed, 1, "it diverged")
+            other.release(others)
+        assert handing.gather(asked, folder) == set(keys)
+        assert {key for key, run in store.runs().items() if run.status == "failed"} == {failed}
+        # a job may wait for its turn to this day that was told this file: now it finds none
+        left = [run for run in runs if run.record.key in going_on]
+        [given] = handing.hand_out(asked, left, 1, 24, folder).values()
+        assert set(given) == set(going_on)
+        assert used.exists()
+        assert not waiting.exists()
+        worker.release(keys)
+    assert handing.gather(asked, folder) == set()
+
+
+def test_a_worker_whose_file_was_given_to_another_says_so(place, tmp_path, monkeypatch, capsys):
+    from harness.cli import main
+
+    monkeypatch.setenv(handing.OWN, "1")
+    arguments = ["work", "aspc-table1", "--preset", "short", "--db", str(tmp_path / "gone" / "runs.db")]
+    with pytest.raises(SystemExit) as ended:
+        main(["--specs", str(place / "specs"), *arguments])
+    assert not ended.value.code
+    assert "were given to another" in capsys.readouterr().err
+    assert not (tmp_path / "gone").exists()
 
 
 # -- bad input ---------------------------------------------------------------------------------------------
@@ -289,6 +435,30 @@ class Elsewhere:
         pass
 
     stop = cancel
+
+
+def test_jobs_that_ended_early_are_followed_by_others_unless_they_came_no_further(place, store):
+    asked = order(place, store)
+    store.register(run.record for run in missing_runs(asked.resolved, store))
+
+    class Dying(Elsewhere):
+        rounds = 0
+
+        def start(self, workers):
+            self._names = ["elsewhere"]
+            self.rounds += 1
+            if self.rounds > 1:
+                return
+            with Store.open(store.location.path, owner="elsewhere:1:1.1") as worker:
+                [key, *_] = worker.runs()
+                worker.claim([key])
+                worker.record_evaluations([EvaluationRecord(key, 100, [1.0], [1])])
+                worker.release([key])
+
+    engine = Dying()
+    with pytest.raises(HarnessError, match="no worker trained a run"):
+        jobs.train(asked, engine, Reporter(quiet=True), lambda: False)
+    assert engine.rounds == 2
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from harness.execution.executors import Order, train_here
 from harness.execution.progress import Reporter
 from harness.execution.setup import Setup
 from harness.execution.versions import VERSION, require_same_version, version_of
-from harness.execution.worker import PARENT, last_words, left_alone
+from harness.execution.worker import PARENT, Worker, ended_badly, heard_of, last_words, left_alone
 from harness.planning.cells import resolve
 from harness.planning.choice import Choice
 from harness.results import leases
@@ -30,9 +31,10 @@ from harness.results.schema import Location
 from harness.results.store import Store
 from harness.specs import Specs
 
+MANY = Choice(preset="many")
 PRESET = """
 id: many
-description: Short runs of which one column reads from another
+description: Short runs
 label: many protocol
 lineage: generated
 transitions: 500
@@ -48,19 +50,60 @@ episodes: 1
 """
 
 
+SMALL = "batch_size: 16, actor_hidden_sizes: '16'"
+READING = f"""
+id: reading
+version: 1
+title: Columns of which three read what another leaves
+paper: {{title: T, authors: A, year: 2026}}
+lineage: generated
+transitions: 500
+protocol: short
+groups:
+  - {{id: mazes, label: Mazes, datasets: [maze2d-umaze-v1]}}
+columns:
+  - {{id: aspc, label: A, algorithm: aspc, hyperparameters: {{{SMALL}, alpha_interval: 2}}}}
+  - id: alpha
+    label: B
+    algorithm: td3_bc
+    hyperparameters: {{{SMALL}, alpha: {{column: aspc, metric: alpha}}}}
+  - {{id: base, label: C, algorithm: td3_bc, hyperparameters: {{{SMALL}}}}}
+  - {{id: started, label: D, algorithm: td3_bc, hyperparameters: {{{SMALL}}}, start: {{column: base}}}}
+  - id: judge
+    label: E
+    algorithm: iql_selector
+    protocol: unevaluated
+    hyperparameters: {{batch_size: 16, critic_hidden_sizes: '16', value_hidden_sizes: '16'}}
+  - id: trusting
+    label: F
+    algorithm: td3_bc_sa
+    hyperparameters: {{{SMALL}}}
+    data: [{{trust: {{by: selector}}}}]
+    inputs: {{selector: {{column: judge, state: [critic, value]}}}}
+"""
+SHORT = "id: short\ndescription: D\nsteps: 20\nevaluate_every: 20\nepisodes: 1\nseeds: [0, 1]\n"
+UNEVALUATED = "id: unevaluated\ndescription: D\nsteps: 20\nseeds: [0, 1]\n"
+
+
 @pytest.fixture
 def specs(tmp_path, write_files):
-    return Specs([write_files(tmp_path / "specs", {"presets/many.yaml": PRESET})])
+    files = {
+        "presets/many.yaml": PRESET,
+        "tables/reading.yaml": READING,
+        "protocols/short.yaml": SHORT,
+        "protocols/unevaluated.yaml": UNEVALUATED,
+    }
+    return Specs([write_files(tmp_path / "specs", files)])
 
 
 @pytest.fixture
 def claimable(specs, tmp_path):
     """Train what can be claimed; gives the outcome and what was said."""
 
-    def run(store, stop=lambda: False, **how):
-        said = io.StringIO()
+    def run(store, stop=lambda: False, table="aspc-table1", choice=MANY, said=None, **how):
+        said = said or io.StringIO()
         setup = Setup.on("cpu", tmp_path / "checkpoints", home=tmp_path / "data", workers=1)
-        resolved = resolve(specs, "aspc-table1", Choice(preset="many"))
+        resolved = resolve(specs, table, choice)
         with Reporter(Console(file=said, width=500), quiet=True) as reporter:
             outcome = work.train_claimable(resolved, specs, store, setup, reporter, stop, **how)
         return outcome, said.getvalue()
@@ -70,7 +113,7 @@ def claimable(specs, tmp_path):
 
 @pytest.fixture
 def records(specs):
-    resolved = resolve(specs, "aspc-table1", Choice(preset="many"))
+    resolved = resolve(specs, "aspc-table1", MANY)
     return [run for cell in resolved.cells for run in cell.runs]
 
 
@@ -93,6 +136,36 @@ def test_a_worker_may_keep_to_what_is_queued(claimable, records, store):
     store.register(records[:1])
     outcome, _ = claimable(store, queued_only=True)
     assert outcome.finished == len(store.runs()) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "reader"), [("aspc", "alpha"), ("base", "started"), ("judge", "trusting")]
+)
+def test_a_worker_waits_for_what_its_runs_read_of_anothers(claimable, specs, store, tmp_path, source, reader):
+    said, waits = io.StringIO(), threading.Event()
+
+    def until_it_waits():
+        if not waits.is_set() and any(run.alive for run in other.runs().values()):
+            assert waits.wait(60)
+        return False
+
+    def notice():
+        if "waiting for runs that others hold" in said.getvalue():
+            waits.set()
+        return False
+
+    both = {"table": "reading", "choice": Choice(algorithms=(source, reader))}
+    with Store.open(tmp_path / "r.db", owner=f"elsewhere:1:{leases._pid_namespace()}.1") as other:
+        alone = {"table": "reading", "choice": Choice(algorithms=(source,))}
+        with ThreadPoolExecutor(1) as thread:
+            theirs = thread.submit(claimable, other, until_it_waits, **alone)
+            while not any(run.alive for run in store.runs().values()):
+                assert not theirs.done(), theirs.result()
+                time.sleep(0.05)
+            ours, _ = claimable(store, notice, said=said, wait=True, **both)
+    assert waits.is_set()
+    assert (theirs.result()[0].finished, ours.finished, ours.failed) == (2, 2, 0)
+    assert {state.attempt for state in store.runs().values()} == {1}
 
 
 def test_a_worker_that_waits_can_be_stopped(claimable, records, store, tmp_path):
@@ -136,7 +209,7 @@ def test_each_visible_gpu_is_named_as_it_was_given(named, number, expected, monk
 
 
 def test_more_workers_than_gpus_and_options_that_nobody_takes_are_refused(specs, store, monkeypatch):
-    resolved = resolve(specs, "aspc-table1", Choice(preset="many"))
+    resolved = resolve(specs, "aspc-table1", MANY)
     monkeypatch.setattr(processes, "chosen", lambda device: "cuda")
     monkeypatch.setattr(processes, "visible_gpus", lambda: ["0", "1"])
     with pytest.raises(HarnessError, match="--jobs 3: each needs a GPU of its own, and 2 are visible"):
@@ -178,12 +251,53 @@ def test_a_worker_of_another_version_trains_nothing(specs, tmp_path, monkeypatch
         require_same_version(specs)
 
 
+def test_jobs_are_known_by_what_their_workers_said_last(tmp_path):
+    for name, said in {"old": "nothing is left", "new": "8 runs: 100/400", "bad": "error: no space"}.items():
+        (tmp_path / f"{name}.log").write_text(f"a worker starts on node-{name}\n{said}\n\n")
+    os.utime(tmp_path / "old.log", (0, 0))
+    assert heard_of(tmp_path) == [("new", "node-new", "8 runs: 100/400")]
+    assert ended_badly(tmp_path) == [("bad", "node-bad", "no space")]
+
+
 def test_a_worker_ends_when_nobody_follows_it_any_more(monkeypatch):
     assert not left_alone()
     monkeypatch.setenv(PARENT, str(os.getppid()))
     assert not left_alone()
     monkeypatch.setenv(PARENT, "1" if os.getppid() != 1 else "2")
     assert left_alone()
+
+
+def test_a_worker_that_is_stopped_while_it_is_started_is_not_left_to_itself(tmp_path, monkeypatch):
+    worker = Worker(("--help",), {}, tmp_path)
+    start, began = subprocess.Popen, []
+
+    def popen(command, **how):
+        worker.stop(wait=False)
+        began.append(start([sys.executable, "-c", "import time; time.sleep(60)"], **how))
+        return began[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    assert worker.run("job") == -signal.SIGTERM
+    assert len(began) == 1
+    assert worker.run("job") == -signal.SIGTERM  # without another start
+    assert len(began) == 1
+
+
+def test_an_engines_warning_is_heard_although_it_comes_while_a_worker_is_started(tmp_path, monkeypatch):
+    start, heard = subprocess.Popen, []
+
+    def popen(command, **how):
+        os.kill(os.getpid(), signal.SIGUSR2)
+        kill = "import os, signal; os.kill(os.getpid(), signal.SIGUSR2)"  # the worker itself does not hear it
+        return start([sys.executable, "-c", kill], **how)
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    before = signal.signal(signal.SIGUSR2, lambda number, frame: heard.append(number))
+    try:
+        assert Worker((), {}, tmp_path).run("job") == 0
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert heard == [signal.SIGUSR2]
 
 
 def test_two_processes_give_the_scores_of_one_although_one_is_killed(claimable, specs, tmp_path, store):

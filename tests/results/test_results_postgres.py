@@ -8,10 +8,8 @@ import os
 import random
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -22,19 +20,9 @@ from harness.results import transfer
 from harness.results.models import RunRow
 from harness.results.records import EvaluationRecord
 from harness.results.store import Store
-from tests.servers import Postgres
 
 pytest.importorskip("psycopg", exc_type=None if os.environ.get("HARNESS_REQUIRE_POSTGRES") else ImportError)
-
-
-@pytest.fixture(scope="module")
-def server():
-    if not Postgres.installed() and not os.environ.get("HARNESS_REQUIRE_POSTGRES"):
-        pytest.skip("PostgreSQL is not installed")
-    with tempfile.TemporaryDirectory(prefix="harness-postgres-", ignore_cleanup_errors=True) as folder:
-        made = Postgres(Path(folder))
-        yield made
-        made.stop()
+pytestmark = pytest.mark.xdist_group("servers")
 
 
 @pytest.fixture

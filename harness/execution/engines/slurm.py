@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from harness.execution.worker import Worker
 _DAY = 24 * 60
 _REQUEUES = 10_000  # submitit wants a limit
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<first>\d+)(?::(?P<second>\d+))?(?::(?P<third>\d+))?")
+_FOLDER = "submitit-"  # a folder for each command, whose jobs read from it when they begin
 _WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SUSPENDED", "STOPPED")
 
 
@@ -39,11 +42,22 @@ def train(order: Order, reporter: Reporter, stop: Callable[[], bool]) -> Outcome
         import submitit  # noqa: F401 - an extra
     except ModuleNotFoundError as error:
         raise HarnessError("the executor slurm needs submitit: pip install 'harness[slurm]'") from error
-    folder = order.store.location.folder("jobs", order.home).resolve() / "submitit"
+    folder = order.store.location.folder("jobs", order.home).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    _forget_ended(folder)
+    own = Path(tempfile.mkdtemp(prefix=_FOLDER, dir=folder))
     try:
-        return jobs.train(order, _Slurm(folder, order.options), reporter, stop)
+        return jobs.train(order, _Slurm(own, order.options), reporter, stop)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(own, ignore_errors=True)
+
+
+def _forget_ended(folder: Path) -> None:
+    """Remove what commands that were killed left for their jobs, where all these have ended."""
+    for left in folder.glob(f"{_FOLDER}*"):
+        arrays = {path.name.partition("_")[0] for path in left.glob("*_submission.sh")}
+        if arrays and all(_listed("-j", array) == "" for array in arrays):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def minutes(text: str) -> int:
@@ -82,6 +96,8 @@ class _Slurm:
         self._executor.update_parameters(**given, additional_parameters=others)
         self._submitted: list[Any] = []
         self._seen: list[Job] = []
+        self._stopping = False
+        self._asked: set[str] = set()  # steps of jobs
 
     def suitable_jobs(self) -> int:
         return 1
@@ -99,20 +115,32 @@ class _Slurm:
         self._seen = [Job(f"{PREFIX}{job.job_id}", "waiting") for job in self._submitted]
 
     def jobs(self) -> list[Job]:
-        asked = _run("squeue", "-h", "-r", "-j", self._array, "-o", "%i|%T|%N|%r")
-        if asked.returncode and "Invalid job id" not in asked.stderr:
-            return self._seen  # the controller does not answer for now
-        lines = [line.split("|") for line in asked.stdout.splitlines()]
+        if self._stopping:
+            self._ask()  # those that were just about to begin
+        listed = _listed("-r", "-j", self._array, "-o", "%i|%T|%N|%r")
+        if listed is None:
+            silent = "unknown (Slurm does not answer)"
+            return [job if job.over else replace(job, state=silent) for job in self._seen]
+        lines = [line.split("|") for line in listed.splitlines()]
         known = {name: (state, node, why) for name, state, node, why in lines}
         self._seen = [_job(each, known.get(str(each.job_id))) for each in self._submitted]
         return self._seen
 
     def stop(self) -> None:
+        self._stopping = True
+        self._ask()
+
+    def _ask(self) -> None:
+        """End the jobs that wait, and ask each worker once for its checkpoint; twice would end it at once."""
         _run("scancel", "--state=PENDING", self._array)
-        _run("scancel", "--signal=TERM", self._array)  # to the steps, whose workers write their checkpoints
+        for step in (_listed("-s", "-j", self._array, "-o", "%i") or "").split():
+            if step not in self._asked and step.endswith(".0"):  # others are not the workers'
+                _run("scancel", "--signal=TERM", step)
+                self._asked.add(step)
 
     def cancel(self) -> None:
-        _run("scancel", self._array)
+        if self._submitted:
+            _run("scancel", self._array)
 
     @property
     def _array(self) -> str:
@@ -133,6 +161,12 @@ def _said(text: str) -> str:
     """The sentence in what sbatch writes."""
     found = re.findall(r"^sbatch: (?:error: )?(.+)", text, re.MULTILINE)
     return "; ".join(found) or text.strip().splitlines()[-1]
+
+
+def _listed(*arguments: str) -> str | None:
+    """What Slurm lists of jobs that go on; None where its controller does not answer for now."""
+    asked = _run("squeue", "-h", *arguments)
+    return None if asked.returncode and "Invalid job id" not in asked.stderr else asked.stdout
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass, replace
 
 import submitit
@@ -19,6 +20,8 @@ class Task:
 
     def __call__(self) -> int:
         """Run the worker to its end, and give its exit code."""
+        # Slurm sends it to the worker, too
+        signal.signal(signal.SIGTERM, lambda number, frame: self.worker.stopped())
         return self.worker.run(f"{PREFIX}{submitit.JobEnvironment().job_id}")
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
