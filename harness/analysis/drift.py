@@ -138,6 +138,11 @@ class DriftCell:
         return self.verdict.kind is VerdictKind.BETTER
 
     @property
+    def as_recorded(self) -> bool:
+        """Whether all its seeds of now are in the baseline, with the same scores to the last bit."""
+        return 0 < self.identical == self.n_now
+
+    @property
     def compared(self) -> bool:
         """Whether the two sides were held against each other."""
         return self.verdict.kind in _COMPARED
@@ -237,14 +242,17 @@ def drift(
         if theirs.cells[key].scores or ours.cells[key].scores
     }
     cases = {key: _case(*pair) for key, pair in pairs.items()}
-    results = dict(zip(cases, verdicts(list(cases.values()), tests, sides=_SIDES), strict=True))
-    predictions = _predictions(cases, pairs, tests)
+    results = _predictions(cases, pairs, tests)
+    # what is predicted has an adjustment of its own, so it counts in nobody else's
+    rest = {key: case for key, case in cases.items() if key not in results}
+    for key, verdict in zip(rest, verdicts(list(rest.values()), tests, sides=_SIDES), strict=True):
+        results[key] = verdict, None
     hashes = (baseline.content_hashes(), now.content_hashes())
     cells = {
         key: _cell(
             before,
             after,
-            *predictions.get(key, (results[key], None)),
+            *results[key],
             _changes((theirs, ours), (before, after), hashes),
             settings.gate,
         )

@@ -213,11 +213,11 @@ def _line(item: DriftCell) -> tuple[str, ...]:
 
 
 def _verdict(item: DriftCell) -> str:
-    """The verdict, and the interval that it rests on where there is one."""
-    if item.predicted is None:
-        return item.verdict.mark
-    low, high = wording.number(item.predicted.low), wording.number(item.predicted.high)
-    return f"{item.verdict.mark} ({low} to {high} predicted)"
+    """The verdict, the interval that it rests on where there is one, and whether nothing moved at all."""
+    text = item.verdict.mark
+    if item.predicted:
+        text += f" ({wording.number(item.predicted.low)} to {wording.number(item.predicted.high)} predicted)"
+    return f"{text}, as recorded" if item.as_recorded else text
 
 
 def markdown(drifts: Sequence[Drift]) -> str:

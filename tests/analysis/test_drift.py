@@ -266,6 +266,23 @@ def test_few_seeds_are_held_against_what_more_predict(table, shift, kind):
     assert {cell.verdict.kind for cell in found.cells if cell.column != "aspc"} == {VerdictKind.SAME}
     same = {"the seeds that both sides have score the same" in cell.notes for cell in cells}
     assert same == {shift == 0}
+    assert {cell.as_recorded for cell in cells} == same
+
+
+def test_scores_of_seeds_that_are_not_recorded_are_not_as_recorded(table):
+    now = table.write("now.db", seeds=(0, 4))
+    found = table.drift(now, table.write("then.db"), seeds=(0, 4))
+    assert not any(cell.as_recorded for cell in found.cells)
+
+
+def test_predicted_cells_do_not_count_in_the_adjustment_of_tested_ones(table):
+    then = table.write("then.db", only=lambda row, column, seed: column != "bc" or seed < 2)
+    now = table.write("now.db", seeds=(0, 1), shift={"bc": 3, "aspc": -60})
+    few = {"seeds": (0, 1)}
+    alone = [cell.verdict.p_adjusted for cell in table.drift(now, then, columns=("bc",), **few).cells]
+    beside = [cell for cell in table.drift(now, then, **few).cells if cell.column == "bc"]
+    assert [cell.verdict.p_adjusted for cell in beside] == alone
+    assert {(cell.verdict.kind, cell.predicted) for cell in beside} == {(VerdictKind.CLOSE, None)}
 
 
 def test_one_of_two_seeds_is_not_enough(table):
