@@ -21,7 +21,8 @@ from harness.results.models import RunRow
 from harness.results.records import EvaluationRecord
 from harness.results.store import Store
 
-pytest.importorskip("psycopg", exc_type=None if os.environ.get("HARNESS_REQUIRE_POSTGRES") else ImportError)
+if not os.environ.get("HARNESS_REQUIRE_POSTGRES"):
+    pytest.importorskip("psycopg")
 pytestmark = pytest.mark.xdist_group("servers")
 
 
