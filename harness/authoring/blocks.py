@@ -19,6 +19,8 @@ _ROLES = {
     **dict.fromkeys(("before", "offline", "pre", "initial", "init"), "before"),
     **dict.fromkeys(("after", "online", "post", "final"), "after"),
 }
+# the same at the end of a heading that is an algorithm's: td3_bc_std, BC (mean)
+_ENDING = re.compile(r"(.+?)[\s_]\(?(mean|std|std\.? dev|sd|stddev)\.?\)?", re.IGNORECASE)
 # what begins like a number with decimals, also behind a macro that is not known; or has no letters
 _LIKE = re.compile(r"(?:\\[A-Za-z]+\s*)*(?:[-+–(\[~≈<>]?\s*[0-9]+[.,][0-9]|(?=\D*[0-9])[\W\d_]*\Z)")
 #: Roles of headings that stand together -> how a paper prints both in one cell, and which may be missing.
@@ -258,28 +260,44 @@ def _together(cells: Sequence[Cell], used: Mapping[int, int] = MappingProxyType(
 
 def _by_role(block: Block) -> Block:
     """Columns whose headings say mean and deviation, or before and after, as one each."""
-    roles = [_ROLES.get(entry.own.lower().strip(". ")) for entry in block.columns]
     for pair, (sign, optional) in _JOINED.items():
         places: dict[tuple[str, ...], dict[str, int]] = {}
-        for x, (entry, role) in enumerate(zip(block.columns, roles, strict=True)):
-            if role in pair and entry.group:
-                places.setdefault(entry.pieces[:-1], {})[role] = x
-        pairs = {where[pair[0]]: where[pair[1]] for where in places.values() if len(where) == len(pair)}
+        for x, entry in enumerate(block.columns):
+            for pieces, role in _roles(entry):
+                if role in pair:
+                    places.setdefault(pieces, {})[role] = x
+        pairs = {
+            where[pair[0]]: (where[pair[1]], pieces)
+            for pieces, where in places.items()
+            if len(where) == len(pair)
+        }
         if not pairs:
             continue
         for line in block.cells:
-            for one, other in pairs.items():
+            for one, (other, _) in pairs.items():
                 both = [line[one], line[other]]
                 texts = [cell.text for cell in both]
                 alone = not re.search(r"\d", texts[optional])
                 joined = " ".join(dict.fromkeys(texts)).strip() if alone else sign.join(texts)
                 line[one] = replace(_together(both), text=joined)
-        kept = [x for x in range(len(block.columns)) if x not in pairs.values()]
+        dropped = {other for other, _ in pairs.values()}
+        kept = [x for x in range(len(block.columns)) if x not in dropped]
         columns = [
-            Entry(
-                block.columns[x].pieces[:-1] if x in pairs else block.columns[x].pieces, block.columns[x].line
-            )
-            for x in kept
+            replace(block.columns[x], pieces=pairs[x][1]) if x in pairs else block.columns[x] for x in kept
         ]
         return _by_role(Block(block.rows, columns, [[line[x] for x in kept] for line in block.cells]))
     return block
+
+
+def _roles(entry: Entry) -> Iterator[tuple[tuple[str, ...], str]]:
+    """What a column may be, and of what: (the name without the words that say so, the role)."""
+    corner, *names = entry.pieces
+    if len(names) > 1:  # the lowest heading says it, or the highest
+        for said, rest in ((names[-1], names[:-1]), (names[0], names[1:])):
+            if role := _ROLES.get(said.lower().strip(". ")):
+                yield (corner, *rest), role
+                return
+    if names and (ending := _ENDING.fullmatch(names[-1])):
+        yield (corner, *names[:-1], ending[1]), _ROLES[ending[2].lower().replace(".", "")]
+    elif names:  # beside one that says deviation
+        yield entry.pieces, "mean"

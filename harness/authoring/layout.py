@@ -156,6 +156,8 @@ class _Reader:
         self.names, self.comma, self.deviation = names, comma, deviation
         self.reading = Reading()
         self._columns: dict[str, Column] = {}
+        # the average over all rows so far, and how many datasets these are
+        self._total: tuple[Entry, Sequence[Cell], Sequence[Column | None], int] | None = None
         # of summaries: by the group's identity until that has an id
         self._summed: dict[tuple[int, str], dict[str, Score]] = {}
         self._how: Counter[str] = Counter()
@@ -222,6 +224,7 @@ class _Reader:
         """All that was read."""
         reading = self.reading
         reading.groups = [rows for rows in reading.groups if rows.datasets]
+        self._drop_early_total()
         self._name_groups()
         used = {column for _, column in reading.cells}
         reading.columns = [column for column in self._columns.values() if column.id in used]
@@ -282,7 +285,8 @@ class _Reader:
         for entry, label in zip(block.columns, own, strict=True):
             group = " ".join(entry.group)
             shown = " ".join(entry.pieces[1:])
-            if own.count(label) == 1 and not naming.of_part(group):
+            unlike = self.names.algorithm(group) and not self.names.algorithm(label)  # CQL's return
+            if own.count(label) == 1 and not naming.of_part(group) and not unlike:
                 shown = entry.own
             if not shown or naming.is_other(shown) or naming.is_cost(group):
                 found.append(None)
@@ -372,7 +376,9 @@ class _Reader:
         }
         chosen = self._summed_up(printed, scopes, naming.is_average(entry.own))
         why = "it is neither the sum nor the average of rows above it"
-        if chosen:
+        if naming.is_of_some(entry.own):
+            why = "it leaves rows out"
+        elif chosen:
             why = self._take(entry, cells, columns, *chosen)
         if why:
             self._leave_out(entry, cells, columns, why)
@@ -382,13 +388,15 @@ class _Reader:
     ) -> tuple[Sequence[Rows], Sums] | None:
         """The rows that most of the printed numbers sum up, and how; None where none can be told."""
         best: tuple[Sequence[Rows], Sums] | None = None
-        most = 0
+        most = told = 0
         for scope in scopes:
             for how in _SUMS:
                 fitting, possible = self._fitting(printed, scope, how)
+                told += possible
                 if fitting > most and 2 * fitting > possible:
                     best, most = (scope, how), fitting
-        if best is None and averages and scopes:  # as it is labelled: the audit says what does not add up
+        one = len({tuple(map(id, scope)) for scope in scopes}) == 1
+        if best is None and averages and (told or one):  # as labelled: the audit says what does not add up
             best = scopes[0], "average"
         return best
 
@@ -431,6 +439,7 @@ class _Reader:
             ):
                 return "an average over all rows stands above"
             reading.total = label
+            self._total = entry, cells, columns, sum(len(rows.datasets) for rows in scope)
             self._row(entry, TOTAL, cells, columns)
             return ""
         rows = scope[0]
@@ -441,6 +450,16 @@ class _Reader:
         rows.label = rows.label or naming.without_summary(label)
         above.update(self._scores(entry, cells, columns))
         return ""
+
+    def _drop_early_total(self) -> None:
+        """Leave out the average over all rows where more of them follow below it."""
+        reading = self.reading
+        datasets = sum(len(rows.datasets) for rows in reading.groups)
+        if self._total and datasets > self._total[-1]:
+            entry, cells, columns, _ = self._total
+            reading.total = ""
+            reading.cells = {key: cell for key, cell in reading.cells.items() if key[0] != TOTAL}
+            self._leave_out(entry, cells, columns, "more rows follow below it")
 
 
 def _doubt(cell: Cell) -> str:

@@ -17,7 +17,7 @@ ARGUMENTS: Mapping[str, str] = _by_name(
         "k": "textit emph underline uline uuline ul mathit mathrm text textrm textsf texttt textsc "
         "textnormal textup textmd textsl mbox hbox fbox ensuremath mathsf mathtt mathcal "
         "mathnormal operatorname smash hl rlap llap mathrlap mathllap mathclap "
-        "centerline overline dashuline",
+        "mathbin mathrel mathord mathop centerline overline dashuline",
         "sok": "makecell thead Centerstack",
         "ok": "shortstack hyperref",
         "-k": "href hyperlink",

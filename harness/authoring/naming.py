@@ -30,6 +30,7 @@ _AROUND = re.compile(r"\b(d4rl|gym|mujoco|adroit|dataset|datasets|task|tasks|env
 _PIECES = 4  # of a name that is spread over group, row and heading
 _SUMMARY = re.compile(r"\b(averages?|avg|mean|total|sum|overall|aggregate)\b")
 _WHOLE = re.compile(r"\b(total|overall|all)\b")
+_PARTLY = re.compile(r"\b(w/o|without|excl\w*|except\w*)(?!\w)")
 _AVERAGE = re.compile(r"\b(averages?|avg|mean)\b")
 # what is printed beside scores
 _MEASURE = re.compile(
@@ -151,6 +152,11 @@ def is_summary(label: str) -> bool:
 def is_of_all(label: str) -> bool:
     """Whether a summary's label says that it is over all rows."""
     return bool(_WHOLE.search(_words(label)))
+
+
+def is_of_some(label: str) -> bool:
+    """Whether a summary's label says that it leaves rows out."""
+    return bool(_PARTLY.search(_words(label)))
 
 
 def is_average(label: str) -> bool:

@@ -19,8 +19,8 @@ _SIGN = "[*†‡§¶⋆★♯#•◦✓]"
 _MARKS = rf"(?:\s*(?:{_SIGN}|\^\{{(?:{_SIGN}|\b[a-z]\b|[,\s])+\}}|_\{{[a-z†*]\}}|[ᵃ-ᵻ]))*"
 _MEAN = rf"(?P<mean>{_NUMBER})\s?(?P<unit>%)?{_MARKS}"
 _STD = rf"(?P<std>{_UNSIGNED})\s?(?P<std_unit>%)?"
-_PLUS = rf"\s*±\s*[(_{{]*\s*{_STD}\s*[)}}]*"
-_BRACKETS = rf"\s*\(\s*(?:±\s*)?{_STD}\s*\)"
+_PLUS = rf"\s*\(?\s*±\s*[(_{{]*\s*{_STD}\s*[)}}]*"
+_BRACKETS = rf"\s*\(\s*{_STD}\s*\)"
 _BELOW = rf"\s*_\{{\s*\(?\s*{_STD}\s*\)?\s*\}}"
 _INTERVAL = rf"\s*[\[(]\s*(?P<low>{_NUMBER})\s*%?\s*(?:[,;]|\bto\b|–|—)\s*(?P<high>{_NUMBER})\s*%?\s*[\])]"
 _ARROW = r"[↑↓▲▼]"
@@ -38,6 +38,7 @@ _OWN = re.compile(
     r"(?:\s[^\[]*?)?(?:\[(?P<in>[^\]]*)\]|\bpaper (?P<said>.*))"
 )
 _GROUPED = r"[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?"  # by commas; 0,234 is not
+_LARGE = 30  # of a deviation in brackets: beyond it, and three quarters of the mean, it may be another score
 _LONGEST = 200  # characters of a cell of numbers
 _MISSING = {
     "",
@@ -177,6 +178,8 @@ def _score(said: dict[str, str | None], form: str, comma: Comma) -> Score | None
     how = {_BRACKETS: "in brackets", _BELOW: "below the line"}.get(form, "")
     if how and "." in mean and "." not in std:
         return None  # a rank or a count as well as a deviation
+    if how and float(std) > max(_LARGE, 0.75 * abs(float(mean))):
+        return None  # another score as well as a deviation
     if said.get("std_unit") and not said.get("unit"):
         return None  # a change as well as a deviation
     change = said.get("change") or ""

@@ -257,10 +257,10 @@ def test_columns_beside_scores_are_told_from_algorithms(read):
     ids=["comments", "conditionals", "macros", "long cells", "rows", "spans", "columns"],
 )
 def test_large_hostile_files_end_soon(read, text):
-    started = time.perf_counter()
+    started = time.process_time()
     with contextlib.suppress(HarnessError):
         read(text)
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10
 
 
 @given(st.lists(st.text(max_size=12), min_size=3, max_size=3))
@@ -521,3 +521,18 @@ def test_an_average_further_down_does_not_replace_the_one_above(read):
         HEAD + rows + HEAD.partition("\n")[2].replace("BC", "CQL").replace("IQL", "TD3+BC") + again + END
     )
     assert [cells(further)["mujoco", column] for column in ("bc", "cql")] == [("2.5", ""), ("20.5", "")]
+
+
+def test_an_average_of_which_nothing_tells_what_it_is_over_is_left_out(read):
+    rows = "Hopper & & \\\\ medium-v2 & 1.5 & 2.5 \\\\ Walker2d & & \\\\ medium-v2 & 1/2 & 1/2 \\\\\n"
+    found = read(HEAD + rows + "Average & 41.3 & 49.4 \\\\" + END)
+    assert [cell.why for cell in found.reading.unread[-2:]] == [
+        "it is neither the sum nor the average of rows above it"
+    ] * 2
+    less = read(HEAD + ROW + "Average (w/o hopper) & 41.3 & 49.4 \\\\" + END)
+    assert [cell.why for cell in less.reading.unread] == ["it leaves rows out"] * 2
+
+
+def test_measures_of_a_known_algorithm_are_columns_of_that_name(read):
+    text = "| | CQL | CQL |\n|--|--|--|\n| | Return | Score |\n| hopper-medium-v2 | 1872 | 58.5 |\n"
+    assert [column.label for column in read(text, "t.md").reading.columns] == ["CQL Return", "CQL Score"]
