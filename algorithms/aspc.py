@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from algorithms.adaptive_scale import AdaptiveScale, AdaptiveScaleHyperparameters, outer_derivative
-from algorithms.base import Batch, batch_mean, per_member, register, static
-from algorithms.td3_bc import TD3, TD3Hyperparameters, constrained_loss, mean_magnitude
+from algorithms.base import Batch, batch_mean, layer_sizes, per_member, register, static
+from algorithms.td3_bc import TD3Hyperparameters, constrained_loss, mean_magnitude
+from algorithms.wpc import WeightedTD3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,11 +23,24 @@ class ASPCHyperparameters(TD3Hyperparameters, AdaptiveScaleHyperparameters):
     loss: str = static(choices=("L1", "L1+L2", "L1+L3", "L1+L2+L3"))
     l3_variant: int = static(choices=(1, 2, 3, 4, 5))
     outer_change: str = static(choices=("average", "step"), neutral="average")  # what L2 squares
+    cloning_weight: str = static(choices=("none", "advantage"), neutral="none")  # w
+    value_learning_rate: float = static(minimum=0, neutral=3e-4)  # used if the cloning is weighted
+    value_hidden_sizes: str = layer_sizes(neutral="256-256")  # used if the cloning is weighted
     reward_centering: bool = static()  # train on r - E[r]
 
 
+class InnerStep(NamedTuple):
+    """What the outer step reads of the inner one, all of it constant: θ is the policy before it."""
+
+    action: Tensor  # π_θ(s), ``(M, B, A)``
+    q: Tensor  # Q₁(s, π_θ(s)), ``(M, B)``
+    weight: Tensor | None  # w, ``(M, B)``
+    gradients: tuple[Tensor, ...]  # g = ∇_θ L_in
+    q_gradients: tuple[Tensor, ...]  # h = ∇_θ E[Q₁(s, π_θ(s))]
+
+
 @register("aspc")
-class ASPC(TD3):
+class ASPC(WeightedTD3):
     """Adaptive scaling of policy constraints (ASPC, arXiv:2508.19900).
 
     The inner step moves the policy θ → θ'(α) by Adam on TD3+BC's loss; every k-th time the outer step moves
@@ -36,22 +51,30 @@ class ASPC(TD3):
         The published script subtracts a `reward_mean` that it never defines, and so stops at its first step;
         `reward_centering`, off by default, subtracts the dataset's. ξ is kept in float64. The derivative of
         Adam's step is 0 where v = 0; the script's, by torchopt's accelerated operator, is 0 where m = 0. The
-        V network that the script builds and never uses is left out. The rate of α scales with k / 10 as in
-        the code; the paper gives only the rate. ``outer_change: step`` is what the paper says that L2 is,
-        ``average``, the default, what the code computes.
+        V network that the script builds and never uses is there only with ``cloning_weight: advantage``. The
+        rate of α scales with k / 10 as in the code; the paper gives only the rate. ``outer_change: step`` is
+        what the paper says that L2 is, ``average``, the default, what the code computes.
 
     Reconstructed:
         ``l3_variant`` 1, 2, 3 and 5, the other columns of the paper's Table 13, see `third_loss`. The
         authors' code has 4 alone. The paper's formulas were not available when this was written; these follow
         its prose and are to be checked against the paper.
+
+        ``cloning_weight: advantage`` is the paper's Figure 9, for which no formula was found. All that the
+        authors' code has of it is wPC's V network and, in a comment beside L1, a weight by the name that it
+        has in their wPC. So it is wPC's here, w = 1[Q₁(s, a) > V(s)], with V learnt as in wPC; w weighs the
+        constraint of the inner loss and of L1, and L3 still takes deviations as they are. A weight that grows
+        with the advantage, such as exp(Q₁ - V), is another reading of the figure's words.
     """
 
     Hyperparameters = ASPCHyperparameters
     reward_offset: Tensor
 
     def build(self) -> None:
-        """As TD3, and α = softplus(ξ) with its optimiser."""
+        """As TD3, α = softplus(ξ) with its optimiser, and V if the cloning is weighted."""
         super().build()
+        if self.hyper.cloning_weight == "advantage":
+            self.build_value()
         self.scale = AdaptiveScale(self.hyper.initial_alpha)
         self.scale_optimiser = self.scale.optimiser(self.hyper, self.hyper.policy_frequency)
         self.register_buffer("reward_offset", self._reward_offset())
@@ -71,47 +94,54 @@ class ASPC(TD3):
         return "critic, actor and alpha" if step % every == 0 else super().phase(step)
 
     def update(self, batch: Batch, noise: Mapping[str, Tensor], phase: str) -> dict[str, Tensor]:
-        """Critics; inner step θ → θ'; outer step of α on the same batch and critic; targets."""
+        """Critics and V; inner step θ → θ'; outer step of α on the same batch and critic; targets."""
         batch = batch._replace(reward=batch.reward - self.reward_offset)
-        metrics = self.update_critic(batch, noise)
+        target = self.target_value(batch, noise["target_action"])
+        metrics, value = self.fit_critic(batch, target), None
+        if self.hyper.cloning_weight == "advantage":
+            value, metrics["value_loss"] = self.fit_value(batch, target)
         if phase == "critic":
             return metrics
 
-        # inner: L_in(θ; α) = -α E[Q₁(s, π_θ(s))] / n + E[(π_θ(s) - a)²],  n = E|Q₁(s, π_θ(s))|
+        weight = None if value is None else self.weight(batch, value)
+        # inner: L_in(θ; α) = -α E[Q₁(s, π_θ(s))] / n + E[w (π_θ(s) - a)²],  n = E|Q₁(s, π_θ(s))|
         action = self.actor(batch.observation)
         q = self.critic.first(batch.observation, action)
-        loss = constrained_loss(self.alpha, q, action, batch)
+        loss = constrained_loss(self.alpha, q, action, batch, weight)
         outer = phase == "critic, actor and alpha"
         # h = ∇_θ E[Q₁(s, π_θ(s))], wanted at θ, hence before the step
         h = (
-            torch.autograd.grad(batch_mean(q).sum(), self.actor_optimiser.parameters, retain_graph=True)
+            torch.autograd.grad(loss.q.sum(), self.actor_optimiser.parameters, retain_graph=True)
             if outer
             else ()
         )
-        g = self.actor_optimiser.descend(loss)
-        metrics |= {"actor_loss": loss.detach(), "alpha": self.alpha}
+        g = self.actor_optimiser.descend(loss.whole)
+        metrics |= loss.metrics | {"alpha": self.alpha}
+        if weight is not None:
+            metrics["weight"] = batch_mean(weight)
 
         if outer:
-            metrics["outer_loss"] = self.update_alpha(batch, action.detach(), q.detach(), g, h)
+            inner = InnerStep(action.detach(), q.detach(), weight, tuple(g), h)
+            metrics["outer_loss"] = self.update_alpha(batch, inner)
         self.update_targets()
         return metrics
 
     def outer_loss(
-        self, batch: Batch, old_action: Tensor, new_action: Tensor, old_q: Tensor, new_q: Tensor
+        self, batch: Batch, inner: InnerStep, new_action: Tensor, new_q: Tensor
     ) -> tuple[Tensor, Tensor]:
         """L_out(θ') = L1 + L2 + L3 as a function of the updated policy, and the new e, each ``(M, 1)``.
 
-        L1 = -α E[q'] / E|q'| + E[(π' - a)²]
+        L1 = -α E[q'] / E|q'| + E[w (π' - a)²]
         L2 = Δ²,  Δ = change of e = ρ e + (1 - ρ) E[q'] since the last update of α, as the authors' code has;
             or E[q'] - E[q], the change over this inner step, as the paper prints it
         L3 = L2 · max b · max |b - b'|, or a variant, see `third_loss`
         """
         value = batch_mean(new_q)
         value_average = self.scale.averaged(self.hyper.ema, value)
-        l1 = constrained_loss(self.alpha, new_q, new_action, batch)
+        l1 = constrained_loss(self.alpha, new_q, new_action, batch, inner.weight).whole
         by_step = self.hyper.outer_change == "step"
-        l2 = (value - batch_mean(old_q) if by_step else value_average - self.scale.value_average) ** 2
-        old_error = ((old_action - batch.action) ** 2).mean(-1)
+        l2 = (value - batch_mean(inner.q) if by_step else value_average - self.scale.value_average) ** 2
+        old_error = ((inner.action - batch.action) ** 2).mean(-1)
         new_error = ((new_action - batch.action) ** 2).mean(-1)
         l3 = self.third_loss(l2.detach(), old_error, (old_error - new_error).abs())
         terms = {"L1": l1, "L2": l2, "L3": l3}
@@ -140,19 +170,17 @@ class ASPC(TD3):
         factor: Tensor = {1: ones, 2: largest_error**2, 3: l2, 4: l2 * largest_error}[variant]
         return factor * largest_change
 
-    def update_alpha(
-        self, batch: Batch, old_action: Tensor, old_q: Tensor, g: Sequence[Tensor], h: Sequence[Tensor]
-    ) -> Tensor:
+    def update_alpha(self, batch: Batch, inner: InnerStep) -> Tensor:
         """Outer step: dL_out/dα in closed form, Adam on ξ, decay of its rate. Returns L_out, ``(M, 1)``.
 
-        g = ∇_θ L_in was the inner step's gradient. α enters L_in linearly: ∂²L_in/∂α∂θ = -h / n.
+        α enters L_in linearly: ∂²L_in/∂α∂θ = -h / n.
         """
         new_action = self.actor(batch.observation)
         new_q = self.critic.first(batch.observation, new_action)
-        loss, value_average = self.outer_loss(batch, old_action, new_action, old_q, new_q)
-        inner = self.actor_optimiser
-        gradients = torch.autograd.grad(loss.sum(), inner.parameters)
-        d_alpha = outer_derivative(inner, self.hyper.actor_learning_rate, g, gradients, h)
-        d_alpha /= -mean_magnitude(old_q)
+        loss, value_average = self.outer_loss(batch, inner, new_action, new_q)
+        optimiser, rate = self.actor_optimiser, self.hyper.actor_learning_rate
+        gradients = torch.autograd.grad(loss.sum(), optimiser.parameters)
+        derivative = outer_derivative(optimiser, rate, inner.gradients, gradients, inner.q_gradients)
+        d_alpha = derivative / -mean_magnitude(inner.q)
         self.scale.update(self.scale_optimiser, d_alpha, value_average)
         return loss.detach()

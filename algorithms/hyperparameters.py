@@ -58,9 +58,13 @@ def static(
     )
 
 
-def layer_sizes() -> Any:
-    """Widths of hidden layers, joined by '-'; shared by all members."""
-    return _declared(static=True, pattern=r"[1-9][0-9]*(-[1-9][0-9]*)*")
+def layer_sizes(*, neutral: str | None = None) -> Any:
+    """Widths of hidden layers, joined by '-'; shared by all members.
+
+    Args:
+        neutral: as of `per_member`.
+    """
+    return _declared(static=True, pattern=r"[1-9][0-9]*(-[1-9][0-9]*)*", neutral=neutral)
 
 
 def _declared(**said: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -165,8 +166,8 @@ class TD3BC(TD3):
         fraction = (t / self.hyper.alpha_schedule_steps).clamp(max=1)
         return torch.lerp(self.hyper.alpha, self.hyper.final_alpha, fraction)
 
-    def actor_loss(self, batch: Batch) -> Tensor:
-        """-λ E[Q₁(s, π(s))] + E[(π(s) - a)²], λ = α / E|Q₁(s, π(s))| held constant (eq. 5): ``(M, 1)``."""
+    def actor_loss(self, batch: Batch) -> ConstrainedLoss:
+        """-λ E[Q₁(s, π(s))] + E[(π(s) - a)²], λ = α / E|Q₁(s, π(s))| held constant (eq. 5)."""
         action = self.actor(batch.observation)
         q = self.critic.first(batch.observation, action)
         return constrained_loss(self.alpha, q, action, batch)
@@ -177,9 +178,9 @@ class TD3BC(TD3):
         if phase == "critic and actor":
             metrics["alpha"] = self.alpha
             loss = self.actor_loss(batch)
-            self.actor_optimiser.descend(loss)
+            self.actor_optimiser.descend(loss.whole)
             self.update_targets()
-            metrics["actor_loss"] = loss.detach()
+            metrics |= loss.metrics
         return metrics
 
 
@@ -188,6 +189,37 @@ def mean_magnitude(q: Tensor) -> Tensor:
     return batch_mean(q.abs()).detach()
 
 
-def constrained_loss(alpha: Tensor, q: Tensor, action: Tensor, batch: Batch) -> Tensor:
-    """-α E[q] / E|q| + E[(action - a)²]: ``(M, 1)``."""
-    return -alpha * batch_mean(q) / mean_magnitude(q) + batch_mean((action - batch.action) ** 2)
+class ConstrainedLoss(NamedTuple):
+    """-α E[q] / E|q| + E[w (π(s) - a)²] and its parts, each ``(M, 1)``."""
+
+    whole: Tensor
+    q: Tensor  # E[q]
+    constraint: Tensor  # E[w (π(s) - a)²]
+
+    @property
+    def metrics(self) -> dict[str, Tensor]:
+        """What training reports of it."""
+        return {
+            "actor_loss": self.whole.detach(),
+            "q": self.q.detach(),
+            "cloning_loss": self.constraint.detach(),
+        }
+
+
+def constrained_loss(
+    alpha: Tensor, q: Tensor, action: Tensor, batch: Batch, weight: Tensor | None = None
+) -> ConstrainedLoss:
+    """-α E[q] / E|q| + E[w (π(s) - a)²], E|q| held constant.
+
+    The second mean is over the batch and the action dimensions; samples of weight 0 count in it.
+
+    Args:
+        alpha: α, ``(M, 1)``.
+        q: Q of the policy's actions, ``(M, B)``.
+        action: π(s), ``(M, B, A)``.
+        batch: whose actions it is held to.
+        weight: w, ``(M, B)``; None for 1.
+    """
+    error = (action - batch.action) ** 2
+    value, constraint = batch_mean(q), batch_mean(error if weight is None else weight.unsqueeze(-1) * error)
+    return ConstrainedLoss(-alpha * value / mean_magnitude(q) + constraint, value, constraint)

@@ -11,7 +11,7 @@ from torch import Tensor
 from algorithms.base import Batch, batch_mean, layer_sizes, per_member, register, static
 from algorithms.networks import Layers, ValueFunction
 from algorithms.optimisers import Adam
-from algorithms.td3_bc import TD3, TD3Hyperparameters, mean_magnitude
+from algorithms.td3_bc import TD3, ConstrainedLoss, TD3Hyperparameters, constrained_loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,12 +23,38 @@ class WPCHyperparameters(TD3Hyperparameters):
     value_hidden_sizes: str = layer_sizes()
 
 
+class WeightedTD3(TD3):
+    """TD3 with a V of the data, whose constraint may skip the actions that are no better than V.
+
+    V has no target network and is regressed on the critics' target at every step.
+    """
+
+    def build_value(self) -> None:
+        """V and its optimiser."""
+        self.value = ValueFunction(self.initial, self.sizes, Layers(self.hyper.value_hidden_sizes))
+        self.value_optimiser = Adam(self.value.parameters(), self.hyper.value_learning_rate)
+
+    def fit_value(self, batch: Batch, target: Tensor) -> tuple[Tensor, Tensor]:
+        """One step of V down E[(V(s) - y)²]; V(s) before it, ``(M, B)``, and the loss, ``(M, 1)``.
+
+        `target` is y, ``(M, B)``.
+        """
+        value = self.value(batch.observation)
+        loss = batch_mean((value - target) ** 2)
+        self.value_optimiser.descend(loss)
+        return value.detach(), loss.detach()
+
+    @torch.no_grad()
+    def weight(self, batch: Batch, value: Tensor) -> Tensor:
+        """1[Q₁(s, a) > V(s)], where `value` is V(s): ``(M, B)``."""
+        return (self.critic.first(batch.observation, batch.action) > value).to(value.dtype)
+
+
 @register("wpc")
-class WPC(TD3):
+class WPC(WeightedTD3):
     """Weighted policy constraints (wPC; Peng et al., AAAI 2023).
 
-    TD3+BC whose constraint counts only the samples with w = 1[Q₁(s, a) > V(s)]. V has no target network and
-    is regressed on the critics' target at every step.
+    TD3+BC whose constraint counts only the samples with w = 1[Q₁(s, a) > V(s)].
 
     Differences from the authors' code:
         none by default. The ASPC paper's wPC* columns have ``critic: robust``; its Table 7 prints a policy
@@ -40,24 +66,13 @@ class WPC(TD3):
     def build(self) -> None:
         """As TD3, and V."""
         super().build()
-        self.value = ValueFunction(self.initial, self.sizes, Layers(self.hyper.value_hidden_sizes))
-        self.value_optimiser = Adam(self.value.parameters(), self.hyper.value_learning_rate)
+        self.build_value()
 
-    @torch.no_grad()
-    def weight(self, batch: Batch, value: Tensor) -> Tensor:
-        """1[Q₁(s, a) > V(s)], where `value` is V(s): ``(M, B)``."""
-        return (self.critic.first(batch.observation, batch.action) > value).to(value.dtype)
-
-    def actor_loss(self, batch: Batch, weight: Tensor) -> Tensor:
-        """-λ E[Q₁(s, π(s))] + E[w (π(s) - a)²], λ = α / E|Q₁(s, π(s))| held constant: ``(M, 1)``.
-
-        The second mean is over the batch and the action dimensions; samples of weight 0 count in it.
-        """
+    def actor_loss(self, batch: Batch, weight: Tensor) -> ConstrainedLoss:
+        """-λ E[Q₁(s, π(s))] + E[w (π(s) - a)²], λ = α / E|Q₁(s, π(s))| held constant."""
         action = self.actor(batch.observation)
         q = self.critic.first(batch.observation, action)
-        constraint = weight.unsqueeze(-1) * (action - batch.action) ** 2
-        loss: Tensor = -self.hyper.alpha * batch_mean(q) / mean_magnitude(q) + batch_mean(constraint)
-        return loss
+        return constrained_loss(self.hyper.alpha, q, action, batch, weight)
 
     def update(self, batch: Batch, noise: Mapping[str, Tensor], phase: str) -> dict[str, Tensor]:
         """Critics; V; then, every second step, policy and targets.
@@ -66,17 +81,11 @@ class WPC(TD3):
         """
         target = self.target_value(batch, noise["target_action"])
         metrics = self.fit_critic(batch, target)
-
-        # V: E[(V(s) - y)²]
-        value = self.value(batch.observation)
-        value_loss = batch_mean((value - target) ** 2)
-        self.value_optimiser.descend(value_loss)
-        metrics["value_loss"] = value_loss.detach()
-
+        value, metrics["value_loss"] = self.fit_value(batch, target)
         if phase == "critic and actor":
             weight = self.weight(batch, value)
             loss = self.actor_loss(batch, weight)
-            self.actor_optimiser.descend(loss)
+            self.actor_optimiser.descend(loss.whole)
             self.update_targets()
-            metrics |= {"actor_loss": loss.detach(), "weight": batch_mean(weight)}
+            metrics |= loss.metrics | {"weight": batch_mean(weight)}
         return metrics

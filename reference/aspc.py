@@ -17,6 +17,14 @@ from reference import base, td3_bc
 class Program(td3_bc.Program):
     """TD3+BC whose α is learnt."""
 
+    def start(self, algorithm: Any, member: int) -> None:
+        """As TD3+BC, and V if the cloning is weighted."""
+        super().start(algorithm, member)
+        self.weighted = self.h["cloning_weight"] == "advantage"
+        if self.weighted:
+            self.v = base.plain_mlp(algorithm.value.network, member)
+            self.v_optimiser = base.adam(self.v.parameters(), self.h["value_learning_rate"])
+
     def start_policy(self) -> None:
         """Adam's moments by hand, and ξ."""
         device = next(self.actor.parameters()).device
@@ -40,6 +48,18 @@ class Program(td3_bc.Program):
         rate = self.h["alpha_learning_rate"] * self.h["alpha_interval"] / 10 * decay**self.alpha_updates
         return torch.tensor(rate, dtype=torch.float32).item()
 
+    def update_critics(self, s: Tensor, a: Tensor, y: Tensor) -> None:
+        """As TD3+BC; then which actions are better than V, and V."""
+        super().update_critics(s, a, y)
+        if self.weighted:
+            with torch.no_grad():
+                self.better = self.q(self.critics[0], s, a) > self.v(s).squeeze(1)
+            base.descend(F.mse_loss(self.v(s).squeeze(1), y), self.v_optimiser)
+
+    def cloning(self, pi: Tensor, a: Tensor) -> Tensor:
+        """E[(π - a)²], without the actions that are no better than V if it is weighted."""
+        return ((pi - a) ** 2)[self.better].sum() / a.numel() if self.weighted else F.mse_loss(pi, a)
+
     def update_policy(self, step: int, s: Tensor, a: Tensor) -> None:
         """Inner step, and every k-th time the outer step through it."""
         outer = step % (self.h["policy_frequency"] * self.h["alpha_interval"]) == 0
@@ -47,7 +67,7 @@ class Program(td3_bc.Program):
         alpha = F.softplus(self.xi)
         pi = base.call(self.actor, theta, s)
         q = self.q(self.critics[0], s, pi)
-        inner = -alpha / q.abs().mean().detach() * q.mean() + F.mse_loss(pi, a)
+        inner = -alpha / q.abs().mean().detach() * q.mean() + self.cloning(pi, a)
         gradients = torch.autograd.grad(inner, theta, create_graph=outer)
         self.count += 1
         moved, self.first, self.second = base.adam_step(
@@ -65,7 +85,7 @@ class Program(td3_bc.Program):
         q = self.q(self.critics[0], s, new_pi)
         e = (1 - self.h["ema"]) * q.mean() + self.h["ema"] * self.e
         b, new_b = ((pi - a) ** 2).mean(1).detach(), ((new_pi - a) ** 2).mean(1)
-        l1 = -alpha.detach() * q.mean() / q.abs().mean().detach() + F.mse_loss(new_pi, a)
+        l1 = -alpha.detach() * q.mean() / q.abs().mean().detach() + self.cloning(new_pi, a)
         l2 = (e - self.e) ** 2 if self.h["outer_change"] == "average" else (q.mean() - old_value) ** 2
         change = (b - new_b).abs()
         if self.h["l3_variant"] == 1:
@@ -89,5 +109,7 @@ class Program(td3_bc.Program):
     def pairs(self, algorithm: Any, member: int) -> Iterator[tuple[str, nn.Module | Tensor, Any]]:
         """All networks, ξ and e."""
         yield from super().pairs(algorithm, member)
+        if self.weighted:
+            yield "V", self.v, base.plain_mlp(algorithm.value.network, member)
         yield "ξ", self.xi.detach(), algorithm.scale.xi.detach()[member, 0]
         yield "e", self.e, algorithm.scale.value_average[member, 0]

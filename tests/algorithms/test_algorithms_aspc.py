@@ -8,9 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+from algorithms.aspc import InnerStep
+
 OUTER = 20  # the first step that updates α
 VISIBLE = {"ema": 0.1, "actor_learning_rate": 1e-3}  # makes L2 and L3 weigh in
 VARIANTS = (1, 2, 3, 4, 5)  # of L3
+WEIGHTED = {"cloning_weight": "advantage", "value_learning_rate": 5e-3}  # V outgrows some of the Q values
 
 
 def test_alpha_begins_at_its_initial_value(lab):
@@ -87,6 +90,11 @@ class OuterStep:
         self.first = [before[f"{m}/exp_avg"] for m in moments]
         self.second = [before[f"{m}/exp_avg_sq"] for m in moments]
         self.count = before[f"{moments[0]}/step"].item() + 1
+        self.weight = torch.ones_like(self.batch.reward)
+        if self.hyper["cloning_weight"] == "advantage":
+            q = algorithm.critic.first(self.batch.observation, self.batch.action)
+            v = {name: before[f"value.{name}"] for name, _ in algorithm.value.named_parameters()}
+            self.weight[q <= torch.func.functional_call(algorithm.value, v, (self.batch.observation,))] = 0
         self.fixed = {}
         self.outer(self.xi)
 
@@ -96,6 +104,10 @@ class OuterStep:
 
     def q(self, action):
         return self.algorithm.critic.first(self.batch.observation, action)
+
+    def cloning(self, action):
+        """E[w (π - a)²]."""
+        return (self.weight.unsqueeze(-1) * (action - self.batch.action) ** 2).mean()
 
     def constant(self, name, value):
         """The value that `name` had when it was first asked for."""
@@ -108,7 +120,7 @@ class OuterStep:
             pi = self.policy(theta)
             q = self.q(pi)
             scale = F.softplus(xi).squeeze() / self.constant("n", q.abs().mean())
-            return -scale * q.mean() + ((pi - self.batch.action) ** 2).mean()
+            return -scale * q.mean() + self.cloning(pi)
 
         def step(p, g, m, v):
             m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
@@ -125,7 +137,7 @@ class OuterStep:
         error = ((self.policy(self.theta) - self.batch.action) ** 2).mean(-1)
         new_error = ((new_pi - self.batch.action) ** 2).mean(-1)
         scale = self.constant("alpha", F.softplus(xi)).squeeze() / self.constant("n'", q.abs().mean())
-        l1 = -scale * q.mean() + ((new_pi - self.batch.action) ** 2).mean()
+        l1 = -scale * q.mean() + self.cloning(new_pi)
         if self.hyper["outer_change"] == "average":
             l2 = ((1 - self.hyper["ema"]) * (q.mean() - self.e)) ** 2
         else:
@@ -147,6 +159,7 @@ class OuterStep:
         *({"loss": loss} for loss in ("L1", "L1+L2", "L1+L3", "L1+L2+L3")),
         *({"loss": "L1+L2+L3", "l3_variant": variant} for variant in VARIANTS if variant != 4),
         *({"loss": loss, "outer_change": "step"} for loss in ("L1+L2", "L1+L2+L3")),
+        {"loss": "L1+L2+L3"} | WEIGHTED,
     ],
     ids=lambda changes: "-".join(map(str, changes.values())),
 )
@@ -199,7 +212,8 @@ def test_the_outer_gradient_reaches_the_updated_policy_alone(lab):
     old_action = algorithm.act(batch.observation).detach().requires_grad_()
     new_action = (old_action.detach() * 0.9).requires_grad_()
     new_q = torch.linspace(-1, 2, algorithm.hyper.batch_size).double().unsqueeze(0).requires_grad_()
-    loss, new_e = algorithm.outer_loss(batch, old_action, new_action, new_q.detach(), new_q)
+    inner = InnerStep(old_action, new_q.detach(), None, (), ())
+    loss, new_e = algorithm.outer_loss(batch, inner, new_action, new_q)
     assert not new_e.requires_grad
     assert torch.equal(algorithm.scale.value_average, e)
     # with n, α, e, max b and L3's L2 constant, this is all that Q' and the actions may feel
@@ -243,6 +257,28 @@ def test_the_outer_step_leaves_the_critics_and_their_gradients_alone(lab):
             assert one.grad is other.grad is None or torch.equal(one.grad, other.grad), network
     assert with_outer.algorithm.scale.xi.grad is not None
     assert without.algorithm.scale.xi.grad is None
+
+
+def test_the_weighted_cloning_skips_some_actions_and_not_all(lab):
+    """Otherwise the comparisons could not tell it from the plain one."""
+    weight = OuterStep(lab, **WEIGHTED).weight
+    assert 0 < weight.mean() < 1
+
+
+def test_with_alpha_at_rest_the_weighted_one_is_wpc_bit_for_bit(lab):
+    options = {"dtype": torch.float32, "critic": "robust", "value_learning_rate": 5e-3}
+    adaptive = lab.population("aspc", "ab", alpha_learning_rate=0.0, cloning_weight="advantage", **options)
+    fixed = lab.population("wpc", "ab", **options)
+    adaptive.train(100)
+    fixed.train(100)
+    ours, theirs = adaptive.state(), fixed.state()
+    assert any(name.startswith("value.") for name in theirs)
+    for name, tensor in theirs.items():
+        assert torch.equal(ours[name], tensor), name
+
+
+def test_without_a_weight_there_is_no_v(lab):
+    assert not any("value." in name for name in lab.population("aspc").state())
 
 
 @pytest.mark.parametrize("critic", ["robust", "vanilla"])

@@ -21,6 +21,8 @@ def test_td3_bc(lab, critic):
 
 # steps this large make a wrong outer gradient visible in the policy; ρ this small makes L2 and L3 weigh in
 LARGE = {"actor_learning_rate": 0.01, "alpha_learning_rate": 0.5, "ema": 0.1, "discount": 0.9}
+# V outgrows some of the Q values, so that the weight is 0 for some samples
+WEIGHTED = {"cloning_weight": "advantage", "value_learning_rate": 5e-3}
 
 
 @pytest.mark.parametrize(
@@ -29,6 +31,7 @@ LARGE = {"actor_learning_rate": 0.01, "alpha_learning_rate": 0.5, "ema": 0.1, "d
         *({"loss": loss} | LARGE for loss in LOSSES),
         {"outer_change": "step"} | LARGE,
         {"outer_change": "step", "loss": "L1+L2"} | LARGE,
+        WEIGHTED | LARGE,
         {"reward_centering": True},
     ],
 )
@@ -43,7 +46,11 @@ def test_aspc(lab, changes):
 def test_the_outer_losses_differ(lab):
     """Otherwise the comparison above could not tell them apart."""
     ends = []
-    for changes in [*({"loss": loss} for loss in LOSSES), {"outer_change": "step"}]:
+    for changes in [
+        *({"loss": loss} for loss in LOSSES),
+        {"outer_change": "step"},
+        {"cloning_weight": "advantage"},
+    ]:
         population = lab.population("aspc", **changes, **LARGE)
         population.train(46)
         ends.append(population.algorithm.scale.xi.item())

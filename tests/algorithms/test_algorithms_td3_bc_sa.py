@@ -55,7 +55,7 @@ def test_a_constant_coefficient_makes_it_td3_bc_divided_by_alpha(lab):
     batch, _ = theirs.inputs(11)
     batch = batch._replace(extra={"trust": torch.ones_like(batch.reward)})
     wanted = torch.autograd.grad(
-        theirs.algorithm.actor_loss(batch).sum(), theirs.algorithm.actor.parameters()
+        theirs.algorithm.actor_loss(batch).whole.sum(), theirs.algorithm.actor.parameters()
     )
     got = {}
     ours.actor_optimiser.descend = lambda loss: got.update(
