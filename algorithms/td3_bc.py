@@ -146,9 +146,8 @@ class TD3BC(TD3):
 
     Reconstructed:
         ``alpha_schedule: linear`` is the linear column of the ASPC paper's Table 2, where α moves linearly
-        from its initial to ASPC's last value. No code of it is published. The paper's initial value was not
-        available when this was written; 2.5, from which ASPC itself starts, is assumed and to be checked
-        against the paper.
+        from its initial to ASPC's last value. No code of it is published. The paper's initial value, 2.5, is
+        from a reader's notes on the ICLR version.
     """
 
     Hyperparameters = TD3BCHyperparameters

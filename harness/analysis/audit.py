@@ -20,11 +20,11 @@ from harness.analysis.printed import CONVENTIONS, Convention, Printed, Range, ex
 from harness.analysis.spread import PrintedInterval
 from harness.counting import count
 from harness.errors import SpecError
-from harness.specs.published import Check
+from harness.specs.published import Check, LoneChange
 from harness.specs.rows import TOTAL
 
 if TYPE_CHECKING:
-    from harness.specs import Column, Specs, Table
+    from harness.specs import Column, Dataset, Specs, Table
     from harness.specs.published import PublishedCell
 
 Severity = Literal["error", "warning", "info"]
@@ -47,6 +47,7 @@ Kind = Literal[
     "digits of averages",
     "change within rounding",
     "change cut off",
+    "lone change",
     "interval not explained",
     "convention",
     "confirmed",
@@ -71,6 +72,7 @@ HEADINGS: dict[Kind, str] = {
     "digits of averages": "averages printed with unequal numbers of digits",
     "change within rounding": "changes in per cent that only unrounded cells can give",
     "change cut off": "changes in per cent that the printed numbers give cut off, not rounded",
+    "lone change": "changes in per cent without a number",
     "interval not explained": "intervals that the printed standard deviations do not explain",
     "convention": "how standard deviations were taken",
     "confirmed": "cells that public scores give digit by digit",
@@ -122,12 +124,14 @@ class Sheet:
         cells: the printed numbers by row and column.
         binary: rows whose episodes return 0 or 1, printed in per cent.
         episodes: per seed, behind the printed numbers of cells, by row and column.
+        changes: changes in per cent that stand alone, by row and column.
     """
 
     table: Table
     cells: Mapping[tuple[str, str], PublishedCell]
     binary: frozenset[str] = frozenset()
     episodes: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    changes: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     def mean(self, row: str, column: str) -> Printed | None:
         """The printed mean, or None."""
@@ -180,15 +184,26 @@ def audit(table: Table, specs: Specs) -> list[Finding]:
     sheet = Sheet(
         table,
         cells,
-        # the one domain of D4RL that only tells whether the goal was reached
-        frozenset(row for row in rows if specs.dataset(row).domain == "antmaze"),
+        frozenset(row for row in rows if _only_success_counts(specs.dataset(row))),
         {
-            (row, column.id): specs.protocol(table.protocol_of(column, row)).episodes or 0
+            (row, column.id): specs.protocol(table.protocol_of(column, row)).episodes_scored
             for row in rows
             for column in table.columns
         },
+        {
+            key: cell.change
+            for key, cell in (specs.listing(table) or {}).items()
+            if isinstance(cell, LoneChange)
+        },
     )
     return _ordered([*examine(sheet), *_two_tables(sheet, specs)])
+
+
+def _only_success_counts(dataset: Dataset) -> bool:
+    """Whether an episode tells no more than whether the goal was reached."""
+    environment = dataset.environment
+    # AntMaze's is the one domain of D4RL whose returns are that
+    return dataset.domain == "antmaze" or (environment is not None and environment.scored_by_success)
 
 
 def examine(sheet: Sheet) -> list[Finding]:
@@ -206,6 +221,7 @@ def examine(sheet: Sheet) -> list[Finding]:
         _grid,
         _confirmed,
         _changes,
+        _lone_changes,
         _restated,
         _digits,
         _no_deviations,
@@ -806,6 +822,22 @@ def _change(
         kind = "change"
     severity: Severity = "error" if kind == "change" else "info"
     yield Finding(kind, severity, ((row, column.id),), f"{where}, {gives}.")
+
+
+def _lone_changes(sheet: Sheet) -> Iterator[Finding]:
+    columns = {column.id: column for column in sheet.table.columns}
+    for (row, name), text in sheet.changes.items():
+        column = columns[name]
+        base = sheet.mean(row, column.change_from) if column.change_from else None
+        if base is None or base.value <= base.unit:
+            continue
+        change = Printed.parse(text).value / 100
+        signs = (1, -1) if text[0] not in "+-" and change else (1,)
+        numbers = [base.value * (1 + sign * change) for sign in signs]
+        possible = " or ".join(_number(number, base) for number in numbers if number >= 0)
+        where = f"{column.label}, {sheet.row(row)}"
+        sentence = f"{where}: {text} % is printed without a number; from {base} that is {possible}."
+        yield Finding("lone change", "info", ((row, name),), sentence)
 
 
 def _possible_changes(number: Printed, base: Printed) -> dict[Convention, Range]:

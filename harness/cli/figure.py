@@ -20,6 +20,7 @@ def add_to(app: App) -> None:
         epilog=examples(
             "harness figure aspc-table1 aggregates profiles -o figures",
             "harness figure aspc-table1 curves --datasets 'hopper-*' --width double --format svg -o figures",
+            "harness figure aspc-fig10 fig10 --width double -o figures",
             "harness figure aspc-table1 efficiency --style talk --width 16 --format png -o slides",
         ),
     )(figure)
@@ -35,7 +36,8 @@ def figure(
             metavar="KIND...",
             help="Of profiles, aggregates, improvement, curves, metrics, efficiency (IQM over steps), "
             "sensitivity (score over a setting's values), tuning (the best of so many settings), scatter "
-            "(published against reproduced), runtime and radar.",
+            "(published against reproduced), runtime and radar, or a figure of the paper by the id that the "
+            "table's spec gives it, such as alpha of aspc-table1.",
         ),
     ],
     choice: Choice,

@@ -12,6 +12,7 @@ from harness.cli.options import Json, TableId, examples, parts, specs_of
 from harness.cli.output import json_out, out, table_out
 from harness.counting import count
 from harness.specs.matching import matching
+from harness.specs.published import LoneChange
 
 if TYPE_CHECKING:
     from harness.specs import Column, Dependency, Specs, Table
@@ -97,11 +98,16 @@ def show(
     """Show what a table asks for or its paper printed."""
     specs = specs_of(ctx)
     spec = specs.table(table)
-    printed = (specs.published(spec) or {}) if published else {}
+    printed = (specs.listing(spec) or {}) if published else {}
     if as_json:
         document = spec.model_dump(mode="json")
         if published:
-            document["published_cells"] = list(printed.values())
+            document["published_cells"] = list((specs.published(spec) or {}).values())
+            document["lone_changes"] = [
+                {"row": row, "column": column, "change": cell.change}
+                for (row, column), cell in printed.items()
+                if isinstance(cell, LoneChange)
+            ]
         json_out(document)
     elif published:
         only_averages = spec.published is not None and spec.published.rows == "averages"
@@ -119,6 +125,8 @@ def show(
 def _printed(cell: Any) -> str | None:
     if cell is None:
         return None
+    if isinstance(cell, LoneChange):
+        return f"({cell.change} %)"
     number = f"{cell.mean:.{cell.decimals}f}"
     if cell.std is not None:
         number += f" ± {cell.std:.{cell.std_decimals}f}"

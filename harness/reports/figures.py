@@ -12,7 +12,7 @@ import re
 import textwrap
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from harness.analysis.comparison import ComparedCell, Comparison
     from harness.analysis.overall import Selection
     from harness.reports.history import Histories, RunHistory
+    from harness.specs.models import PaperFigure
 
 WIDTHS = {"single": 3.3, "double": 6.9}  # inches: a column and the page of a two-column paper
 _TITLE = 0.2  # inches: a line above a figure
@@ -198,7 +199,8 @@ def illustrations(
     Args:
         comparison: the table.
         histories: reads those of its runs; called where a kind needs them.
-        kinds: of `KINDS`; None for all that the table has columns for.
+        kinds: of `KINDS`, or ids of the paper's figures in the table's spec; None for all of `KINDS` that the
+            table has columns for.
         look: how they look.
 
     Raises:
@@ -206,12 +208,13 @@ def illustrations(
     """
     import matplotlib as mpl
 
-    if unknown := [kind for kind in kinds or () if kind not in KINDS]:
-        raise UnknownNameError("kind of figure", unknown[0], KINDS)
+    known = {figure.id: _of_paper(figure) for figure in comparison.table.figures} | KINDS
+    if unknown := [kind for kind in kinds or () if kind not in known]:
+        raise UnknownNameError("kind of figure", unknown[0], known)
     look = look or Look()
     source = _Source(comparison, histories, look)
     with mpl.rc_context(look.settings):
-        drawn = tuple(item for kind in kinds or KINDS for item in KINDS[kind](source))
+        drawn = tuple(item for kind in kinds or KINDS for item in known[kind](source))
         # a figure is shown without its table, too
         reasons = [
             reason
@@ -336,6 +339,7 @@ _RESAMPLED = (
 
 
 _Kind = Callable[[_Source], Iterator[Illustration]]
+_Points = Callable[["RunHistory"], Sequence[tuple[int, float]]]  # (step, value) of a run, in order
 
 
 def _kind(
@@ -579,7 +583,7 @@ def _radar(source: _Source) -> _Drawn | None:
     missing="a scored run with two evaluations",
 )
 def _curves(source: _Source) -> _Drawn | None:
-    return _panels(source, lambda run: run.curve, _SCORE)
+    return _panels(source, {_SCORE: _curve})
 
 
 def _metrics(source: _Source) -> Iterator[Illustration]:
@@ -590,11 +594,30 @@ def _metrics(source: _Source) -> Iterator[Illustration]:
             f"{name}, as training reported it, a panel per dataset; lines: mean over seeds.",
             missing="a scored run with two values",
         )
-        yield from kind(partial(_panels, points=partial(_metric, name), label=name))(source)
+        yield from kind(partial(_panels, quantities={name: partial(_metric, name)}))(source)
+
+
+def _curve(run: RunHistory) -> Sequence[tuple[int, float]]:
+    return run.curve
 
 
 def _metric(name: str, run: RunHistory) -> Sequence[tuple[int, float]]:
     return run.metrics.get(name, ())
+
+
+def _of_paper(wanted: PaperFigure) -> _Kind:
+    """A figure of the paper, as the table's spec has it."""
+    quantities: dict[str, _Points] = {
+        _SCORE if name == "score" else name: _curve if name == "score" else partial(_metric, name)
+        for name in wanted.draws
+    }
+    kind = _kind(
+        wanted.id,
+        wanted.title,
+        f"{wanted.title}. Over training: {', '.join(quantities)}; lines: mean over seeds.",
+        missing=f"a scored run with two values of {' or '.join(quantities)}",
+    )
+    return kind(partial(_panels, quantities=quantities, columns=wanted.columns or None))
 
 
 def metric_names(histories: Histories) -> list[str]:
@@ -875,26 +898,39 @@ _SELDOM = {"sensitivity", "tuning"}  # few tables have columns for them: not mis
 
 
 def _panels(
-    source: _Source, points: Callable[[RunHistory], Sequence[tuple[int, float]]], label: str
+    source: _Source, quantities: Mapping[str, _Points], columns: Collection[str] | None = None
 ) -> _Drawn | None:
-    """A panel per dataset and per what is counted: an update and a step in the environment share no axis.
+    """A panel per dataset, quantity and what is counted: updates and interactions share no axis.
 
     However many they are, they fit on a page. Lines and bands are matplotlib's: with 39 panels seaborn takes
     seconds more.
+
+    Args:
+        source: what it is drawn from.
+        quantities: by label, what a run has over training.
+        columns: ids of those to draw; None for all.
     """
-    data = pd.DataFrame(_bands(source, points))
+    cells = [c for c in source.comparison.cells if columns is None or c.column in columns]
+    data = pd.DataFrame(
+        line | {"quantity": label}
+        for cell in cells
+        for label, points in quantities.items()
+        for line in _band(source, cell, points)
+    )
     if data.empty:
         return None
-    panels = list(data.groupby(["dataset", "over"], sort=False))
+    several = [name for name in ("dataset", "quantity") if data[name].nunique() > 1] or ["dataset"]
+    panels = list(data.groupby(["dataset", "quantity", "over"], sort=False))
     overs = data["over"].unique()
     figure, grid, across = _grid(source, len(panels))
-    for place, (axes, ((dataset, over), part)) in enumerate(zip(grid, panels, strict=True)):
+    for place, (axes, ((*_, over), part)) in enumerate(zip(grid, panels, strict=True)):
         for name, line in part.groupby("column", sort=False):
             step, mean, low, high = (line[each].to_numpy() for each in ("step", "mean", "low", "high"))
             colour = source.colours[name]
             axes.plot(step, mean, color=colour, linestyle=source.dashes[name], label=source.labels[name])
             axes.fill_between(step, low, high, color=colour, alpha=0.2, linewidth=0)
-        axes.set_title(source.look.wrapped(_text(str(dataset)), 1 / across), fontsize="small")
+        titles = [source.look.wrapped(_text(part[name].iloc[0]), 1 / across) for name in several]
+        axes.set_title("\n".join(titles), fontsize="small")
         axes.tick_params(labelsize="small")
         if len(overs) == 1:
             axes.set_xlim(0, data["step"].max())
@@ -905,10 +941,12 @@ def _panels(
         axes.set_xlabel("" if len(overs) == 1 else str(over))
     shared = [*overs] if len(overs) == 1 else []
     shared.append(f"bands: 95% {data['method'].iloc[0]}" if data["method"].any() else "one seed, no band")
-    cut = _cut_off(source, points)
+    cut = _cut_off(source, cells, next(iter(quantities.values())))
     named = [*cut[:_MOST_NAMED], *([f"{len(cut) - _MOST_NAMED} more"] if len(cut) > _MOST_NAMED else [])]
     lines = ["; ".join(shared), *([f"cut off, not drawn: {', '.join(named)}"] if cut else [])]
-    figure.supylabel(_text(label))
+    if len(quantities) == 1:
+        figure.supylabel(_text(next(iter(quantities))))
+        data = data.drop(columns="quantity")
     _legend(figure, source, list(data["column"].unique()), "\n".join(lines))
     return _Drawn(figure, data, f"Bands: 95% {data['method'].iloc[0] or 'of one seed, none'}.")
 
@@ -927,38 +965,35 @@ def _grid(source: _Source, panels: int) -> tuple[Figure, list[Axes], int]:
     return figure, grid[:panels], across
 
 
-def _bands(
-    source: _Source, points: Callable[[RunHistory], Sequence[tuple[int, float]]]
-) -> Iterator[dict[str, Any]]:
+def _band(source: _Source, cell: ComparedCell, points: _Points) -> Iterator[dict[str, Any]]:
     """Mean and interval over seeds at the steps that all scored runs of a cell have."""
     settings = IntervalSettings()
-    for cell in source.comparison.cells:
-        runs = source.histories.get((cell.row, cell.column), ())
-        curves = [dict(curve) for run in runs if run.score is not None and len(curve := points(run)) > 1]
-        steps = sorted(set.intersection(*map(set, curves))) if curves and cell.protocol else []
-        for step in thinned(steps, _MOST_STEPS):
-            values = [curve[step] for curve in curves]
-            mean = math.fsum(values) / len(values)
-            found = interval(values, settings)
-            yield {
-                "dataset": cell.row,
-                "column": cell.column,
-                "label": source.labels[cell.column],
-                "over": axis(cell.protocol) if cell.protocol else "",
-                "step": step,
-                "mean": mean,
-                "low": found.low if found else mean,
-                "high": found.high if found else mean,
-                "seeds": len(values),
-                "method": f"{found.method} over seeds" if found else "",
-            }
+    runs = source.histories.get((cell.row, cell.column), ())
+    curves = [dict(curve) for run in runs if run.score is not None and len(curve := points(run)) > 1]
+    steps = sorted(set.intersection(*map(set, curves))) if curves and cell.protocol else []
+    for step in thinned(steps, _MOST_STEPS):
+        values = [curve[step] for curve in curves]
+        mean = math.fsum(values) / len(values)
+        found = interval(values, settings)
+        yield {
+            "dataset": cell.row,
+            "column": cell.column,
+            "label": source.labels[cell.column],
+            "over": axis(cell.protocol) if cell.protocol else "",
+            "step": step,
+            "mean": mean,
+            "low": found.low if found else mean,
+            "high": found.high if found else mean,
+            "seeds": len(values),
+            "method": f"{found.method} over seeds" if found else "",
+        }
 
 
-def _cut_off(source: _Source, points: Callable[[RunHistory], Sequence[tuple[int, float]]]) -> list[str]:
+def _cut_off(source: _Source, cells: Sequence[ComparedCell], points: _Points) -> list[str]:
     """The runs that have points but no score: failed or under way."""
     return [
         f"{_text(cell.row)} / {source.labels[cell.column]} seed {run.seed} at {_short(curve[-1][0])}"
-        for cell in source.comparison.cells
+        for cell in cells
         for run in source.histories.get((cell.row, cell.column), ())
         if run.score is None and run.origin == "trained" and (curve := points(run))
     ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeGuard, TypeVar, get_args
 
 import harness
 from harness.errors import SpecError, UnknownNameError
-from harness.specs.published import PublishedCell, read_listing
+from harness.specs.published import LoneChange, PublishedCell, read_listing
 from harness.specs.text import shown
 
 if TYPE_CHECKING:
@@ -179,10 +179,10 @@ class Specs:
         listing = self.listing(table)
         if listing is None:
             return None
-        return {key: cell for key, cell in listing.items() if cell is not None}
+        return {key: cell for key, cell in listing.items() if isinstance(cell, PublishedCell)}
 
-    def listing(self, table: Table) -> dict[tuple[str, str], PublishedCell | None] | None:
-        """As ``published``, with None for cells that the CSV lists as not printed; raises as it does."""
+    def listing(self, table: Table) -> dict[tuple[str, str], PublishedCell | LoneChange | None] | None:
+        """As ``published``, with what is not printed, and changes printed alone; raises as it does."""
         if table.published is None:
             return None
         location = ("published", "file")

@@ -749,6 +749,11 @@ class Protocol(Model):
         description="online only: a run leaves what it gathered, and the policies it was evaluated by",
     )
 
+    @property
+    def episodes_scored(self) -> int:
+        """Episodes of one seed behind its score by the rule; of the best evaluation, its own."""
+        return (self.episodes or 0) * (self.last_k if self.score == "mean_last" else 1)
+
     @model_validator(mode="after")
     def _consistent(self) -> Protocol:
         if self.steps is not None and self.interactions is not None:
@@ -1067,6 +1072,15 @@ def _footnote(value: object) -> object:
     return {"text": value} if isinstance(value, str) else value
 
 
+class PaperFigure(Model):
+    """A figure of the paper that shows what the table's runs did over training, a panel for each quantity."""
+
+    id: Id
+    title: str
+    draws: tuple[str, ...] = Field(min_length=1, description="'score' and names of metrics")
+    columns: tuple[Id, ...] = Field(default=(), description="empty: all")
+
+
 class Verdict(Model):
     """The tests behind the verdicts."""
 
@@ -1098,10 +1112,12 @@ class Table(Model):
     published: Published | None = None
     verdict: Verdict = Verdict()
     footnotes: tuple[Annotated[Footnote, BeforeValidator(_footnote)], ...] = ()
+    figures: tuple[PaperFigure, ...] = ()
 
     @model_validator(mode="after")
     def _distinct(self) -> Table:
         for what, ids in (
+            ("figure", [figure.id for figure in self.figures]),
             ("column", [column.id for column in self.columns]),
             ("group", [group.id for group in self.groups]),
             ("dataset", [dataset for group in self.groups for dataset in group.datasets]),

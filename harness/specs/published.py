@@ -117,6 +117,13 @@ class PublishedCell:
     std_decimals: int = field(default=1, compare=False)
 
 
+@dataclass(frozen=True)
+class LoneChange:
+    """A change in per cent where no number is printed, or none that could be read; ``change`` as printed."""
+
+    change: str
+
+
 def read_listing(
     path: Path,
     default_n: int,
@@ -125,7 +132,7 @@ def read_listing(
     rows: Collection[str] | None = None,
     columns: Collection[str] | None = None,
     referrer: Place | None = None,
-) -> dict[Key, PublishedCell | None]:
+) -> dict[Key, PublishedCell | LoneChange | None]:
     """Every cell that a CSV file lists, None where it says that the paper printed nothing.
 
     Args:
@@ -140,7 +147,7 @@ def read_listing(
         SpecError: ``path:line: ...``, one line for each thing that is wrong.
     """
     problems: list[str] = []
-    cells: dict[Key, PublishedCell | None] = {}
+    cells: dict[Key, PublishedCell | LoneChange | None] = {}
     first: dict[Key, int] = {}
     for record in read_records(path, _REQUIRED, _OPTIONAL, referrer=referrer):
         found = _Cell(record, problems)
@@ -167,7 +174,7 @@ class _Cell:
     record: Record
     problems: list[str]
 
-    def published(self, default_n: int, default_ddof: Ddof) -> PublishedCell | None:
+    def published(self, default_n: int, default_ddof: Ddof) -> PublishedCell | LoneChange | None:
         text = self.record.fields
         mean, std = self.mean_std("mean", "std")
         before_mean, before_std = self.mean_std("before_mean", "before_std")
@@ -191,7 +198,7 @@ class _Cell:
         if check == Check.DERIVED and not text.get("sample"):
             self.wrong("a cell that is derived names the source of its scores", "sample")
         if mean is None:
-            return None
+            return LoneChange(change) if change else None
         return PublishedCell(
             row=text["row"],
             column=text["column"],

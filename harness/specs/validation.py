@@ -32,7 +32,7 @@ from harness.specs.models import (
     StateDependency,
     Table,
 )
-from harness.specs.published import PublishedCell
+from harness.specs.published import LoneChange, PublishedCell
 from harness.specs.text import Location, shown
 
 T = TypeVar("T")
@@ -163,10 +163,15 @@ def _shown(document: Document, table: Table, listing: Mapping[tuple[str, str], o
                 if name not in known:
                     message = str(UnknownNameError(kind, name, known))
                     yield document.problem(("footnotes", i, key, j), message)
+    for i, figure in enumerate(table.figures):
+        for j, name in enumerate(figure.columns):
+            if name not in columns:
+                message = str(UnknownNameError("column", name, columns))
+                yield document.problem(("figures", i, "columns", j), message)
     without = [column.id for column in table.columns if column.change_from is None]
     for row, name in listing:
         cell = listing[row, name]
-        if isinstance(cell, PublishedCell) and cell.change and name in without:
+        if isinstance(cell, PublishedCell | LoneChange) and cell.change and name in without:
             yield document.problem(
                 ("columns", columns.index(name)),
                 f"the published file has a change at row {row!r}, but 'change_from' does not say from what",

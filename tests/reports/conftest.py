@@ -106,6 +106,7 @@ def example(*, incomparable=(), label=None, text=""):
     specs = SimpleNamespace(
         table=lambda _: table,
         published=lambda _: printed,
+        listing=lambda _: printed,
         dataset=dataset,
         protocol=lambda _: protocol,
         ids=lambda _: [],

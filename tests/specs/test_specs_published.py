@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.errors import SpecError
-from harness.specs.published import PublishedCell, read_listing
+from harness.specs.published import LoneChange, PublishedCell, read_listing
 
 HEADER = "row,column,mean,std,n,ddof,source,note\n"
 GOOD = "a,x,10.6,0.7,,,own,\n"
@@ -51,6 +51,11 @@ def test_n_and_ddof_may_be_left_out_and_columns_stand_in_any_order():
 def test_a_cell_that_the_paper_leaves_empty():
     path = write(HEADER + "a,x,,,,,own,not printed\n")
     assert read_listing(path, 4, 1) == {("a", "x"): None}
+
+
+def test_a_change_that_is_printed_alone():
+    path = write("row,column,mean,std,change,source,note\na,x,,,-5.0,own,\na,y,,,,own,\n")
+    assert read_listing(path, 4, 1) == {("a", "x"): LoneChange("-5.0"), ("a", "y"): None}
 
 
 def test_digits_and_changes_are_kept_as_printed():
