@@ -97,8 +97,19 @@ def test_a_paper_has_its_tables_in_order_with_their_audit(made: dict[str, str]) 
     page = made["papers/aspc.md"]
     assert page.index("## Table 2") < page.index("## Table 13") < page.index("## Figure 5")
     assert "Rows and environments: as in [Table 1](#aspc-table1)." in page
-    assert "| [Table 3](#aspc-table3) | `aspc-table3` | 9 | 6 | 4 of 6 |" in page
+    assert "| [Table 3](#aspc-table3) | `aspc-table3` | 9 | 8 | 8 of 8 |" in page
+    assert "harness figure aspc-fig10 fig10 -o figures" in page
     assert "- error: " in page
+
+
+def test_the_aspc_papers_page_has_every_table_of_it_and_every_figure() -> None:
+    page = (ROOT / "docs" / "aspc.md").read_text(encoding="utf-8")
+    specs = Specs()
+    for table in (specs.table(name) for name in specs.ids("tables") if name.startswith("aspc-")):
+        assert table.paper.table is not None
+        assert f"| {table.paper.table} | `harness reproduce {table.id}`" in page
+        line = next((line for line in page.splitlines() if f"harness figure {table.id} " in line), "")
+        assert all(figure.id in line for figure in table.figures), table.id
 
 
 @pytest.mark.parametrize(

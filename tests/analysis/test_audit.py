@@ -157,6 +157,17 @@ def test_finds_little_else(found):
     }
 
 
+def test_a_change_that_stands_alone_leaves_two_numbers_or_one(specs):
+    says = {
+        finding.rows[0]: finding.sentence
+        for finding in audit(specs.table("aspc-table4"), specs)
+        if finding.kind == "lone change"
+    }
+    assert says["antmaze-large-navigate-singletask-task1-v0"].endswith("from 80 that is 84 or 76.")
+    assert says["antmaze-giant-navigate-singletask-task2-v0"].endswith("from 9 that is 26.")  # not below 0
+    assert "antmaze-giant-navigate-singletask-task3-v0" not in says  # from 0
+
+
 def test_judgements_are_left_to_footnotes(found, specs):
     rows = {"walker2d-expert-v2", "walker2d-medium-expert-v2"}
     alone = [name for name in UNDECIDABLE if name not in KNOWN]

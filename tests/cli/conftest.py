@@ -100,3 +100,15 @@ def tiny(elsewhere):
 def environment():
     """The environment of a process that this test starts."""
     return dict(os.environ)
+
+
+@pytest.fixture
+def unimplemented(elsewhere):
+    """A folder with a table of which one column's algorithm has no code."""
+    (elsewhere / "own/tables").mkdir(parents=True)
+    (elsewhere / "own/tables/own.yaml").write_text(
+        "id: own\nversion: 1\ntitle: Own\npaper: {title: T, authors: A, year: 2020}\nlineage: generated\n"
+        "protocol: d4rl-1m\ngroups:\n  - {id: g, label: G, datasets: [hopper-random-v2]}\n"
+        "columns:\n  - {id: theirs, label: Theirs, algorithm: nobody_wrote_it}\n"
+    )
+    return "own"

@@ -42,14 +42,16 @@ def test_a_folder_of_specs_that_is_not_there(cli):
     assert result.err.startswith("error: nowhere:1:1:")
 
 
-def test_show_names_columns_without_code(cli):
+def test_show_names_columns_and_what_they_set(cli):
     result = cli("show", "aspc-table1")
     assert result.code == 0
     assert "  td3_bc: TD3+BC* (td3_bc, critic = robust)\n" in result.out
     assert "  aspc: ASPC (aspc)\n" in result.out
-    assert (
-        "  diffusion_ql: Diffusion-QL (diffusion_ql, no implementation)\n" in cli("show", "aspc-table3").out
-    )
+
+
+def test_show_says_which_columns_have_no_code(cli, unimplemented):
+    shown = cli("--specs", unimplemented, "show", "own").out
+    assert "  theirs: Theirs (nobody_wrote_it, no implementation)\n" in shown
 
 
 def test_show_says_what_columns_set_and_read(cli, elsewhere):
@@ -80,6 +82,15 @@ def test_show_published(cli):
     document = json.loads(cli("show", "aspc-table1", "--published", "--json").out)
     assert {"row", "column", "mean"} <= set(document["published_cells"][0])
     assert "published_cells" not in json.loads(cli("show", "aspc-table1", "--json").out)
+
+
+def test_show_published_has_changes_that_stand_alone(cli):
+    lines = cli("show", "aspc-table4", "--published").out.splitlines()
+    assert "80 ± 8" in lines[1]
+    assert lines[1].endswith("(5.0 %)")
+    document = json.loads(cli("show", "aspc-table4", "--published", "--json").out)
+    assert len(document["lone_changes"]) == 11
+    assert document["lone_changes"][-1] == {"row": "total", "column": "fql_aspc", "change": "13.5"}
 
 
 @pytest.mark.parametrize(

@@ -264,7 +264,10 @@ def test_plan_says_what_is_there_and_what_cannot_be(cli):
     assert (aspc["wanted"], aspc["failed"], aspc["queued"], aspc["missing"]) == (4, 1, 3, 0)
     assert plan["to_train"] == 6 * 4 - 1
     assert "to train: 23 of 24 runs" in cli("plan", "aspc-table1", "--datasets", "hopper-medium-v2").out
-    text = cli("plan", "aspc-table3", "--datasets", "hopper-medium-v2", "--algorithms", "diffusion_ql").out
+
+
+def test_plan_says_which_columns_have_no_code(cli, unimplemented):
+    text = cli("--specs", unimplemented, "plan", "own").out
     assert "cannot be trained: 1 cell: no implementation" in text
 
 

@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from harness.errors import HarnessError, UnknownNameError
 from harness.reports.figures import Look, illustrations, save, write
 from harness.reports.history import RunHistory
+from harness.specs.models import PaperFigure
 
 NASTY = "$\\frac{1}{$ _ <script>\n\x1b[31m"
 
@@ -183,6 +184,24 @@ def test_bands_are_intervals_over_seeds_and_seeds_that_are_cut_off_are_named(exa
     last = item.data[item.data["step"] == 1000]
     assert list(last["mean"]) == [12.0, 35.0]
     assert list(last["high"]) == [14.0, 40.0]
+
+
+def test_a_figure_of_the_paper_has_a_panel_for_each_quantity_of_its_columns(example):
+    comparison, histories = full(example)
+    figures = (
+        PaperFigure(id="case", title="Figure 10", draws=("alpha", "score"), columns=("aspc",)),
+        PaperFigure(id="none", title="Figure 11", draws=("q",)),
+    )
+    comparison = replace(comparison, table=comparison.table.model_copy(update={"figures": figures}))
+    case, none = illustrations(comparison, lambda: histories, ["case", "none"])
+    assert [axes.get_title().split("\n")[-1] for axes in case.figure.axes] == [
+        "alpha",
+        "normalised score [points]",
+    ] * (len(case.figure.axes) // 2)
+    assert set(case.data["column"]) == {"aspc"}
+    assert set(case.data["quantity"]) == {"alpha", "normalised score [points]"}
+    assert (none.figure, none.missing) == (None, "a scored run with two values of q")
+    assert {"case", "none"}.isdisjoint(item.name for item in illustrations(comparison, lambda: histories))
 
 
 def test_efficiency_is_the_iqm_at_each_step(example):
