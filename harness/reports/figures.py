@@ -312,9 +312,11 @@ class _Source:
     @cached_property
     def overall(self) -> Overall | None:
         """Statistics over the datasets on which no algorithm lacks a seed; None where there is none."""
-        metrics, pairs = ("iqm", "mean", "median", "og"), _BOOTSTRAP.repetitions
+        pairs = _BOOTSTRAP.repetitions
         try:
-            return overall(self.comparison, metrics, _BOOTSTRAP, pairs=pairs, profiles=True)
+            return overall(
+                self.comparison, ("iqm", "mean", "median", "og"), _BOOTSTRAP, pairs=pairs, profiles=True
+            )
         except IncompleteError:
             return None
 
