@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from harness.analysis.verdicts import VerdictKind
 from harness.planning.cells import resolve
 from harness.planning.choice import Choice
 from harness.planning.seeds import with_every_seed
+from harness.results.records import EvaluationRecord
 from harness.results.store import Store
 from harness.specs import Specs
 from harness.specs.catalogue import shipped_folder
@@ -50,6 +53,24 @@ def test_it_has_ten_seeds_of_every_cell_of_the_preset(recorded):
 SEED = 10
 
 
+def drift(column, returns):
+    """The exit code of ``harness drift`` where a column's runs ended so, as if the code itself were wrong."""
+    database = f"{column}-{len(list(Path.cwd().iterdir()))}.db"
+    [cell] = resolve(Specs(), "aspc-table1", Choice(preset="first-look", algorithms=(column,))).cells
+    keys = [run.key for run in cell.runs]
+    with Store.open(database, create=True) as store:
+        store.register(cell.runs)
+        store.claim(keys)
+        for key in keys:
+            store.record_evaluations(
+                [EvaluationRecord(key, step, raw, [1000] * len(raw)) for step, raw in returns.items()]
+            )
+        store.finish(keys, 1.0, 1.0)
+    command = ["drift", "aspc-table1", "--preset", "first-look", "--algorithms", column, "--gate", "cells"]
+    files = ["--db", database, "--baseline", "recorded.db"]
+    return subprocess.run([sys.executable, "-m", "harness", *command, *files], check=False).returncode
+
+
 @pytest.mark.slow
 def test_a_wrong_learning_rate_and_raw_observations_are_noticed(recorded, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -61,9 +82,9 @@ def test_a_wrong_learning_rate_and_raw_observations_are_noticed(recorded, tmp_pa
     specs = Specs([tmp_path / "wrong"])
     harness.reproduce("aspc-table1", preset="wrong", seeds=[SEED], specs=tmp_path / "wrong", db="wrong.db")
     with Store.open("wrong.db") as store:
-        trained = measure(
-            resolve(specs, "aspc-table1", Choice(preset="wrong", seeds=(SEED,))), store, {}
-        ).cells
+        resolved = resolve(specs, "aspc-table1", Choice(preset="wrong", seeds=(SEED,)))
+        trained = measure(resolved, store, {}).cells
+        returns = {column: store.returns(cell.cell.runs[0].key) for (_, column), cell in trained.items()}
     tests = specs.table("aspc-table1").verdict
     verdicts = {
         column: judged(recorded[ROW, cell.cell.column.algorithm].estimate, cell.estimate, tests, of=3)[0].kind
@@ -74,3 +95,5 @@ def test_a_wrong_learning_rate_and_raw_observations_are_noticed(recorded, tmp_pa
         "slow": VerdictKind.WORSE,
         "raw": VerdictKind.WORSE,
     }
+    codes = [drift("bc", returns["faithful"]), drift("bc", returns["slow"]), drift("td3_bc", returns["raw"])]
+    assert codes == [0, 1, 1]
