@@ -104,6 +104,8 @@ def print_plan(plan: Plan, same: Callable[[str], str]) -> None:
     )
     out()
     out(f"to train: {plan.total('to_train'):,} of {count(plan.total('wanted'), 'run')}")
+    if plan.shared:
+        out(f"  {count(plan.shared, 'run')} of these are shown by two columns and trained once")
     for also in plan.also:
         name = also.column if also.table == plan.table else f"{also.column} of {also.table}"
         runs = count(also.runs, "run") + ("" if also.table == plan.table else ", which that table shows too")

@@ -124,6 +124,8 @@ class Plan:
         preset: id of the preset, or None.
         lineage: of the data.
         cells: row by row.
+        shared: runs to train that a cell before shows, too, as where two columns score the same runs by two
+            rules; they are trained once.
         also: runs that are trained although they were not asked for or have finished, since others read from
             them.
         waiting: cells with runs that wait for what training does not give; see `waiting`.
@@ -137,6 +139,7 @@ class Plan:
     preset: str | None
     lineage: Lineage
     cells: tuple[CellPlan, ...]
+    shared: int
     also: tuple[AlsoTrained, ...]
     waiting: tuple[Waiting, ...]
     estimates: tuple[TimeEstimate, ...]
@@ -147,7 +150,7 @@ class Plan:
     @property
     def to_train(self) -> int:
         """Runs that would be begun or gone on with."""
-        return sum(cell.to_train for cell in self.cells) + sum(each.runs for each in self.also)
+        return self.total("to_train") - self.shared + sum(each.runs for each in self.also)
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -229,6 +232,7 @@ def plan(
             )
             for cell in resolved.cells
         ),
+        shared=_shared(resolved, todo),
         also=_also(resolved, todo, shown, states),
         waiting=tuple(waits),
         estimates=tuple(_estimates(todo, states, store, measure, pack, static.__getitem__)) if todo else (),
@@ -263,6 +267,12 @@ def _cell(cell: Cell, states: Mapping[str, RunState], waits: int, imported: int)
         waiting=waits,
         unavailable=cell.unavailable,
     )
+
+
+def _shared(resolved: ResolvedTable, todo: Collection[str]) -> int:
+    cells = (cell for cell in resolved.cells if not cell.unavailable and cell.column.runs_on(cell.dataset.id))
+    counts = Counter(run.key for cell in cells for run in cell.runs if run.key in todo)
+    return counts.total() - len(counts)
 
 
 def _also(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,14 @@ def test_populations_have_no_more_members_than_they_may(resolved, tmp_path, monk
     per_algorithm = made.to_train // 2
     [cpu] = [each for each in made.estimates if each.kind == "cpu"]
     assert (cpu.populations, cpu.capacity) == (2 * -(-per_algorithm // 3), 3)
+
+
+def test_runs_that_two_columns_show_are_trained_once(resolved, tmp_path):
+    first = next(cell for cell in resolved.cells if not cell.unavailable)
+    twice = replace(resolved, cells=(*resolved.cells, first))
+    made, once = (plan(each, SPECS, None, home=tmp_path) for each in (twice, resolved))
+    assert (made.shared, once.shared) == (len(first.runs), 0)
+    assert made.to_train == once.to_train
 
 
 def test_every_run_is_counted_once(resolved, store, tmp_path):
