@@ -438,7 +438,7 @@ def _log_densities(x: Tensor, noise: Tensor, log_std: Tensor) -> Tensor:
 class TanhGaussianActor(nn.Module):
     """A policy tanh(N(μ(s), σ(s)²)), μ and ln σ from one MLP.
 
-    ln σ = clamp(m · output + c, -20, 2), m and c learnt scalars, or 1 and 0.
+    ln σ = clamp(m · output + c, least, 2), m and c learnt scalars, or 1 and 0.
 
     Args:
         initial: draws the first parameters.
@@ -446,6 +446,7 @@ class TanhGaussianActor(nn.Module):
         layers: of the MLP.
         log_std_multiplier: m at the start; None: m and c are not learnt.
         log_std_offset: c at the start.
+        log_std_minimum: the least that ln σ may be.
     """
 
     def __init__(
@@ -456,9 +457,11 @@ class TanhGaussianActor(nn.Module):
         *,
         log_std_multiplier: float | None = None,
         log_std_offset: float = 0.0,
+        log_std_minimum: float = -20.0,
     ) -> None:
         super().__init__()
         self.network = MLP(initial, sizes.observation, 2 * sizes.action, layers)
+        self._least = log_std_minimum
         self.scaled = log_std_multiplier is not None
         if log_std_multiplier is not None:
             self.log_std_multiplier = initial.constant((1, 1), log_std_multiplier)
@@ -469,7 +472,7 @@ class TanhGaussianActor(nn.Module):
         mean, log_std = self.network(observation).chunk(2, -1)
         if self.scaled:
             log_std = self.log_std_multiplier * log_std + self.log_std_offset
-        return TanhGaussian(mean, log_std.clamp(-20, 2))
+        return TanhGaussian(mean, log_std.clamp(self._least, 2))
 
 
 class Critic(nn.Module):

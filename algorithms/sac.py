@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ from algorithms.base import (
     register,
     static,
 )
-from algorithms.networks import Critics, Layers, TanhGaussianActor, within
+from algorithms.networks import Critics, Layers, TanhGaussianActor, within, xavier
 from algorithms.optimisers import Adam, soft_update, target_of
 
 
@@ -34,6 +35,10 @@ class SACHyperparameters(Hyperparameters):
     critic_learning_rate: float = static(minimum=0)
     actor_hidden_sizes: str = layer_sizes()
     critic_hidden_sizes: str = layer_sizes()
+    activation: str = static(choices=("relu", "gelu_tanh"), neutral="relu")
+    first_weights: str = static(choices=("rlkit", "fan_average"), neutral="rlkit")
+    log_std_minimum: float = static(maximum=2, neutral=-20.0)
+    temperature_loss: str = static(choices=("logarithm", "temperature"), neutral="logarithm")
 
 
 @register("sac")
@@ -49,19 +54,29 @@ class SAC(Algorithm):
         of them made D4RL's data is not known. The target critics begin as copies of the critics; in rlkit's
         script they begin with weights of their own. rlkit draws the first layer's weights from U(±1/√256),
         whatever the size of its input, and the biases of ln σ from U(±1e-3); here it is U(±1/√inputs), and 0.
+
+    With the settings for OGBench's data it is OGBench's SAC (``impls/agents/sac.py``), apart from these:
+        The temperature steps before the other losses are taken, not with them. The critics' loss is the sum
+        over both, not the mean, which is the same to Adam.
     """
 
     Hyperparameters = SACHyperparameters
 
     def build(self) -> None:
         """Stochastic policy, twin critics with targets, ln of the temperature."""
-        actor = Layers(
-            self.hyper.actor_hidden_sizes, hidden_bias=0.0, output_weights=within(1e-3), output_bias=0.0
+        flax = self.hyper.first_weights == "fan_average"
+        layers = functools.partial(
+            Layers,
+            activation=self.hyper.activation,
+            hidden_weights=xavier() if flax else None,
+            hidden_bias=0.0,
+            output_bias=0.0,
         )
-        critic = Layers(
-            self.hyper.critic_hidden_sizes, hidden_bias=0.0, output_weights=within(3e-3), output_bias=0.0
+        actor = layers(self.hyper.actor_hidden_sizes, output_weights=xavier(0.1) if flax else within(1e-3))
+        critic = layers(self.hyper.critic_hidden_sizes, output_weights=xavier() if flax else within(3e-3))
+        self.actor = TanhGaussianActor(
+            self.initial, self.sizes, actor, log_std_minimum=self.hyper.log_std_minimum
         )
-        self.actor = TanhGaussianActor(self.initial, self.sizes, actor)
         self.critic = Critics(self.initial, self.sizes, critic)
         self.target_critic = target_of(self.critic)
         self.log_temperature = self.initial.constant((1,), 0.0)
@@ -77,9 +92,11 @@ class SAC(Algorithm):
         return self.log_temperature.detach().exp()
 
     def temperature_loss(self, log_density: Tensor) -> Tensor:
-        """-ln T · E[ln π(ã|s) + H], H the target entropy (eq. 18, ln T in place of T): ``(M, 1)``."""
+        """-x · E[ln π(ã|s) + H], H the target entropy, x = T (eq. 18) or rlkit's ln T: ``(M, 1)``."""
         target = self.hyper.entropy_per_dimension * self.sizes.action
-        loss: Tensor = -self.log_temperature * (batch_mean(log_density.detach()) + target)
+        by_logarithm = self.hyper.temperature_loss == "logarithm"
+        learnt = self.log_temperature if by_logarithm else self.log_temperature.exp()
+        loss: Tensor = -learnt * (batch_mean(log_density.detach()) + target)
         return loss
 
     def actor_loss(self, batch: Batch, action: Tensor, log_density: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ class Program(base.Program):
     def sample(self, s: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """An action for each state and its log-density."""
         mean, log_std = self.actor(s).chunk(2, 1)
-        std = log_std.clamp(-20, 2).exp()
+        std = log_std.clamp(self.h["log_std_minimum"], 2).exp()
         policy = distributions.TransformedDistribution(
             distributions.Normal(mean, std), distributions.TanhTransform(cache_size=1)
         )
@@ -44,10 +44,9 @@ class Program(base.Program):
         s, s2 = batch.observation, batch.next_observation
         action, log_density = self.sample(s, noise["action"])
         entropy_target = self.h["entropy_per_dimension"] * batch.action.shape[1]
-        base.descend(
-            -(self.log_temperature * (log_density + entropy_target).detach()).mean(),
-            self.temperature_optimiser,
-        )
+        by_logarithm = self.h["temperature_loss"] == "logarithm"
+        learnt = self.log_temperature if by_logarithm else self.log_temperature.exp()
+        base.descend(-(learnt * (log_density + entropy_target).detach()).mean(), self.temperature_optimiser)
         temperature = self.log_temperature.detach().exp()
         with torch.no_grad():
             action2, log_density2 = self.sample(s2, noise["next_action"])

@@ -1,8 +1,12 @@
 """Shared by all tests: one thread a process, so that parallel tests on few cores do not fight."""
 
+import importlib
+import importlib.util
 import os
 import random
+import sys
 import tempfile
+import types
 from pathlib import Path
 
 import pytest
@@ -92,3 +96,19 @@ def trained():
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def ogbench():
+    """The package of that name, without the half of it that wants dm_control."""
+    found = importlib.util.find_spec("ogbench")
+    if found is None or not found.submodule_search_locations:
+        if os.environ.get("HARNESS_REQUIRE_OGBENCH"):
+            pytest.fail("HARNESS_REQUIRE_OGBENCH is set, but the package ogbench is not installed")
+        pytest.skip("takes the package ogbench: pip install --no-deps ogbench==1.2.2")
+    package = types.ModuleType("ogbench")
+    package.__path__ = list(found.submodule_search_locations)
+    sys.modules["ogbench"] = package
+    for half in ("locomaze", "utils"):
+        importlib.import_module(f"ogbench.{half}")
+    return package

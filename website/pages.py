@@ -391,7 +391,7 @@ def _policies(specs: Specs) -> str:
                 escaping.markdown(card.environment.id),
                 f"{card.steps:,}",
                 f"{mean:,.0f} ± {stdev(returns.stochastic):,.0f}",
-                f"{card.reference.normalise(mean):.1f}",
+                f"{card.reference.normalise(mean):.1f}" if card.reference else "",
                 f"{mean / expert:.0%}",
                 f"{fmean(returns.deterministic):,.0f} ± {stdev(returns.deterministic):,.0f}",
                 f"{known.return_mean:,.0f}" if known and known.return_mean is not None else "",

@@ -76,7 +76,8 @@ class Reader(readers.Reader[GeneratedSource]):
                 f"{place} has {len(rows['rewards']):,} rows, not {source.transitions:,}; "
                 f"{_again(dataset, home)}"
             )
-        return transitions(qlearning(rows, None), dataset, identity, str(place))
+        paired = qlearning(rows, None)
+        return transitions(paired, dataset, identity, str(place), runs_on="ends" in rows)
 
     def command(self, lineage: str, source: GeneratedSource) -> str:
         """The command that makes as many rows."""
@@ -336,6 +337,32 @@ def policy_rollout(
     return _rolled_out(dataset, source.policies[0], source.transitions, source.seed, home, progress)
 
 
+def ant_navigate(
+    dataset: Dataset, source: GeneratedSource, home: Path, progress: Progress = lambda done: None
+) -> Rows:
+    """The walk of `harness.datasets.navigation`, with the rewards of the dataset's task.
+
+    Returns:
+        See `harness.datasets.ogbench.relabelled`.
+
+    Raises:
+        DataError: The expert's file is missing, another one, or does not fit the ant.
+        HarnessError: The environment is no maze of OGBench's.
+    """
+    from harness.datasets import navigation, ogbench, policies, rollouts
+
+    expert = policies.wanted(source.policies[0], home, navigation.ANT, *navigation.SIZES)
+    walk = rollouts.collect(
+        expert,
+        _environment(dataset),
+        source.transitions,
+        source.seed,
+        progress=progress,
+        crew=navigation.Navigators,
+    )
+    return ogbench.relabelled(walk, dataset)
+
+
 def stitched(
     dataset: Dataset, source: GeneratedSource, home: Path, progress: Progress = lambda done: None
 ) -> Rows:
@@ -389,6 +416,7 @@ VERSIONS = {
     "policy-rollout": 1,
     "stitched": 1,
     "sac-replay": 2,
+    "ant-navigate": 1,
 }
 
 _RECIPES: dict[str, Callable[[Dataset, GeneratedSource, Path, Progress], Rows]] = {
@@ -401,6 +429,7 @@ _RECIPES: dict[str, Callable[[Dataset, GeneratedSource, Path, Progress], Rows]] 
     "policy-rollout": policy_rollout,
     "stitched": stitched,
     "sac-replay": _untrained,
+    "ant-navigate": ant_navigate,
 }
 
 

@@ -1,14 +1,18 @@
 """Trained policies that come with the project: safetensors files, each with a card, and acting with them.
 
 A file holds the weights of one tanh-Gaussian policy: ``layers.<i>.weight`` (in, out) and ``layers.<i>.bias``
-(out), float32, ReLU between the layers, mean and ln σ from the last one. Loading one executes nothing.
+(out), float32, mean and ln σ from the last one. Its metadata may name what stands between the layers,
+``activation``, and the least that ln σ is, ``log_std_minimum``; else these are ReLU and -20. Loading one
+executes nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -61,22 +65,37 @@ class PolicyCard(Model):
     trained_with: dict[str, str] = Field(description="versions and machine of the training")
     training_returns: tuple[float, ...] = Field(description="of the episodes by which it was chosen")
     recorded: Recorded
-    reference: ReferenceScores
+    reference: ReferenceScores | None = None
+
+
+def _gelu(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """JAX's approximation of it."""
+    return np.asarray(0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))))
+
+
+ACTIVATIONS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    "relu": lambda x: np.maximum(x, 0.0),
+    "gelu_tanh": _gelu,
+}
 
 
 @dataclass(frozen=True, eq=False)
 class Policy:
-    """tanh(N(μ(s), σ(s)²)), μ and ln σ from one ReLU network.
+    """tanh(N(μ(s), σ(s)²)), μ and ln σ from one network.
 
     Attributes:
         sha256: Of the file.
         weights: (in, out) of each layer.
         biases: (out,) of each layer.
+        activation: Of the hidden layers, a name of `ACTIVATIONS`.
+        log_std_minimum: The least that ln σ is.
     """
 
     sha256: str
     weights: tuple[NDArray[np.float64], ...]
     biases: tuple[NDArray[np.float64], ...]
+    activation: str = "relu"
+    log_std_minimum: float = -20.0
 
     def act(self, observations: Array, noise: Array | None = None) -> NDArray[np.float32]:
         """Actions in [-1, 1].
@@ -93,10 +112,10 @@ class Policy:
         """
         hidden = observations.astype(np.float32).astype(np.float64)
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            hidden = np.maximum(hidden @ weight + bias, 0.0)
+            hidden = ACTIVATIONS[self.activation](hidden @ weight + bias)
         mean, log_std = np.split(hidden @ self.weights[-1] + self.biases[-1], 2, axis=-1)
         if noise is not None:
-            mean = mean + np.exp(np.clip(log_std, -20, 2)) * noise
+            mean = mean + np.exp(np.clip(log_std, self.log_std_minimum, 2)) * noise
         return np.tanh(mean).astype(np.float32)
 
 
@@ -178,10 +197,15 @@ def read(place: Path) -> Policy:
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
             raise DataError(f"{place} is damaged: layer {layer} holds values that are not finite")
         inputs = weight.shape[1]
+    said = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
+    if (activation := said.get("activation", "relu")) not in ACTIVATIONS:
+        raise DataError(f"{place} is no policy: its activation {activation!r} is not known")
     return Policy(
         hashlib.sha256(content).hexdigest(),
         tuple(weight.astype(np.float64) for weight in weights),
         tuple(bias.astype(np.float64) for bias in biases),
+        activation,
+        float(said.get("log_std_minimum", -20.0)),
     )
 
 
@@ -201,8 +225,10 @@ def check_fit(
         )
 
 
-def write(place: Path, weights: list[Array], biases: list[Array]) -> str:
-    """Write a policy file.
+def write(
+    place: Path, weights: list[Array], biases: list[Array], metadata: dict[str, str] | None = None
+) -> str:
+    """Write a policy file; for its metadata see the module.
 
     Returns:
         Its SHA-256.
@@ -218,7 +244,7 @@ def write(place: Path, weights: list[Array], biases: list[Array]) -> str:
         for layer, array in enumerate(arrays)
     }
     with files.atomic(place) as temporary:
-        temporary.write_bytes(save(tensors))
+        temporary.write_bytes(save(tensors, metadata))
     return files.sha256(place)
 
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,26 @@ from harness.datasets.policies import Policy, Returns, check_fit
 from harness.specs.models import Environment
 
 EPISODES = 25
-"""Episodes that step together; a unit of work. No part of what the data are."""
+"""Episodes that step together, at most; a unit of work. No part of what the data are."""
 
 Rows = dict[str, NDArray[Any]]
 Progress = Callable[[int], None]
+
+
+class Crew(Protocol):
+    """Many copies of an environment in which a policy acts; ``close`` puts them away."""
+
+    def __init__(self, policy: Policy, environment: Environment, count: int) -> None: ...
+
+    @staticmethod
+    def length(environment: Environment) -> int:
+        """The most rows of an episode."""
+
+    def close(self) -> None:
+        """No further episode is asked for."""
+
+    def roll_out(self, seed: int, first: int) -> list[Rows]:
+        """One episode of each copy, of which the first has this number in the dataset of this seed."""
 
 
 class Actors:
@@ -55,6 +71,15 @@ class Actors:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    @staticmethod
+    def length(environment: Environment) -> int:
+        """The most rows of an episode."""
+        return environments.time_limit(environment)
+
+    def close(self) -> None:
+        """Close the environments."""
         for env in self._envs:
             env.close()
 
@@ -79,8 +104,8 @@ class Actors:
         lengths = np.zeros(count, int)
         terminal = np.zeros(count, bool)
         for i, env in enumerate(self._envs):
-            random = _random(self._policy, seed, first + i)
-            seen[i, 0] = env.reset(seed=_start(random))[0]
+            random = episode_random(self._policy, seed, first + i)
+            seen[i, 0] = env.reset(seed=episode_start(random))[0]
             if noisy:
                 noise[i] = random.standard_normal((self._limit, actions))
         running = np.arange(count)
@@ -115,47 +140,50 @@ def collect(
     *,
     workers: int | None = None,
     progress: Progress = lambda done: None,
+    crew: type[Crew] = Actors,
 ) -> Rows:
-    """Rows of a D4RL file: whole episodes one after the other, the last one cut off without a mark.
+    """Rows of a file: whole episodes one after the other, the last one cut off without a mark.
 
     Args:
-        policy: Who acts; actions are drawn from it.
+        policy: Who acts.
         environment: Where, and the length at which an episode is cut; it can be made and fits the policy.
         rows: Rows to make; fewer rows are the beginning of more.
         seed: Of starts and noise.
         workers: Processes; None: as many as this process may use.
         progress: Called with the rows made so far.
+        crew: Who rolls the policy out, in each process; `Actors` draws actions as D4RL does.
 
     Returns:
-        The fields of `Actors.roll_out`, each with ``rows`` rows.
+        The fields of the crew's ``roll_out``, each with ``rows`` rows.
 
     Raises:
         DataError: A worker process died.
     """
-    largest = EPISODES * environments.time_limit(environment)
+    together = min(EPISODES, -(-rows // crew.length(environment)))
+    largest = together * crew.length(environment)
     workers = min(workers or processes.usable_cores(), -(-rows // largest))
     blocks: dict[int, Rows] = {}
     made = 0
     with contextlib.ExitStack() as stack:
         if workers == 1:
-            actors = stack.enter_context(Actors(policy, environment, EPISODES))
+            alone = stack.enter_context(contextlib.closing(crew(policy, environment, together)))
             while made < rows:
-                blocks[len(blocks)] = _joined(actors.roll_out(seed, len(blocks) * EPISODES))
-                made += len(blocks[len(blocks) - 1]["rewards"])
+                blocks[len(blocks)] = _joined(alone.roll_out(seed, len(blocks) * together))
+                made += len(blocks[len(blocks) - 1]["actions"])
                 progress(min(made, rows))
         else:
-            pool = stack.enter_context(_pool(workers, policy, environment))
+            pool = stack.enter_context(_pool(workers, crew, policy, environment, together))
             running: dict[Future[Rows], int] = {}
             while made < rows or running:
                 each = made / len(blocks) if blocks else largest
                 # no more than what is missing will need, as far as that can be told
                 while len(running) < workers and made + len(running) * each < rows:
                     block = len(blocks) + len(running)
-                    running[pool.submit(_work, seed, block * EPISODES)] = block
+                    running[pool.submit(_work, seed, block * together)] = block
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     block = running.pop(future)
                     blocks[block] = future.result()
-                    made += len(blocks[block]["rewards"])
+                    made += len(blocks[block]["actions"])
                 progress(min(made, rows))
     return {
         name: array[:rows] for name, array in _joined([blocks[block] for block in sorted(blocks)]).items()
@@ -191,14 +219,16 @@ def returns(
 
 def starts(policy: Policy, seed: int, episodes: int) -> list[int]:
     """With what the first episodes' environments are reset."""
-    return [_start(_random(policy, seed, episode)) for episode in range(episodes)]
+    return [episode_start(episode_random(policy, seed, episode)) for episode in range(episodes)]
 
 
-def _start(random: np.random.Generator) -> int:
+def episode_start(random: np.random.Generator) -> int:
+    """The seed of an episode's reset, drawn from its random numbers."""
     return int(random.integers(2**31))
 
 
-def _random(policy: Policy, seed: int, episode: int) -> np.random.Generator:
+def episode_random(policy: Policy, seed: int, episode: int) -> np.random.Generator:
+    """The random numbers of an episode, by its number in the dataset of a seed."""
     # the policy's hash, so that medium and expert data of one seed share neither starts nor noise
     return np.random.default_rng([int(policy.sha256[:16], 16), seed, episode])
 
@@ -215,26 +245,29 @@ def _joined(parts: list[Rows]) -> Rows:
 
 # -- in worker processes -----------------------------------------------------------------------------------
 
-_actors: Actors
+_crew: Crew
 
 
-def _begin(policy: Policy, environment: Environment) -> None:
-    global _actors
-    _actors = Actors(policy, environment, EPISODES)
+def _begin(crew: type[Crew], policy: Policy, environment: Environment, together: int) -> None:
+    global _crew
+    _crew = crew(policy, environment, together)
 
 
 def _work(seed: int, first: int) -> Rows:
-    return _joined(_actors.roll_out(seed, first))
+    return _joined(_crew.roll_out(seed, first))
 
 
 @contextlib.contextmanager
-def _pool(workers: int, policy: Policy, environment: Environment) -> Iterator[ProcessPoolExecutor]:
+def _pool(
+    workers: int, crew: type[Crew], policy: Policy, environment: Environment, together: int
+) -> Iterator[ProcessPoolExecutor]:
     """Processes with one thread each; at an interruption, none of them goes on."""
     threads = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
     before = {name: os.environ.get(name) for name in threads}
     os.environ.update(dict.fromkeys(threads, "1"))  # what NumPy reads when a worker loads it
     try:
-        with processes.pool(workers, _begin, (policy, environment), f"acts in {environment.id}") as pool:
+        begun = (crew, policy, environment, together)
+        with processes.pool(workers, _begin, begun, f"acts in {environment.id}") as pool:
             yield pool
     finally:
         for name, value in before.items():

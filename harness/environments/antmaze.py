@@ -138,6 +138,12 @@ def position(cell: tuple[int, int]) -> NDArray[np.float64]:
     return _CELL * np.array([column - 1.0, row - 1.0])
 
 
+def cell_of(point: NDArray[np.float64]) -> tuple[int, int]:
+    """The cell (row, column) that a position ``(x, y)`` is in."""
+    column, row = np.floor(point / _CELL + 1.5).astype(int).tolist()
+    return row, column
+
+
 @functools.cache  # nothing changes a model, so all environments of a size share one
 def _model(layout: Layout) -> Any:
     """The MuJoCo model of D4RL's ant in a maze, without what is only seen."""

@@ -86,20 +86,22 @@ class OGBenchAntMaze(Ant):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float64], dict[str, Any]]:
-        """Start an episode; ``options={"state": ...}`` says where.
+        """Start an episode; ``options={"state": ...}`` or ``options={"cell": ...}`` says where.
 
         Args:
             seed: Seeds the generator of starts; None continues it.
-            options: None, or ``state``, shape (29,).
+            options: None, or ``state``, shape (29,), or ``cell``, (row, column), in the place of the task's.
 
         Returns:
             The observation, shape (29,), and an empty dictionary.
         """
         super().reset(seed=seed)
-        given = (options or {}).get("state")
-        state = self._draw_start() if given is None else np.asarray(given, float)
-        if given is None:
-            state[:2] = self.start + self.np_random.uniform(-1, 1, 2)
+        given = options or {}
+        if "state" in given:
+            return self._place(np.asarray(given["state"], float)), {}
+        state = self._draw_start()
+        centre = position(given["cell"]) if "cell" in given else self.start
+        state[:2] = centre + self.np_random.uniform(-1, 1, 2)
         return self._place(state), {}
 
     def step(self, action: NDArray[np.floating[Any]]) -> State:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from harness import environments, files
 from harness.datasets.generated import Trained
+from harness.datasets.navigation import ANT
 from harness.datasets.transforms import steps_of
 from harness.errors import DataError, StoppedError, reason
 from harness.execution import artefacts
@@ -25,13 +26,15 @@ from harness.planning.populations import PlannedRun, populations
 from harness.results.models import GATHERED
 from harness.results.records import digest
 from harness.results.store import Store
-from harness.specs import Column, Dataset, GeneratedSource, Protocol, Specs, Table
+from harness.specs import Column, Dataset, Environment, GeneratedSource, Protocol, Specs, Table
+from harness.specs.columns import Written, hyperparameters
 from harness.specs.models import Group
 from harness.training import checkpoints
 from harness.training.archive import Archive, archive, member_of, rows_of
 from harness.training.memory import bytes_of_row
 
 PROTOCOL = "sac-online"
+_ANT_PROTOCOL = "sac-ogbench"
 _DATABASE = "runs.db"
 _CHECKPOINT_SECONDS = 600.0
 
@@ -111,11 +114,14 @@ def train(
         StoppedError: interrupted; what was done is kept.
     """
     specs = Specs()
-    shipped = specs.protocol(PROTOCOL)
-    assert shipped.gather is not None  # noqa: S101 - an online one
-    whole = -(-updates // shipped.gather.every) * shipped.gather.every + shipped.gather.warmup
-    protocol = shipped.model_copy(update={"interactions": whole})
-    runs = {run.record.key: run for run in (planned(each, seed, protocol, specs) for each in datasets)}
+
+    def run(dataset: Dataset) -> PlannedRun:
+        shipped = specs.protocol(_ANT_PROTOCOL if _trained_in(dataset) == ANT else PROTOCOL)
+        assert shipped.gather is not None  # noqa: S101 - an online one
+        whole = -(-updates // shipped.gather.every) * shipped.gather.every + shipped.gather.warmup
+        return planned(dataset, seed, shipped.model_copy(update={"interactions": whole}), specs)
+
+    runs = {each.record.key: each for each in map(run, datasets)}
     with _locked(folder, reporter):
         _train(list(runs.values()), folder, specs, reporter, device)
 
@@ -126,23 +132,30 @@ def planned(dataset: Dataset, seed: int, protocol: Protocol, specs: Specs) -> Pl
     Raises:
         DataError: it names no environment, or SAC wants its data changed by what is fitted to all of them.
     """
-    environment, sac = dataset.environment, specs.algorithm("sac")
+    environment, sac = _trained_in(dataset), specs.algorithm("sac")
     if environment is None:
         raise DataError(f"{dataset.id} names no environment to train in")
+    column = Column(id="sac", label="SAC", algorithm="sac")
+    settings = hyperparameters(specs, Written(column, "tables", "", ()), dataset.id)
     name = re.sub(r"[^a-z0-9]+", "-", environment.id.lower()).strip("-")
-    place = dataset.model_copy(update={"id": name, **dict.fromkeys(dataset.sources)})
+    changed = {"id": name, "environment": environment, **dict.fromkeys(dataset.sources)}
+    place = dataset.model_copy(update=changed)
     configuration = {
         "algorithm": "sac",
-        "hyperparameters": sac.in_key({each: h.value for each, h in sac.hyperparameters.items()}),
+        "hyperparameters": sac.in_key({each: entry.value for each, entry in settings.items()}),
         "dataset": {"id": name, "lineage": "generated"},
         "environment": environment.identity,
         "protocol": protocol.configuration,
     }
     if steps_of(configuration):
         raise DataError("data that are gathered from nothing cannot be normalised, scaled or shifted before")
-    column = Column(id="sac", label="SAC", algorithm="sac")
     record = run_record(configuration, seed)
     return PlannedRun(record, Cell(place, column, protocol, (record,), None, ()))
+
+
+def _trained_in(dataset: Dataset) -> Environment | None:
+    """Where the policies behind a dataset are trained: where it is from, but for the ant that navigates."""
+    return ANT if dataset.goal_task else dataset.environment
 
 
 def hyperparameters_hash(specs: Specs) -> str:

@@ -13,14 +13,20 @@ import yaml
 
 from harness import files
 from harness.datasets import generated, policies, rollouts
+from harness.datasets.navigation import ANT
+from harness.environments.ogbench import LAYOUTS
 from harness.errors import DataError
-from harness.execution.gathering import Scored, archived, fingerprint, hyperparameters_hash, opened, scored
+from harness.execution.gathering import Scored, archived, fingerprint, opened, scored
+from harness.results.records import digest
 from harness.results.store import Store
 from harness.specs import Dataset, Environment, GeneratedSource, PolicyFile, Specs
 from harness.training.archive import policies_of
 
 ROLLOUT, REPLAY = 1_000_000, 1_000_000
 """Rows of medium and of expert data, and of full-replay data."""
+
+NAVIGATION = 1_000_000
+"""Rows of the data of an ant that navigates, where OGBench's own number is not known."""
 
 WARMUP = 1000
 """Interactions before the first update."""
@@ -35,6 +41,7 @@ LEVELS: tuple[policies.Level, ...] = get_args(policies.Level)
 """Of the policies of one environment."""
 
 _VERSION = "-v2"  # of D4RL's MuJoCo datasets
+_ANT_EXPERT = "ogbench-ant-expert"
 
 
 @dataclass(frozen=True)
@@ -130,6 +137,9 @@ def _export(
     levels: Collection[policies.Level],
 ) -> list[Path]:
     """One run's; `trained` is its seed."""
+    about = _About(key, trained, configuration, fingerprint(store, key))
+    if about.environment.id == ANT.id:
+        return _export_ant(store, about, specs, to, seed)
     dataset = _medium(configuration, specs)
     prefix = dataset.id.removesuffix(f"-medium{_VERSION}")
     places = {level: to / "policies" / f"{prefix}-{level}{policies.SUFFIX}" for level in LEVELS}
@@ -139,22 +149,52 @@ def _export(
             if not place.exists():
                 raise DataError(f"{place} is missing: make policies of all levels first")
             cards[level] = policies.card(place)  # before anything is written: it may be refused
-    content = archived(store, key)
-    assert content is not None  # noqa: S101 - a finished run has left it
-    known = policies_of(content)
-    about = _About(key, trained, configuration, fingerprint(store, key))
-    for rung in choose(scored(store, key, configuration["protocol"]["gather"]["warmup"])):
+    known = _policies(store, key)
+    for rung in choose(about.scored(store)):
         if rung.level in levels:
             place = places[rung.level]
             cards[rung.level] = _write_policy(about, rung, known[rung.scored.step], dataset, place)
             written += [place, policies.card_path(place)]
     for name, source in _recipes(cards["medium"], cards["expert"], seed).items():
-        spec = to / "datasets" / f"{prefix}-{name}{_VERSION}.yaml"
-        if spec.exists():
-            with files.atomic(spec) as temporary:
-                temporary.write_text(with_recipe(spec.read_text(encoding="utf-8"), source), "utf-8")
-            written.append(spec)
+        written += _write_recipe(to / "datasets" / f"{prefix}-{name}{_VERSION}.yaml", source)
     return written
+
+
+def _export_ant(store: Store, about: _About, specs: Specs, to: Path, seed: int) -> list[Path]:
+    """The ant that navigates in OGBench's mazes: as there, the policy with which training ended."""
+    last = about.scored(store)[-1]
+    mazes = {size: specs.dataset(f"antmaze-{size}-navigate-singletask-task1-v0") for size in LAYOUTS}
+    place = to / "policies" / f"{_ANT_EXPERT}{policies.SUFFIX}"
+    rung = Rung("expert", last, f"last policy of a training of {last.updates:,} updates")
+    card = _write_policy(about, rung, _policies(store, about.key)[last.step], mazes["large"], place)
+    written = [place, policies.card_path(place)]
+    for size, dataset in mazes.items():
+        assert dataset.ogbench is not None  # noqa: S101 - the shipped ones have it
+        recipe = GeneratedSource(
+            recipe="ant-navigate",
+            version=generated.VERSIONS["ant-navigate"],
+            seed=seed,
+            transitions=dataset.ogbench.rows or NAVIGATION,
+            policies=(PolicyFile(id=card.id, sha256=card.sha256),),
+        )
+        written += _write_recipe(to / "datasets" / f"_ogbench-antmaze-{size}.yaml", recipe)
+    return written
+
+
+def _policies(store: Store, key: str) -> dict[int, dict[str, torch.Tensor]]:
+    """The policies that a finished run was evaluated by, by their steps."""
+    content = archived(store, key)
+    assert content is not None  # noqa: S101 - a finished run has left it
+    return policies_of(content)
+
+
+def _write_recipe(spec: Path, source: GeneratedSource) -> list[Path]:
+    """Write the recipe into a dataset's spec, if it is there."""
+    if not spec.exists():
+        return []
+    with files.atomic(spec) as temporary:
+        temporary.write_text(with_recipe(spec.read_text(encoding="utf-8"), source), "utf-8")
+    return [spec]
 
 
 class _About(NamedTuple):
@@ -164,6 +204,15 @@ class _About(NamedTuple):
     seed: int
     configuration: Mapping[str, Any]
     fingerprint: Mapping[str, str]
+
+    @property
+    def environment(self) -> Environment:
+        """Where it was trained."""
+        return Environment.model_validate(self.configuration["environment"])
+
+    def scored(self, store: Store) -> list[Scored]:
+        """Its evaluations, in order."""
+        return scored(store, self.key, self.configuration["protocol"]["gather"]["warmup"])
 
 
 def _medium(configuration: Mapping[str, Any], specs: Specs) -> Dataset:
@@ -186,12 +235,12 @@ def _medium(configuration: Mapping[str, Any], specs: Specs) -> Dataset:
 def _write_policy(
     about: _About, rung: Rung, state: Mapping[str, torch.Tensor], dataset: Dataset, place: Path
 ) -> policies.PolicyCard:
-    """Write a policy of a run, and its card."""
-    environment = Environment.model_validate(about.configuration["environment"])
-    sha256 = save_policy(state, place)
+    """Write a policy of a run, and its card; reference scores are of the environment that they are for."""
+    assert dataset.environment is not None  # noqa: S101 - found by it
+    environment, hyperparameters = about.environment, dict(about.configuration["hyperparameters"])
+    sha256 = save_policy(state, place, hyperparameters)
     policy = policies.read(place)
     policies.check_fit(place, policy, environment, dataset.observation_size, dataset.action_size)
-    hyperparameters = dict(about.configuration["hyperparameters"])
     card = policies.PolicyCard(
         id=place.stem,
         sha256=sha256,
@@ -203,7 +252,7 @@ def _write_policy(
         seed=about.seed,
         steps=rung.scored.updates,
         hyperparameters=hyperparameters,
-        hyperparameters_sha256=hyperparameters_hash(Specs()),
+        hyperparameters_sha256=digest(hyperparameters),
         source_sha256=about.fingerprint.get("algorithm_source", ""),
         trained_with=dict(about.fingerprint),
         training_returns=tuple(rung.scored.returns),
@@ -212,14 +261,21 @@ def _write_policy(
             versions=policies.versions(),
             returns=rollouts.evaluate(policy, environment, EPISODES, 0),
         ),
-        reference=dataset.reference,
+        reference=dataset.reference if dataset.environment.id == environment.id else None,
     )
     files.write_json(policies.card_path(place), card.model_dump(mode="json", by_alias=True))
     return card
 
 
-def save_policy(state: Mapping[str, torch.Tensor], place: Path) -> str:
+def save_policy(
+    state: Mapping[str, torch.Tensor], place: Path, hyperparameters: Mapping[str, Any] | None = None
+) -> str:
     """Write `Algorithm.policy_state` of one member with a `TanhGaussianActor`; returns the file's SHA-256.
+
+    Args:
+        state: of the member.
+        place: of the file.
+        hyperparameters: of the training, of which the file holds those that shape the policy.
 
     Raises:
         DataError: it is of another network, or cannot be written.
@@ -228,13 +284,14 @@ def save_policy(state: Mapping[str, torch.Tensor], place: Path) -> str:
     layers = {
         (int(m[1]), m[2]): tensor[0] for name, tensor in state.items() if (m := pattern.fullmatch(name))
     }
-    depth = len(layers) // 2
+    depth, given = len(layers) // 2, hyperparameters or {}
     if len(layers) != len(state) or set(layers) != {(i, p) for i in range(depth) for p in ("weight", "bias")}:
         raise DataError(f"{place} cannot be written: a policy of {', '.join(sorted(state))} is no plain MLP")
     return policies.write(
         place,
         [layers[i, "weight"].numpy() for i in range(depth)],
         [layers[i, "bias"].numpy()[0] for i in range(depth)],
+        {name: str(given[name]) for name in ("activation", "log_std_minimum") if name in given} or None,
     )
 
 

@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import sys
-import types
-
 import gymnasium
 import numpy as np
 import pytest
 
-from harness.environments.ogbench import OGBenchAntMaze
+from harness import environments
+from harness.environments.antmaze import position
+from harness.environments.ogbench import LAYOUTS, TASKS, DirectedAnt, OGBenchAntMaze
+from harness.errors import EnvironmentUnusableError
+from harness.specs.models import Environment
 
 IDLE = np.zeros(8)
-
-
-@pytest.fixture(scope="module")
-def locomaze():
-    """The package's own mazes; its other half, which wants dm_control, is not imported."""
-    found = importlib.util.find_spec("ogbench")
-    if found is None or not found.submodule_search_locations:
-        if os.environ.get("HARNESS_REQUIRE_OGBENCH"):
-            pytest.fail("HARNESS_REQUIRE_OGBENCH is set, but the package ogbench is not installed")
-        pytest.skip("takes the package ogbench: pip install --no-deps ogbench")
-    root = types.ModuleType("ogbench")
-    root.__path__ = list(found.submodule_search_locations)
-    sys.modules.setdefault("ogbench", root)
-    import ogbench.locomaze
-
-    return ogbench.locomaze
 
 
 @pytest.fixture
@@ -40,7 +23,7 @@ def temporary(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("timing", ["post", "pre"])
 @pytest.mark.parametrize(("size", "task"), [("large", 1), ("large", 4), ("giant", 2), ("giant", 5)])
-def test_sixty_steps_are_the_packages_bit_by_bit(locomaze, temporary, size, task, timing):
+def test_sixty_steps_are_the_packages_bit_by_bit(ogbench, temporary, size, task, timing):
     name = f"antmaze-{size}-singletask-task{task}-v0"
     theirs = gymnasium.make(name, success_timing=timing, disable_env_checker=True).unwrapped
     own = OGBenchAntMaze(size, task, success_timing=timing)
@@ -61,3 +44,91 @@ def test_sixty_steps_are_the_packages_bit_by_bit(locomaze, temporary, size, task
         assert (reward, ended, truncated, info["success"]) == (*expected[1:4], expected[4]["success"])
         rewards.append(reward)
     assert set(rewards) == {-1.0, 0.0}
+
+
+@pytest.mark.parametrize("size", TASKS)
+def test_mazes_tasks_and_goals_are_the_packages(ogbench, temporary, size):
+    theirs = gymnasium.make(f"antmaze-{size}-singletask-task1-v0", disable_env_checker=True).unwrapped
+    walls = [[tile == "#" for tile in row] for row in LAYOUTS[size]]
+    np.testing.assert_array_equal(walls, theirs.maze_map == 1)
+    assert [(task["init_ij"], task["goal_ij"]) for task in theirs.task_infos] == list(TASKS[size])
+    assert [tuple(task["goal_xy"]) for task in theirs.task_infos] == [
+        tuple(position(goal)) for _, goal in TASKS[size]
+    ]
+    assert own_boxes(size) == boxes(theirs.model)
+
+
+def boxes(model):
+    """Places and sizes of the walls."""
+    walls = model.geom_type == 6
+    return sorted(
+        (*place, *half) for place, half in zip(model.geom_pos[walls], model.geom_size[walls], strict=True)
+    )
+
+
+def own_boxes(size):
+    return boxes(OGBenchAntMaze(size, 1)._model)
+
+
+def test_an_episode_ends_at_the_goal_and_says_so():
+    env = OGBenchAntMaze("large", 4)
+    start, _ = env.reset(seed=3)
+    assert env.step(IDLE)[1:] == (-1.0, False, False, {"success": 0.0})
+    start[:2] = 12.3, 16.3
+    env.reset(options={"state": start})
+    assert env.step(IDLE)[1:] == (0.0, True, False, {"success": 1.0})
+
+
+def test_success_is_judged_after_a_step_or_before_it():
+    ends = {}
+    for timing in ("post", "pre"):
+        env = OGBenchAntMaze("large", 1, success_timing=timing)
+        start, _ = env.reset(seed=3)
+        start[:2], start[15:17] = env.goal - [1.0, 0.0], (3.0, 0.0)  # it slides to the goal
+        env.reset(options={"state": start})
+        ends[timing] = next(step for step in range(50) if env.step(IDLE)[2])
+    assert ends["pre"] == ends["post"] + 1
+
+
+def test_starts_lie_around_the_tasks_cell_and_quaternions_are_as_drawn():
+    env = OGBenchAntMaze("giant", 5)
+    starts = np.array([env.reset(seed=0 if n == 0 else None)[0] for n in range(1000)])
+    offsets = starts[:, :2] - position((5, 9))
+    assert np.abs(offsets).max() <= 1
+    assert offsets.std(0) == pytest.approx(2 / np.sqrt(12), rel=0.06)
+    joints = starts[:, 2:15] - [0.75, 1, *[0] * 11]
+    assert np.abs(joints).max() <= 0.1
+    assert joints.std(0) == pytest.approx(0.2 / np.sqrt(12), rel=0.08)
+    assert starts[:, 15:].std(0) == pytest.approx(0.1, rel=0.08)
+    assert np.linalg.norm(starts[:, 3:7], axis=1).std() > 0.01
+
+
+def test_a_directed_ant_is_paid_for_its_way_and_ends_when_it_leaves_its_height():
+    env = DirectedAnt()
+    seen, _ = env.reset(seed=1)
+    again, _ = env.reset(seed=1)
+    np.testing.assert_array_equal(seen, again)
+    assert np.linalg.norm(seen[-2:]) == pytest.approx(1)
+    random, turns = np.random.default_rng(0), []
+    for step in range(1, 205):
+        place, direction = env._data.qpos[:2].copy(), seen[-2:]
+        seen, reward, _, _, _ = env.step(random.uniform(-1, 1, 8))
+        assert reward == pytest.approx((env._data.qpos[:2] - place) @ direction)
+        np.testing.assert_array_equal(seen[:13], env._data.qpos[2:])
+        if (seen[-2:] != direction).any():
+            turns.append(step)
+    assert turns == [100, 200]
+    env._data.qpos[2] = 3.0
+    assert env.step(IDLE)[2]
+    env._data.qpos[2] = 0.6
+    assert not env.step(IDLE)[2]
+
+
+def test_what_is_no_task_or_timing_is_refused():
+    with pytest.raises(EnvironmentUnusableError, match=r"task6' does not exist; this project has .*task5"):
+        environments.make(Environment(id="harness/ogbench-antmaze-large-task6", max_episode_steps=10))
+    wrong = Environment(
+        id="harness/ogbench-antmaze-large-task1", kwargs={"success_timing": "late"}, max_episode_steps=10
+    )
+    with pytest.raises(EnvironmentUnusableError, match="success_timing is 'post' or 'pre', not 'late'"):
+        environments.make(wrong)
