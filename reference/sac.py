@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -19,8 +19,8 @@ class Program(base.Program):
 
     def start(self, algorithm: Any, member: int) -> None:
         """Networks, temperature and optimisers."""
-        self.actor = base.plain_mlp(algorithm.actor.network, member)
-        self.critics = [base.plain_mlp(algorithm.critic.network, member, head) for head in (0, 1)]
+        self.actor = self.plain(algorithm.actor.network, member)
+        self.critics = [self.plain(algorithm.critic.network, member, head) for head in (0, 1)]
         self.target_critics = copy.deepcopy(self.critics)
         self.log_temperature = nn.Parameter(algorithm.log_temperature.detach()[member, 0].clone())
         self.actor_optimiser = base.adam(self.actor.parameters(), self.h["actor_learning_rate"])
@@ -28,6 +28,14 @@ class Program(base.Program):
             base.adam(critic.parameters(), self.h["critic_learning_rate"]) for critic in self.critics
         ]
         self.temperature_optimiser = base.adam([self.log_temperature], self.h["actor_learning_rate"])
+
+    def plain(self, network: Any, member: int, head: int | None = None) -> nn.Sequential:
+        """A copy of a network with the activation of the run."""
+        by_name: dict[str, Callable[[], nn.Module]] = {
+            "relu": nn.ReLU,
+            "gelu_tanh": lambda: nn.GELU("tanh"),
+        }
+        return base.plain_mlp(network, member, head, activation=by_name[self.h["activation"]])
 
     def sample(self, s: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """An action for each state and its log-density."""
@@ -60,9 +68,9 @@ class Program(base.Program):
 
     def pairs(self, algorithm: Any, member: int) -> Iterator[tuple[str, nn.Module | Tensor, Any]]:
         """All networks and the temperature."""
-        yield "actor", self.actor, base.plain_mlp(algorithm.actor.network, member)
+        yield "actor", self.actor, self.plain(algorithm.actor.network, member)
         for head in (0, 1):
             online, target = algorithm.critic.network, algorithm.target_critic.network
-            yield f"critic {head}", self.critics[head], base.plain_mlp(online, member, head)
-            yield f"target critic {head}", self.target_critics[head], base.plain_mlp(target, member, head)
+            yield f"critic {head}", self.critics[head], self.plain(online, member, head)
+            yield f"target critic {head}", self.target_critics[head], self.plain(target, member, head)
         yield "ln T", self.log_temperature.detach(), algorithm.log_temperature.detach()[member, 0]

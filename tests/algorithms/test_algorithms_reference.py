@@ -19,6 +19,11 @@ def test_td3_bc(lab, critic):
     lab.compare("td3_bc", critic=critic)
 
 
+def test_sac_as_ogbench_has_it(lab):
+    own = lab.specs.algorithm("sac").per_dataset["antmaze-*-navigate-singletask-*"].hyperparameters
+    lab.compare("sac", **own | {"log_std_minimum": 0.0})  # a floor that ln σ meets
+
+
 # steps this large make a wrong outer gradient visible in the policy; ρ this small makes L2 and L3 weigh in
 LARGE = {"actor_learning_rate": 0.01, "alpha_learning_rate": 0.5, "ema": 0.1, "discount": 0.9}
 # V outgrows some of the Q values, so that the weight is 0 for some samples

@@ -78,14 +78,15 @@ def assert_same(one, other):
 # -- acting ------------------------------------------------------------------------------------------------
 
 
-def test_actions_are_those_of_torchs_sac(home, tmp_path):
-    values = {name: h.value for name, h in Specs().algorithm("sac").hyperparameters.items()}
+@pytest.mark.parametrize("own", [{}, {"activation": "gelu_tanh", "log_std_minimum": -0.5}])
+def test_actions_are_those_of_torchs_sac(home, tmp_path, own):
+    values = {name: h.value for name, h in Specs().algorithm("sac").hyperparameters.items()} | own
     sac = algorithm_class("sac")([Member("k", values)], Sizes(*SIZES))
     with torch.no_grad():  # the first output layer is all but zero
         for parameter in sac.actor.parameters():
             parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
     place = tmp_path / "p.safetensors"
-    save_policy(sac.policy_state(), place)
+    save_policy(sac.policy_state(), place, own)
     policy = policies.read(place)
     random = np.random.default_rng(0)
     observations = random.normal(0, 2, (40, 11)).astype(np.float32)
@@ -94,7 +95,7 @@ def test_actions_are_those_of_torchs_sac(home, tmp_path):
     with torch.no_grad():
         drawn, mean = sac.explore(seen, torch.from_numpy(noise)[None])[0], sac.act(seen)[0]
         spread = sac.actor(seen).log_std
-    assert spread.min() < 0 < spread.median() < 2 == spread.max()
+    assert own.get("log_std_minimum", -20) <= spread.min() < 0 < spread.median() < 2 == spread.max()
     assert np.abs(drawn.numpy()).min() < 0.5
     np.testing.assert_allclose(policy.act(observations, noise), drawn.numpy(), atol=2e-5)
     np.testing.assert_allclose(policy.act(observations), mean.numpy(), atol=2e-5)
