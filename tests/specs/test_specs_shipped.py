@@ -235,6 +235,11 @@ def test_ogbench_has_two_mazes_of_five_tasks_each_with_its_environments_goal(spe
         assert (data.ogbench.rows, data.ogbench.episodes) == figures
         assert (data.observation_size, data.action_size, data.domain) == (29, 8, "ogbench-antmaze")
         assert (data.environment.max_episode_steps, data.environment.scored_by_success) == (1000, True)
+        made = data.generated
+        assert (made.recipe, made.transitions) == ("ant-navigate", figures[0])
+        expert = card(shipped_folder() / "policies" / "ogbench-ant-expert.safetensors")
+        assert [(policy.id, policy.sha256) for policy in made.policies] == [(expert.id, expert.sha256)]
+        assert expert.environment.id == "harness/ogbench-ant"
 
 
 def test_algorithms(specs):
