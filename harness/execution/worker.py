@@ -12,7 +12,9 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
+from harness import files
 from harness.results.leases import JOB, LEASE_SECONDS
 
 _ERROR = "error: "
@@ -48,17 +50,17 @@ class Worker:
 
         Returns:
             its exit code; negative for the signal that killed it.
+
+        Raises:
+            DataError: its log cannot be written, as on a full disk.
         """
         environment = {**os.environ, **self.environment, JOB: job, PARENT: str(os.getpid())}
         command = [sys.executable, "-m", "harness", *self.arguments]
-        self.folder.mkdir(parents=True, exist_ok=True)
         code = -signal.SIGTERM
         for _ in range(LIVES):
             if self._asked is not None:
                 break
-            with log_of(self.folder, job).open("ab") as log, _unheard():
-                log.write(f"{_ON}{platform.node()}\n".encode())
-                log.flush()
+            with self._log(job) as log, _unheard():
                 self._process = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
@@ -74,6 +76,16 @@ class Worker:
             if code >= 0:
                 break
         return code
+
+    def _log(self, job: str) -> BinaryIO:
+        """Its log, in which a start is noted."""
+        path = log_of(self.folder, job)
+        with files.explained(path):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            log = path.open("ab")
+            log.write(f"{_ON}{platform.node()}\n".encode())
+            log.flush()
+            return log
 
     def stop(self, *, wait: bool = True) -> None:
         """Ask it to write a checkpoint and end, and wait until it has; also in a signal's handler."""

@@ -251,6 +251,15 @@ def test_a_worker_of_another_version_trains_nothing(specs, tmp_path, monkeypatch
         require_same_version(specs)
 
 
+def test_a_worker_whose_log_cannot_be_written_is_a_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    engine = processes._Processes([])
+    engine.start([Worker((), {}, tmp_path / "file" / "logs")])
+    engine._running[0].join(20)
+    with pytest.raises(DataError, match=r"cannot write .*logs"):
+        engine.jobs()
+
+
 def test_jobs_are_known_by_what_their_workers_said_last(tmp_path):
     for name, said in {"old": "nothing is left", "new": "8 runs: 100/400", "bad": "error: no space"}.items():
         (tmp_path / f"{name}.log").write_text(f"a worker starts on node-{name}\n{said}\n\n")

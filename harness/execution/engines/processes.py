@@ -98,11 +98,22 @@ class _Process(threading.Thread):
         super().__init__(daemon=True)
         self.worker, self._job = worker, name
         self._code: int | None = None
+        self._error: HarnessError | None = None
         self.start()
 
     def run(self) -> None:
-        self._code = self.worker.run(self._job, apart=True)
+        try:
+            self._code = self.worker.run(self._job, apart=True)
+        except HarnessError as error:
+            self._error = error
 
     def job(self) -> Job:
+        """How the worker is.
+
+        Raises:
+            HarnessError: it could not be started.
+        """
+        if self._error:
+            raise self._error
         alive = self.is_alive()
         return Job(self._job, "running" if alive else "ended", platform.node(), None if alive else self._code)

@@ -109,9 +109,10 @@ class _Slurm:
 
         try:
             with self._executor.batch():
-                self._submitted = [self._executor.submit(Task(worker)) for worker in workers]
+                submitted = [self._executor.submit(Task(worker)) for worker in workers]
         except (FailedJobError, FailedSubmissionError) as error:
             raise HarnessError(f"Slurm refuses the jobs: {_said(str(error))}") from error
+        self._submitted = submitted  # which are jobs once the batch is over
         self._seen = [Job(f"{PREFIX}{job.job_id}", "waiting") for job in self._submitted]
 
     def jobs(self) -> list[Job]:
