@@ -19,11 +19,26 @@ from algorithms.base import (
     register,
     static,
 )
-from algorithms.networks import Critics, DeterministicActor, GaussianActor, Layers, ValueFunction
+from algorithms.networks import (
+    Critics,
+    DeterministicActor,
+    GaussianActor,
+    Layers,
+    UnitGaussianActor,
+    ValueFunction,
+    flax_layers,
+)
 from algorithms.optimisers import Adam, cosine_decay, soft_update, target_of
 
 EXPLORATION = 0.03
 """Standard deviation of the noise that gathers data around a deterministic policy."""
+
+POLICIES = {
+    "gaussian": GaussianActor,
+    "deterministic": DeterministicActor,
+    "unit_gaussian": UnitGaussianActor,
+}
+GAUSSIAN = (GaussianActor, UnitGaussianActor)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +59,16 @@ class IQLSharedHyperparameters(ExpectileHyperparameters):
     """What IQL and IQL+ASPC share."""
 
     weight_cap: float = per_member(above=0)
-    policy: str = static(choices=("gaussian", "deterministic"))
+    policy: str = static(choices=("gaussian", "deterministic", "unit_gaussian"))
     actor_learning_rate: float = static(minimum=0)
-    actor_decay_steps: int = static(minimum=1)  # updates until the actor's rate is 0, and begins to rise
+    # updates until the actor's rate is 0, and begins to rise; 0: it stays as it is
+    actor_decay_steps: int = static(minimum=0)
     actor_hidden_sizes: str = layer_sizes()
+    # what sets the program of OGBench's authors apart from CORL's
+    networks: str = static(choices=("corl", "flax"), neutral="corl")
+    advantage_critic: str = static(choices=("target", "online"), neutral="target")  # in the policy's weights
+    target_order: str = static(choices=("before", "after"), neutral="after")  # whether Q̄ follows Q's old self
+    critic_loss: str = static(choices=("mean", "sum"), neutral="mean")  # over both critics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +93,11 @@ class ExpectileValues(Algorithm):
     def value_layers(self, hidden_sizes: str) -> Layers:
         """What Q and V are made of."""
         return Layers(hidden_sizes)
+
+    @property
+    def targets_first(self) -> bool:
+        """Whether Q̄ follows Q as it was before its step."""
+        return False
 
     def value_function(self) -> ValueFunction:
         """V as it begins."""
@@ -122,11 +148,18 @@ class ExpectileValues(Algorithm):
         return advantage.detach(), {"value_loss": loss.detach()}
 
     def update_critic(self, batch: Batch, next_value: Tensor) -> dict[str, Tensor]:
-        """One step of Q towards r + γ (1 - d) V(s'), then Q̄ follows; V(s') is ``(M, B)``."""
+        """One step of Q towards r + γ (1 - d) V(s'); Q̄ follows before or after it; V(s') is ``(M, B)``."""
+        if self.targets_first:
+            self.update_target()
         loss = self.critic_loss(batch, next_value)
         self.critic_optimiser.descend(loss)
-        soft_update(self.hyper.soft_update, (self.target_critic, self.critic))
+        if not self.targets_first:
+            self.update_target()
         return {"critic_loss": loss.detach()}
+
+    def update_target(self) -> None:
+        """Q̄ follows Q at rate τ."""
+        soft_update(self.hyper.soft_update, (self.target_critic, self.critic))
 
 
 @register("iql")
@@ -140,6 +173,12 @@ class IQL(ExpectileValues):
         rewards on two datasets only, not on all of Gym-MuJoCo. The deterministic policy is CORL's addition.
         CORL evaluates 10 episodes, on Maze2d and AntMaze 100; here the table's protocol decides.
 
+    The program of OGBench's authors, https://github.com/seohongpark/fql, is this with ``networks: flax``,
+    ``policy: unit_gaussian``, ``advantage_critic: online``, ``target_order: before``, ``critic_loss: sum``
+    and ``actor_decay_steps: 0``, as on OGBench's datasets. Its one Adam on the sum of all losses, all of the
+    networks before the step, is the same as the three here, whose losses do not see each other's steps: with
+    the same weights and batches, in float64 and over 50 updates, no parameter differs by more than 2e-15.
+
     An online run that begins with an offline one's state goes on along the cosine of the actor's rate:
     from 0 it rises, as in CORL.
     """
@@ -148,12 +187,47 @@ class IQL(ExpectileValues):
 
     def build(self) -> None:
         """Policy, Q and V."""
-        h, actor = self.hyper, {"gaussian": GaussianActor, "deterministic": DeterministicActor}
-        self.actor = actor[h.policy](self.initial, self.sizes, Layers(h.actor_hidden_sizes))
+        h = self.hyper
+        self.actor = POLICIES[h.policy](self.initial, self.sizes, self.actor_layers())
         self.build_values()
-        self.actor_optimiser = Adam(
-            self.actor.parameters(), h.actor_learning_rate, cosine_decay(h.actor_decay_steps)
-        )
+        schedule = cosine_decay(h.actor_decay_steps) if h.actor_decay_steps else None
+        self.actor_optimiser = Adam(self.actor.parameters(), h.actor_learning_rate, schedule)
+
+    def actor_layers(self) -> Layers:
+        """What the policy is made of."""
+        sizes = self.hyper.actor_hidden_sizes
+        return flax_layers(sizes, output_scale=0.01) if self.hyper.networks == "flax" else Layers(sizes)
+
+    def value_layers(self, hidden_sizes: str) -> Layers:
+        """What Q and V are made of."""
+        if self.hyper.networks == "flax":
+            return flax_layers(hidden_sizes, norm=True)
+        return super().value_layers(hidden_sizes)
+
+    @property
+    def targets_first(self) -> bool:
+        """Whether Q̄ follows Q as it was before its step."""
+        first: bool = self.hyper.target_order == "before"
+        return first
+
+    def critic_loss(self, batch: Batch, next_value: Tensor) -> Tensor:
+        """E[(Q₁(s, a) - y)²] + E[(Q₂(s, a) - y)²], or half of it (eq. 6): ``(M, 1)``."""
+        mean = super().critic_loss(batch, next_value)
+        return 2 * mean if self.hyper.critic_loss == "sum" else mean
+
+    def update_values(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """One step of V and of Q, and Q̄ follows.
+
+        Returns:
+            A for the policy's weights, min_k Q̄_k(s, a) - V(s) or min_k Q_k(s, a) - V(s) before these steps,
+            ``(M, B)``, and metrics.
+        """
+        if self.hyper.advantage_critic == "target":
+            return super().update_values(batch)
+        with torch.no_grad():
+            q = self.critic(batch.observation, batch.action).amin(1)
+            advantage = q - self.value(batch.observation)
+        return advantage, super().update_values(batch)[1]
 
     @property
     def beta(self) -> Tensor:
@@ -168,9 +242,9 @@ class IQL(ExpectileValues):
     def imitation_loss(self, mean: Tensor, batch: Batch) -> Tensor:
         """l_BC of each sample: ``(M, B)``, where `mean` is μ(s).
 
-        -ln π(a|s) of the Gaussian policy, Σ_j (μ(s) - a)_j² of the deterministic one.
+        -ln π(a|s) of a Gaussian policy, Σ_j (μ(s) - a)_j² of the deterministic one.
         """
-        if isinstance(self.actor, GaussianActor):
+        if isinstance(self.actor, GAUSSIAN):
             return -self.actor.log_likelihood(mean, batch.action)
         return ((mean - batch.action) ** 2).sum(-1)
 
@@ -183,12 +257,12 @@ class IQL(ExpectileValues):
         return metrics | {"actor_loss": loss.detach()}
 
     def act(self, observation: Tensor) -> Tensor:
-        """μ(s), which its tanh keeps in [-1, 1]."""
+        """μ(s), clipped where no tanh keeps it in [-1, 1]."""
         action: Tensor = self.actor(observation)
-        return action
+        return action.clamp(-1, 1)
 
     def explore(self, observation: Tensor, noise: Tensor) -> Tensor:
         """A sample of the policy, clipped to [-1, 1]; the deterministic one's noise is CORL's N(0, 0.03²)."""
-        if isinstance(self.actor, GaussianActor):
+        if isinstance(self.actor, GAUSSIAN):
             return self.actor.sample(observation, noise).clamp(-1, 1)
         return (self.act(observation) + EXPLORATION * noise).clamp(-1, 1)

@@ -74,7 +74,8 @@ class IQLASPC(IQL):
         slope = torch.where(weight < self.hyper.weight_cap, advantage * weight, 0)
         parameters = self.actor_optimiser.parameters
         mixed = torch.autograd.grad(batch_mean(slope * imitation).sum(), parameters, retain_graph=True)
-        rate = torch.as_tensor(self.actor_optimiser.learning_rate).clone()  # the step changes it in place
+        rate = self.actor_optimiser.learning_rate
+        rate = rate.clone() if isinstance(rate, Tensor) else rate  # the step changes a tensor in place
         own = self.actor_optimiser.descend(loss)
         return metrics | {"outer_loss": self.update_beta(batch, weight, mean.detach(), rate, own, mixed)}
 
@@ -122,7 +123,7 @@ class IQLASPC(IQL):
         batch: Batch,
         weight: Tensor,
         old_mean: Tensor,
-        rate: Tensor,
+        rate: float | Tensor,
         own: Sequence[Tensor],
         mixed: Sequence[Tensor],
     ) -> Tensor:

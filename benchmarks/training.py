@@ -64,8 +64,11 @@ BOUNDS = {
     ("aspc", 1): 0.9,
     ("aspc", 4): 0.9,
     ("aspc", 8): 0.9,
-    **{(name, members): 1.0 for name in ("td3_bc_sa", "iql_selector") for members in (1, 4, 8)},
-    **{(name, members): bound for name in ("fql", "fql_aspc") for members, bound in ((1, 1.0), (4, 0.8))},
+    **{
+        (name, members): 1.0
+        for name in ("td3_bc_sa", "iql_selector", "fql", "fql_aspc")
+        for members in (1, 4, 8)
+    },
     **{(name, 1): 1.0 for name in ("cql", "cql_sa", "fam_cql", "cvae", "spot", "anq", "idql")},
 }
 BOUND = 1.1

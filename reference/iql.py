@@ -20,13 +20,17 @@ class Program(base.Program):
 
     def start(self, algorithm: Any, member: int) -> None:
         """Networks and optimisers."""
-        self.actor = base.plain_mlp(algorithm.actor.network, member, None, nn.Tanh())
+        activation = base.gelu if self.h["networks"] == "flax" else nn.ReLU
         self.gaussian = self.h["policy"] == "gaussian"
+        bound = [] if self.h["policy"] == "unit_gaussian" else [nn.Tanh()]
+        self.actor = base.plain_mlp(algorithm.actor.network, member, None, *bound, activation=activation)
         self.log_std = nn.Parameter(
             torch.zeros_like(algorithm.actor.log_std[member, 0]) if self.gaussian else torch.zeros(0)
         )
-        self.value = base.plain_mlp(algorithm.value.network, member)
-        self.critics = [base.plain_mlp(algorithm.critic.network, member, head) for head in (0, 1)]
+        self.value = base.plain_mlp(algorithm.value.network, member, activation=activation)
+        self.critics = [
+            base.plain_mlp(algorithm.critic.network, member, head, activation=activation) for head in (0, 1)
+        ]
         self.target_critics = copy.deepcopy(self.critics)
         self.value_optimiser = base.adam(self.value.parameters(), self.h["value_learning_rate"])
         self.critic_optimisers = [
@@ -40,7 +44,9 @@ class Program(base.Program):
         self.optimiser = base.adam(policy)
 
     def actor_rate(self, step: int) -> float:
-        """A cosine, at step 1, 2, …; CUDA's Adam takes it in float32."""
+        """A cosine, at step 1, 2, …, if it is to fall; CUDA's Adam takes it in float32."""
+        if not self.h["actor_decay_steps"]:
+            return float(self.h["actor_learning_rate"])
         done = (step - 1) / self.h["actor_decay_steps"]
         rate = self.h["actor_learning_rate"] * 0.5 * (1 + math.cos(math.pi * done))
         return torch.tensor(rate, dtype=torch.float32).item()
@@ -58,13 +64,20 @@ class Program(base.Program):
             q = torch.min(*[self.q(critic, s, a) for critic in self.target_critics])
         advantage = q - self.value(s).squeeze(1)
         asymmetry = (h["expectile"] - (advantage.detach() < 0).to(s.dtype)).abs()
+        weighing = advantage.detach()
+        if h["advantage_critic"] == "online":
+            with torch.no_grad():
+                weighing = torch.min(*[self.q(critic, s, a) for critic in self.critics])
+                weighing = weighing - self.value(s).squeeze(1)
         base.descend((asymmetry * advantage**2).mean(), self.value_optimiser)
 
         y = batch.reward + (1 - batch.terminal) * h["discount"] * next_v
         losses = [F.mse_loss(self.q(critic, s, a), y) for critic in self.critics]
-        base.descend((losses[0] + losses[1]) / 2, *self.critic_optimisers)
-        base.follow(h["soft_update"], self.target_critics, self.critics)
-        self.update_policy(step, s, a, advantage.detach())
+        total = losses[0] + losses[1]
+        old = copy.deepcopy(self.critics) if h["target_order"] == "before" else self.critics
+        base.descend(total if h["critic_loss"] == "sum" else total / 2, *self.critic_optimisers)
+        base.follow(h["soft_update"], self.target_critics, old)
+        self.update_policy(step, s, a, weighing)
 
     def weight(self, beta: float | Tensor, advantage: Tensor) -> Tensor:
         """What each sample counts; the exponent is cut, so that it cannot overflow."""
@@ -72,9 +85,9 @@ class Program(base.Program):
 
     def imitation(self, mean: Tensor, log_std: Tensor, a: Tensor) -> Tensor:
         """Negative log-likelihood or squared error, ``(B,)``."""
-        if not self.gaussian:
+        if self.h["policy"] == "deterministic":
             return ((mean - a) ** 2).sum(1)
-        std = log_std.clamp(-20, 2).exp()
+        std = torch.ones_like(mean) if self.h["policy"] == "unit_gaussian" else log_std.clamp(-20, 2).exp()
         likelihood: Tensor = torch.distributions.Normal(mean, std).log_prob(a)  # type: ignore[no-untyped-call]
         return -likelihood.sum(1)
 

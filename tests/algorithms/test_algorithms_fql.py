@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from algorithms.networks import ACTIVATIONS
+from harness.specs import Column
+from harness.specs.columns import Written, transforms
 
 NETWORKS = ("actor", "flow", "critic")
 
@@ -203,3 +205,12 @@ def test_each_dataset_has_its_own_settings(lab, dataset, alpha, aggregate, disco
     extended = lab.shipped("fql_aspc", dataset)
     shared = {n: v for n, v in found.items() if n not in ("alpha", "normalize_q_loss")}
     assert {name: extended[name] for name in shared} == shared
+
+
+@pytest.mark.parametrize("algorithm_id", ["fql", "fql_aspc", "iql", "iql_aspc", "rebrac"])
+def test_on_ogbench_actions_are_clipped_and_observations_are_as_they_are(lab, algorithm_id):
+    dataset = "antmaze-large-navigate-singletask-task1-v0"
+    written = Written(Column(id="a", label="", algorithm=algorithm_id), "tables", "aspc-table1", ())
+    steps = transforms(lab.specs, written, dataset).transforms
+    assert [step.model_dump(exclude_none=True) for step in steps] == [{"clip_actions": 0.99999}]
+    assert lab.shipped(algorithm_id, dataset)["normalize_observations"] is False

@@ -9,6 +9,15 @@ import pytest
 import torch
 
 POLICIES = ("gaussian", "deterministic")
+# the program of OGBench's authors
+OGBENCH = {
+    "networks": "flax",
+    "policy": "unit_gaussian",
+    "advantage_critic": "online",
+    "target_order": "before",
+    "critic_loss": "sum",
+    "actor_decay_steps": 0,
+}
 both_policies = pytest.mark.parametrize("policy", POLICIES)
 
 
@@ -26,6 +35,8 @@ both_policies = pytest.mark.parametrize("policy", POLICIES)
             "value_hidden_sizes": "8",
             "critic_hidden_sizes": "8-4-8",
         },
+        *({name: value, "critic_learning_rate": 0.01, "soft_update": 0.3} for name, value in OGBENCH.items()),
+        OGBENCH | {"beta": 10.0, "expectile": 0.9, "soft_update": 0.3},
     ],
 )
 def test_it_is_the_plain_program(lab, changes):
@@ -205,6 +216,80 @@ def test_it_explores_around_the_mean(lab, policy, spread):
             algorithm.actor.log_std.fill_(math.log(spread))
     torch.testing.assert_close(algorithm.explore(observation, noise), (mean + 1.5 * spread).clamp(-1, 1))
     assert algorithm.explore(observation, 100 * noise).max() == 1
+
+
+def test_ogbenchs_form_is_one_step_on_the_sum_of_all_losses_at_the_networks_before_it(lab):
+    population = lab.population("iql", "ab", **OGBENCH, beta=10.0, critic_learning_rate=0.01)
+    population.train(5)
+    algorithm, old = population.algorithm, copy.deepcopy(population.algorithm)
+    batch, noise = population.inputs(6)
+    algorithm.update(batch, noise, algorithm.phase(6))
+    s, a = batch.observation, batch.action
+    with torch.no_grad():
+        y = batch.reward + 0.99 * (1 - batch.terminal) * old.value(batch.next_observation)
+        smaller, online = (critic(s, a).amin(1) for critic in (old.target_critic, old.critic))
+        weight = (10 * (online - old.value(s))).exp().clamp(max=100)
+    u = smaller - old.value(s)
+    loss = ((0.7 - 0.4 * (u < 0).double()) * u**2).mean(1)
+    loss = loss + ((old.critic(s, a) - y.unsqueeze(1)) ** 2).sum(1).mean(1)
+    loss = loss + (weight * ((old.actor(s) - a) ** 2 / 2).sum(-1)).mean(1)
+    for name in ("value", "critic", "actor"):
+        parameters = list(getattr(algorithm, name).parameters())
+        wanted = torch.autograd.grad(loss.sum(), list(getattr(old, name).parameters()), retain_graph=True)
+        for parameter, gradient in zip(parameters, wanted, strict=True):
+            torch.testing.assert_close(parameter.grad, gradient, rtol=1e-9, atol=1e-12)
+    triples = zip(
+        *(n.parameters() for n in (algorithm.target_critic, old.target_critic, old.critic)), strict=True
+    )
+    for target, before, online in triples:
+        torch.testing.assert_close(target, 0.995 * before + 0.005 * online, rtol=0, atol=1e-15)
+
+
+def test_flaxs_networks_normalise_q_and_v_and_shrink_the_policys_output(lab):
+    algorithm = lab.population(
+        "iql",
+        **OGBENCH,
+        **dict.fromkeys([f"{n}_hidden_sizes" for n in ("actor", "critic", "value")], "64-64"),
+    ).algorithm
+    for name, scale in (("actor", 0.01), ("critic", 1.0), ("value", 1.0)):
+        network = getattr(algorithm, name).network
+        assert [norm.epsilon for norm in network.norms] == ([] if name == "actor" else [1e-6] * 2)
+        assert network.norm == (None if name == "actor" else "after")
+        *hidden, output = network.layers
+        for layer, factor in ((hidden[-1], 1.0), (output, scale)):
+            bound = (6 * factor / sum(layer.weight.shape[-2:])) ** 0.5
+            assert 0.9 * bound < layer.weight.abs().max() <= bound
+            assert (layer.bias == 0).all()
+
+
+def test_a_policy_of_unit_variance_is_a_line_that_is_clipped_when_it_acts(lab):
+    population = lab.population("iql", "ab", **OGBENCH)
+    algorithm, (batch, _) = population.algorithm, population.inputs(1)
+    with torch.no_grad():
+        algorithm.actor.network.layers[-1].bias.fill_(3.0)
+    mean = algorithm.actor(batch.observation)
+    assert mean.min() > 2
+    assert (algorithm.act(batch.observation) == 1).all()
+    expected = -torch.distributions.Normal(mean, 1.0).log_prob(batch.action).sum(-1)
+    torch.testing.assert_close(algorithm.imitation_loss(mean, batch), expected)
+    noise = torch.full_like(mean, -3.2)
+    torch.testing.assert_close(algorithm.explore(batch.observation, noise), (mean - 3.2).clamp(-1, 1))
+
+
+def test_without_a_schedule_the_policys_rate_stays(lab):
+    population = lab.population("iql", actor_decay_steps=0)
+    population.train(3)
+    assert population.algorithm.actor_optimiser.learning_rate == 3e-4
+
+
+@pytest.mark.parametrize(("maze", "discount"), [("large", 0.99), ("giant", 0.995)])
+def test_ogbenchs_datasets_have_the_settings_of_its_authors(lab, maze, discount):
+    for task in range(1, 6):
+        found = lab.shipped("iql", f"antmaze-{maze}-navigate-singletask-task{task}-v0")
+        expected = OGBENCH | {"beta": 10.0, "expectile": 0.9, "discount": discount, "reward_shift": 0.0}
+        expected |= {"normalize_observations": False, "soft_update": 0.005, "weight_cap": 100.0}
+        expected |= dict.fromkeys(lab.widths("iql"), "512-512-512-512")
+        assert {name: found[name] for name in expected} == expected
 
 
 def test_every_dataset_of_the_paper_has_its_own_settings_and_no_other(lab):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
 # penalties of a size that shows
 VISIBLE = {"actor_bc_coefficient": 0.3, "critic_bc_coefficient": 0.7}
+# the program of OGBench's authors
+OGBENCH = {"networks": "flax", "optimiser": "joint", "policy_first": False, "critic_loss": "mean"}
 
 
 @pytest.mark.parametrize(
@@ -20,6 +24,9 @@ VISIBLE = {"actor_bc_coefficient": 0.3, "critic_bc_coefficient": 0.7}
         {"critic_bc_coefficient": 0.0},
         {"actor_learning_rate": 1e-2, "critic_learning_rate": 1e-3},
         {"norm_epsilon": 0.1},
+        *({name: value} for name, value in OGBENCH.items()),
+        OGBENCH | {"soft_update": 0.3, "norm_epsilon": 0.1},
+        OGBENCH | {"soft_update": 0.3, "target_order": "after", "policy_frequency": 3},
     ],
     ids=str,
 )
@@ -138,6 +145,63 @@ def test_the_target_policy_follows_the_policy_before_or_after_its_step_and_the_c
     assert max(moved.values()) > 0.01
 
 
+def test_a_joint_adam_moves_the_policy_by_momentum_between_its_turns(lab):
+    """It has its turns at steps 2, 4, …; before the first there is no momentum."""
+    population = lab.population("rebrac", "ab", **VISIBLE, **OGBENCH)
+    phases = [population.algorithm.phase(step) for step in (1, 2, 3, 4)]
+    assert phases == ["critic", "critic and actor"] * 2
+    for step in range(1, 5):
+        before = population.state()
+        population.train(1)
+        after = population.state()
+        moved = {
+            name.split(".")[0]
+            for name in before
+            if "/" not in name and not torch.equal(before[name], after[name])
+        }
+        # the targets follow networks that are still equal to them at step 1, critics that are not at step 2
+        later = {2: {"actor", "target_critic"}, 3: {"actor"}, 4: {"actor", "target_actor", "target_critic"}}
+        assert moved == {"critic"} | later.get(step, set()), step
+        if step == 3:
+            momentum = before["actor_optimiser/0/exp_avg"], after["actor_optimiser/0/exp_avg"]
+            torch.testing.assert_close(momentum[1], 0.9 * momentum[0])
+            root = (after["actor_optimiser/0/exp_avg_sq"] / (1 - 0.999**3)).sqrt()
+            change = -1e-3 * momentum[1] / (1 - 0.9**3) / (root + 1e-8)
+            name = "actor.network.layers.0.weight"
+            torch.testing.assert_close(after[name] - before[name], change, rtol=1e-6, atol=1e-15)
+
+
+def test_a_joint_step_is_of_the_networks_before_it_and_so_are_the_targets(lab):
+    population = lab.population("rebrac", "ab", **VISIBLE, **OGBENCH, critic_learning_rate=0.01)
+    population.train(3)
+    algorithm, old = population.algorithm, copy.deepcopy(population.algorithm)
+    batch, noise = population.inputs(4)
+    algorithm.update(batch, noise, "critic and actor")
+    target = old.target_value(batch, noise["target_action"]).unsqueeze(1)
+    critic = ((old.critic(batch.observation, batch.action) - target) ** 2).mean((1, 2))
+    for name, loss in (("critic", critic), ("actor", old.actor_loss(batch))):
+        wanted = torch.autograd.grad(loss.sum(), list(getattr(old, name).parameters()))
+        for parameter, gradient in zip(getattr(algorithm, name).parameters(), wanted, strict=True):
+            torch.testing.assert_close(parameter.grad, gradient, rtol=1e-9, atol=1e-13)
+        networks = (getattr(algorithm, f"target_{name}"), getattr(old, f"target_{name}"), getattr(old, name))
+        for moved, before, online in zip(*(n.parameters() for n in networks), strict=True):
+            torch.testing.assert_close(moved, 0.995 * before + 0.005 * online, rtol=0, atol=1e-15)
+
+
+def test_flaxs_first_weights(lab):
+    wide = "64-64"
+    algorithm = lab.population(
+        "rebrac", **OGBENCH, actor_hidden_sizes=wide, critic_hidden_sizes=wide
+    ).algorithm
+    assert [norm.epsilon for norm in algorithm.critic.network.norms] == [1e-6] * 2
+    assert len(algorithm.actor.network.norms) == 0
+    for network, scale in ((algorithm.actor.network, 0.01), (algorithm.critic.network, 1.0)):
+        for layer, factor in ((network.layers[1], 1.0), (network.layers[2], scale)):
+            bound = (6 * factor / sum(layer.weight.shape[-2:])) ** 0.5
+            assert 0.9 * bound < layer.weight.abs().max() <= bound
+            assert (layer.bias == 0).all()
+
+
 def test_first_weights(lab):
     wide = "256-256-256"
     algorithm = lab.population("rebrac", actor_hidden_sizes=wide, critic_hidden_sizes=wide).algorithm
@@ -195,3 +259,14 @@ def test_every_dataset_has_its_own_coefficients_and_those_of_the_code_where_the_
         )
     assert lab.shipped("rebrac", "hopper-medium-v2")["critic_bc_coefficient"] == 0.01
     assert lab.shipped("rebrac", "hopper-expert-v2")["critic_bc_coefficient"] == 0.1
+
+
+@pytest.mark.parametrize(("maze", "discount"), [("large", 0.99), ("giant", 0.995)])
+def test_ogbenchs_datasets_have_the_settings_of_its_authors(lab, maze, discount):
+    for task in range(1, 6):
+        found = lab.shipped("rebrac", f"antmaze-{maze}-navigate-singletask-task{task}-v0")
+        expected = OGBENCH | {"actor_bc_coefficient": 0.003, "critic_bc_coefficient": 0.01}
+        expected |= {"discount": discount, "reward_scale": 1.0, "batch_size": 256, "target_order": "before"}
+        expected |= {"actor_learning_rate": 3e-4, "critic_learning_rate": 3e-4}
+        expected |= dict.fromkeys(lab.widths("rebrac"), "512-512-512-512")
+        assert {name: found[name] for name in expected} == expected
