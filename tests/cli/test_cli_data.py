@@ -125,3 +125,22 @@ def test_an_algorithm_that_reads_the_next_action_is_refused_on_shuffled_rows(spe
     examine([(dataset, "td3_bc")], "file", None)
     with pytest.raises(DataError, match=r"rebrac reads what was done next, which my-v0 .* does not tell"):
         examine([(dataset, "td3_bc"), (dataset, "rebrac")], "file", None)
+
+
+def test_a_file_of_ogbenchs_that_is_another_is_refused_with_exit_code_4(cli, tmp_path):
+    name, home = "antmaze-large-navigate-singletask-task1-v0", tmp_path / "data"
+    (home / "ogbench").mkdir(parents=True)
+    ends = np.arange(1, 100 * 1001 + 1) % 1001 == 0
+    np.savez(
+        home / "ogbench" / "antmaze-large-navigate-v0.npz",
+        observations=np.zeros((len(ends), 29), np.float32),
+        actions=np.zeros((len(ends), 8), np.float32),
+        terminals=ends,
+    )
+    refused = cli("data", "verify", name, "--lineage", "ogbench", "--data-home", str(home))
+    assert refused.code == 4
+    assert "has 100,100 rows, but the spec of" in refused.err
+    assert "it is the validation file, whose name ends in -val" in " ".join(refused.err.split())
+    unknown = cli("data", "verify", name.replace("task1", "task6"))
+    assert unknown.code == 2
+    assert "task6" in unknown.err

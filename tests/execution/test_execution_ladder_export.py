@@ -23,8 +23,8 @@ SIZES = Sizes(11, 3)
 RETURNS = [[float(10 * step), float(10 * step + 2)] for step in range(15)]
 
 
-def run_of(seed=0, returns=RETURNS):
-    """A run of SAC with small networks, evaluated every 500 interactions."""
+def run_of(seed=0, returns=RETURNS, dataset=None):
+    """A run of SAC with small networks, in Hopper or behind a dataset, evaluated every 500 interactions."""
     specs = Specs()
     sac = specs.algorithm("sac")
     tiny = {"batch_size": 8, "actor_hidden_sizes": "8", "critic_hidden_sizes": "8"}
@@ -36,17 +36,17 @@ def run_of(seed=0, returns=RETURNS):
     changes = {"interactions": 500 * (len(returns) - 1), "evaluate_every": 500, "episodes": 2}
     protocol = specs.protocol(gathering.PROTOCOL).model_copy(update=changes)
     hopper = specs.dataset("hopper-medium-v2").model_copy(update={"environment": HOPPER})
-    return gathering.planned(hopper, seed, protocol, specs)
+    return gathering.planned(specs.dataset(dataset) if dataset else hopper, seed, protocol, specs)
 
 
-def policy(step, seed=0):
-    member = Member(f"policy {seed} {step}", run_of().record.hyperparameters)
-    return algorithm_class("sac")([member], SIZES).policy_state()
+def policy(step, seed=0, dataset=None, sizes=SIZES):
+    member = Member(f"policy {seed} {step}", run_of(dataset=dataset).record.hyperparameters)
+    return algorithm_class("sac")([member], sizes).policy_state()
 
 
-def trained_in(folder, seed=0, returns=RETURNS, *, finish=True):
+def trained_in(folder, seed=0, returns=RETURNS, *, finish=True, dataset=None, sizes=SIZES):
     """A folder as `harness data train` leaves it, with made-up evaluations, 500 interactions apart."""
-    run = run_of(seed, returns)
+    run = run_of(seed, returns, dataset)
     key, steps = run.record.key, run.cell.protocol.evaluations()
     with Store.open(folder / "runs.db", create=True) as store:
         store.register([run.record])
@@ -57,10 +57,10 @@ def trained_in(folder, seed=0, returns=RETURNS, *, finish=True):
         )
         if finish:
             content = archive(
-                torch.zeros(3, 30),
+                torch.zeros(3, 2 * sum(sizes) + 2),
                 torch.zeros(3, dtype=torch.bool),
-                SIZES,
-                {s: policy(s, seed) for s in steps},
+                sizes,
+                {s: policy(s, seed, dataset, sizes) for s in steps},
             )
             left = artefacts.write(store.location.folder("artefacts"), key, GATHERED, content)
             store.finish([key], 1.0, 1.0, {key: [left]})
@@ -242,3 +242,49 @@ def test_a_policy_of_another_shape_is_not_written(tmp_path):
     state = {"actor.network.norms.0.weight": torch.zeros(1, 1, 4)}
     with pytest.raises(DataError, match="is no plain MLP"):
         save_policy(state, tmp_path / "p.safetensors")
+
+
+ANT = "antmaze-giant-navigate-singletask-task3-v0"
+
+
+def test_data_of_an_ant_that_navigates_train_it_on_open_ground_with_ogbenchs_settings():
+    record = run_of(dataset=ANT).record
+    assert record.configuration["environment"] == {"id": "harness/ogbench-ant", "max_episode_steps": 1000}
+    settings = {"activation": "gelu_tanh", "actor_learning_rate": 1e-4, "entropy_per_dimension": -0.5}
+    assert settings.items() <= record.hyperparameters.items()
+    assert record.key == run_of(dataset=ANT.replace("giant", "large")).record.key
+    protocol = Specs().protocol("sac-ogbench")
+    assert (protocol.interactions, protocol.gather.every, protocol.gather.warmup) == (400_000, 1, 10_000)
+
+
+def test_the_ants_expert_is_its_last_policy_and_goes_into_both_mazes_recipes(tmp_path, monkeypatch):
+    monkeypatch.setattr(ladder, "EPISODES", 2)
+    monkeypatch.setattr(gathering, "ANT", Environment(id="harness/ogbench-ant", max_episode_steps=20))
+    sizes, folder = Sizes(29, 8), tmp_path / "trained"
+    trained_in(folder, returns=RETURNS[:3], dataset=ANT, sizes=sizes)
+    specs = tmp_path / "specs" / "datasets"
+    specs.mkdir(parents=True)
+    for size in ("large", "giant"):
+        (specs / f"_ogbench-antmaze-{size}.yaml").write_text("ogbench: {}\n")
+    written = [path.name for path in export(folder, Specs(), tmp_path / "specs")]
+    assert written == [
+        "ogbench-ant-expert.safetensors",
+        "ogbench-ant-expert.json",
+        "_ogbench-antmaze-large.yaml",
+        "_ogbench-antmaze-giant.yaml",
+    ]
+    place = tmp_path / "specs" / "policies" / written[0]
+    card, read = policies.card(place), policies.read(place)
+    assert (card.level, card.steps, card.reference) == (
+        "expert",
+        0,
+        None,
+    )  # 1,000 interactions, none learnt from
+    assert card.rule == "last policy of a training of 0 updates"
+    assert card.training_returns == (20.0, 22.0)
+    assert (read.activation, read.log_std_minimum) == ("gelu_tanh", -5)
+    assert (len(read.weights[0]), len(read.biases[-1])) == (29, 16)
+    for size, rows in (("large", 1_001_000), ("giant", 1_000_500)):
+        text = (specs / f"_ogbench-antmaze-{size}.yaml").read_text()
+        assert f"recipe: ant-navigate\n  version: 1\n  seed: 0\n  transitions: {rows}\n" in text
+        assert f"sha256: {card.sha256}" in text

@@ -10,6 +10,7 @@ import torch
 
 from algorithms.base import Member, Sizes, normal
 from algorithms.bc import BC
+from harness.errors import EnvironmentUnusableError
 from harness.training.population import build
 from harness.training.rollout import EvaluationTask, evaluate
 
@@ -84,3 +85,24 @@ def test_who_acts_with_noise_explores_with_it(lab_values, noisy):
 @pytest.fixture
 def lab_values(make_task):
     return make_task("bc", seeds=(0,)).runs[0].hyperparameters
+
+
+class Successful(Recorder):
+    """An environment whose last step says whether it went well."""
+
+    def __init__(self, steps, success):
+        super().__init__(steps)
+        self.success = success
+
+    def step(self, action):
+        *rest, info = super().step(action)
+        return *rest, info | ({} if self.success is None else {"success": self.success})
+
+
+def test_an_episode_may_count_as_its_success(noisy):
+    by_success = replace(noisy, environment=noisy.environment.model_copy(update={"scored_by_success": True}))
+    envs = [Successful(3, 1.0), Successful(2, 0.0)]
+    assert evaluate(replace(by_success, episodes=2), envs) == ([1.0, 0.0], [3, 2])
+    assert evaluate(replace(noisy, episodes=2), [Successful(3, 1.0), Successful(2, 0.0)])[0] == [3.0, 2.0]
+    with pytest.raises(EnvironmentUnusableError, match="info says nothing of success"):
+        evaluate(replace(by_success, episodes=1), [Successful(2, None)])
