@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import functools
+import io
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from rich.console import Console
 
 from harness.errors import HarnessError
 from harness.execution import handing, jobs
@@ -431,6 +433,27 @@ class Elsewhere:
         pass
 
     stop = cancel
+
+
+def test_a_command_waits_for_the_workers_of_one_that_was_killed(place, store):
+    class Apart(Elsewhere):
+        shares_files = False
+
+        def start(self, workers):
+            raise AssertionError(f"{len(workers)} workers are started beside those that train")
+
+    asked, said = order(place, store), io.StringIO()
+    runs = missing_runs(asked.resolved, store)
+    store.register(run.record for run in runs)
+    [(file, keys)] = handing.hand_out(asked, runs, 1, 24, store.location.folder("jobs")).items()
+    with (
+        Store.open(file, owner="elsewhere:1:1.1") as worker,
+        Reporter(Console(file=said, width=200)) as reporter,
+    ):
+        worker.claim(keys)
+        outcome = jobs.train(asked, Apart(), reporter, lambda: "waiting" in said.getvalue())
+    assert "waiting for 24 runs of workers that an earlier command started" in said.getvalue()
+    assert outcome.interrupted
 
 
 def test_jobs_that_ended_early_are_followed_by_others_unless_they_came_no_further(place, store):

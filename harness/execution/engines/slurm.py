@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from harness import files
 from harness.errors import HarnessError
 from harness.execution import jobs
 from harness.execution.executors import Order
@@ -43,9 +44,10 @@ def train(order: Order, reporter: Reporter, stop: Callable[[], bool]) -> Outcome
     except ModuleNotFoundError as error:
         raise HarnessError("the executor slurm needs submitit: pip install 'harness[slurm]'") from error
     folder = order.store.location.folder("jobs", order.home).resolve()
-    folder.mkdir(parents=True, exist_ok=True)
     _forget_ended(folder)
-    own = Path(tempfile.mkdtemp(prefix=_FOLDER, dir=folder))
+    with files.explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        own = Path(tempfile.mkdtemp(prefix=_FOLDER, dir=folder))
     try:
         return jobs.train(order, _Slurm(own, order.options), reporter, stop)
     finally:
