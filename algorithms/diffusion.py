@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812 - the name everyone uses
 from torch import Tensor, nn
 
 from algorithms.base import Initial, Noise, Sizes, uniform
-from algorithms.networks import MLP, LayerNorm, Layers, Linear, lecun_normal, xavier
+from algorithms.networks import MLP, LayerNorm, Layers, Linear, lecun_normal, mish, within, xavier
 
 SMALLEST_RATE, LARGEST_RATE = 0.1, 10.0
 """β_min and β_max, the rates in continuous time between which the schedule rises (Song et al., 2021)."""
@@ -22,7 +22,10 @@ EPSILON = 1e-6
 """Of layer normalisation, as in JAX."""
 
 NoiseModel = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""ε(s, x, t), the noise in x: ``(M, B, S), (M, B, A)`` and times ``(M, B, T)``, to ``(M, B, A)``."""
+"""ε(s, x, t), the noise in x: ``(M, B, S), (M, B, A)`` and times ``(M, B, T)``, to ``(M, B, A)``.
+
+Times of ``(M, 1, T)`` are the same for all rows.
+"""
 
 
 def variance_preserving(steps: int) -> Tensor:
@@ -89,28 +92,78 @@ class Diffusion(nn.Module):
         return kept.sqrt() * action + (1 - kept).sqrt() * noise
 
     def sample(self, model: NoiseModel, observation: Tensor, noise: Tensor) -> Tensor:
-        """Actions at the end of chains back from noise.
-
-        x_T ~ N(0, 1), then x ← clip((x - β_t ε(s, x, t) / √(1 - ᾱ_t)) / √(1 - β_t) + √β_t z, -1, 1) for
-        t = T-1, …, 0, where z ~ N(0, 1), and nothing is added at the last.
+        """Actions at the end of chains back from noise, see `back`.
 
         Args:
             model: ε.
             observation: s, ``(M, B, S)``.
-            noise: x_T and then each z, standard normal ``(M, B, T, A)``.
+            noise: x_T and then the z of each step but the last, standard normal ``(M, B, T, A)``.
 
         Returns:
             ``(M, B, A)``.
         """
         x, *following = noise.unbind(-2)
-        rows = x.shape[:-1]
-        for t, beta in reversed(list(enumerate(self.beta))):
-            predicted = model(observation, x, self.each_time[t].expand(*rows, -1))
-            x = (x - beta / (1 - self.alpha_bar[t]).sqrt() * predicted) / (1 - beta).sqrt()
-            if following:
-                x = x + beta.sqrt() * following.pop(0)
-            x = x.clamp(-1, 1)
+        each: list[Tensor | None] = [*following, None]
+        for t, z in zip(reversed(range(len(each))), each, strict=True):
+            predicted = model(observation, x, self.each_time[t].expand(len(x), 1, -1))
+            x = self.back(t, x, predicted, z)
         return x
+
+    def back(self, t: int, x: Tensor, predicted: Tensor, z: Tensor | None) -> Tensor:
+        """One step back: x ← clip((x - β_t ε(s, x, t) / √(1 - ᾱ_t)) / √(1 - β_t) + √β_t z, -1, 1).
+
+        Args:
+            t: the step.
+            x: ``(M, B, A)``.
+            predicted: ε(s, x, t), ``(M, B, A)``.
+            z: standard normal, ``(M, B, A)``; None: nothing is added, as at the last step.
+        """
+        beta = self.beta[t]
+        x = (x - beta / (1 - self.alpha_bar[t]).sqrt() * predicted) / (1 - beta).sqrt()
+        if z is not None:
+            x = x + beta.sqrt() * z
+        return x.clamp(-1, 1)
+
+
+class PosteriorDiffusion(Diffusion):
+    """A chain whose steps back follow q(x_{t-1} | x_t, x_0), x_0 being estimated and clipped.
+
+    Unlike `Diffusion` it adds noise of the variance of that distribution, which is below β_t.
+    """
+
+    def __init__(self, steps: int, device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__(steps, device, dtype)
+        beta = variance_preserving(steps)
+        kept = torch.cumprod(1 - beta, 0)
+        before = torch.cat([torch.ones(1, dtype=torch.float64), kept[:-1]])
+        coefficients = torch.stack(
+            [
+                1 / kept.sqrt(),
+                -(1 / kept - 1).sqrt(),
+                beta * before.sqrt() / (1 - kept),
+                (1 - before) * (1 - beta).sqrt() / (1 - kept),
+                (beta * (1 - before) / (1 - kept)).sqrt(),
+            ],
+            1,
+        )
+        # numbers of the host, which a kernel takes along
+        self._coefficients: list[list[float]] = coefficients.tolist()
+
+    def back(self, t: int, x: Tensor, predicted: Tensor, z: Tensor | None) -> Tensor:
+        """One step back: x ← μ + σ_t z.
+
+        x̂_0 = clip(x / √ᾱ_t - √(1 / ᾱ_t - 1) ε(s, x, t), -1, 1)
+        μ = β_t √ᾱ_{t-1} / (1 - ᾱ_t) x̂_0 + (1 - ᾱ_{t-1}) √(1 - β_t) / (1 - ᾱ_t) x
+        σ_t² = β_t (1 - ᾱ_{t-1}) / (1 - ᾱ_t)
+
+        ᾱ_{-1} = 1, so the last step leaves x̂_0. Arguments as of `Diffusion.back`.
+        """
+        of_x, of_noise, of_start, of_present, deviation = self._coefficients[t]
+        start = torch.add(of_x * x, predicted, alpha=of_noise).clamp(-1, 1)
+        if t == 0:
+            return start
+        mean = torch.add(of_start * start, x, alpha=of_present)
+        return mean if z is None else torch.add(mean, z, alpha=deviation)
 
 
 class ResidualBlock(nn.Module):
@@ -193,8 +246,60 @@ class ResidualNoiseModel(nn.Module):
         self, observation: Tensor, action: Tensor, time: Tensor, dropout: Sequence[Tensor] = ()
     ) -> Tensor:
         """ε(s, x, t), see `NoiseModel`; numbers for `dropout_noise` as `dropout`, or nothing is dropped."""
-        x = self.enter(torch.cat([action, observation, time @ self.embeddings()], -1))
+        seen = (time @ self.embeddings()).expand(*action.shape[:-1], -1)
+        x = self.enter(torch.cat([action, observation, seen], -1))
         for index, block in enumerate(self.blocks):
             x = block(x, dropout[index] if dropout else None)
         noise: Tensor = self.leave(F.silu(x))
+        return noise
+
+
+class PlainNoiseModel(nn.Module):
+    """Diffusion-QL's model of the noise in an action: an MLP with Mish.
+
+    A step t is seen as sin(t w) and cos(t w), w from 1 down to 10⁻⁴ in even ratios, through a hidden layer
+    and a linear map. Action, step and observation enter together; the part of the first layer that the step
+    enters by is a layer of its own here, computed for each of T steps and not for each row.
+
+    Args:
+        initial: draws the first parameters.
+        sizes: of observations and actions.
+        hidden_sizes: widths, as of `Layers`.
+        steps: T.
+        frequencies: how many w there are.
+    """
+
+    seen: Tensor
+
+    def __init__(
+        self, initial: Initial, sizes: Sizes, hidden_sizes: str, *, steps: int, frequencies: int
+    ) -> None:
+        super().__init__()
+        widths, embedded = [int(width) for width in hidden_sizes.split("-")], 2 * frequencies
+        self.embed = MLP(initial, embedded, embedded, Layers(str(2 * embedded), "mish"))
+        inputs = sizes.action + sizes.observation
+        default = within((inputs + embedded) ** -0.5)  # PyTorch's, of the layer that both are
+        self.enter = default(initial, (inputs, widths[0]))
+        self.enter_time = Linear(initial, embedded, widths[0], weights=default, bias=default)
+        self.hidden = nn.ModuleList(Linear(initial, i, o) for i, o in pairwise(widths))
+        self.leave = Linear(initial, widths[-1], sizes.action)
+        angle = torch.arange(steps).unsqueeze(-1) * torch.logspace(0, -4, frequencies, dtype=torch.float64)
+        seen = torch.cat([angle.sin(), angle.cos()], -1)
+        self.register_buffer("seen", seen.to(initial.device, initial.dtype), persistent=False)
+
+    def offsets(self) -> Tensor:
+        """What each step adds to the first layer: ``(M, T, first width)``."""
+        seen = self.seen.expand(len(self.enter), -1, -1)
+        offsets: Tensor = self.enter_time(self.embed(seen))
+        return offsets
+
+    def forward(
+        self, observation: Tensor, action: Tensor, time: Tensor, offsets: Tensor | None = None
+    ) -> Tensor:
+        """ε(s, x, t), see `NoiseModel`; `offsets` are those of `offsets`, where they are known already."""
+        offset = time @ (self.offsets() if offsets is None else offsets)
+        x = mish(torch.baddbmm(offset, torch.cat([action, observation], -1), self.enter))
+        for layer in self.hidden:
+            x = mish(layer(x))
+        noise: Tensor = self.leave(x)
         return noise

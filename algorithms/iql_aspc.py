@@ -75,7 +75,6 @@ class IQLASPC(IQL):
         parameters = self.actor_optimiser.parameters
         mixed = torch.autograd.grad(batch_mean(slope * imitation).sum(), parameters, retain_graph=True)
         rate = self.actor_optimiser.learning_rate
-        rate = rate.clone() if isinstance(rate, Tensor) else rate  # the step changes a tensor in place
         own = self.actor_optimiser.descend(loss)
         return metrics | {"outer_loss": self.update_beta(batch, weight, mean.detach(), rate, own, mixed)}
 

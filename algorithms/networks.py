@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name everyone uses
@@ -100,10 +100,49 @@ class LayerNorm(nn.Module):
         return torch.addcmul(bias, F.layer_norm(x, x.shape[-1:], eps=self.epsilon), weight)
 
 
+class _Mish(torch.autograd.Function):
+    """Mish, whose slope is computed with it: ``x -> (mish(x), mish'(x))``."""
+
+    @staticmethod
+    def forward(x: Tensor) -> tuple[Tensor, Tensor]:
+        """With s = σ(x) and r = σ(-x), x t and t + 4 x s (r / (1 + r²))², t = s (1 + r) / (1 + r²)."""
+        below, above = torch.sigmoid(-x), torch.sigmoid(x)
+        denominator = below.square().add_(1)
+        gate = (below + 1).mul_(above).div_(denominator)
+        bend = below.div_(denominator).square_().mul_(above).mul_(x)
+        return x * gate, torch.add(gate, bend, alpha=4)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
+        """Keep what the derivative needs."""
+        ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*inputs, output[1])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor, _: None) -> Tensor:
+        """The derivative; torch's own where it is to be differentiated again."""
+        x, slope = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return torch.autograd.grad(F.mish(x), x, gradient, create_graph=True)[0]
+        return gradient * slope
+
+
+def mish(x: Tensor) -> Tensor:
+    """Mish, x tanh(ln(1 + eˣ)) (Misra, 2019). On a CPU it takes about half of the time of torch's."""
+    if x.device.type != "cpu":
+        return F.mish(x)
+    if torch.is_grad_enabled() and x.requires_grad:
+        value: Tensor = _Mish.apply(x)[0]
+        return value
+    below = torch.sigmoid(-x)
+    return (below + 1).mul_(torch.sigmoid(x)).mul_(x).div_(below.square_().add_(1))
+
+
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "silu": F.silu,
-    "mish": F.mish,
+    "mish": mish,
     "gelu": F.gelu,
     "gelu_tanh": functools.partial(F.gelu, approximate="tanh"),  # what JAX calls GELU
 }

@@ -129,9 +129,9 @@ class Adam(torch.optim.Adam):
 
     @property
     def learning_rate(self) -> float | Tensor:
-        """The rate of the next step; a tensor that the step changes in place if there is a schedule."""
+        """The rate of the next step; a tensor if there is a schedule, and not the one that steps change."""
         rate: float | Tensor = self.param_groups[0]["lr"]
-        return rate
+        return rate.clone() if isinstance(rate, Tensor) else rate
 
     @torch.no_grad()
     def jacobian(self, parameter: nn.Parameter, gradient: Tensor) -> Tensor:
@@ -193,16 +193,26 @@ def average_rate(decay: float | Tensor, clock: Tensor, begin: int = 0) -> Tensor
     return 1 - decay * (clock >= begin).to(clock.dtype)
 
 
-@torch.no_grad()
 def clipped(gradients: Sequence[Tensor], norm: float | Tensor) -> list[Tensor]:
-    """Gradients whose norm over all parameters of a member is at most `norm`, as torch clips them.
+    """Gradients whose norm over all parameters of a member is at most `norm`, see `clip_factor`."""
+    return scaled(gradients, clip_factor(gradients, norm))
+
+
+@torch.no_grad()
+def clip_factor(gradients: Sequence[Tensor], norm: float | Tensor) -> Tensor:
+    """What shortens each member's gradients to a norm of at most `norm`, as torch clips them: ``(M, 1)``.
 
     Args:
         gradients: with a member axis each.
         norm: a number or ``(M, 1)``.
     """
     squares = torch.cat([gradient.flatten(1).square().sum(1, keepdim=True) for gradient in gradients], 1)
-    factor = (norm / (squares.sum(1, keepdim=True).sqrt() + 1e-6)).clamp(max=1)
+    return (norm / (squares.sum(1, keepdim=True).sqrt() + 1e-6)).clamp(max=1)
+
+
+@torch.no_grad()
+def scaled(gradients: Sequence[Tensor], factor: Tensor) -> list[Tensor]:
+    """Each member's gradients times its `factor`, ``(M, 1)``."""
     return [gradient * _like(factor, gradient) for gradient in gradients]
 
 

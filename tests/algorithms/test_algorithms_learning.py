@@ -18,10 +18,17 @@ from algorithms import Batch, Member, Sizes, algorithm_class, algorithm_ids
 EPISODES, LENGTH, STEPS = 400, 20, 2000
 # CQL's slow policy and strong conservatism, and its 30 actions a state, are made for a million steps
 CQL = {"actor_learning_rate": 3e-3, "critic_learning_rate": 3e-3, "sampled_actions": 3}
+# an update of Diffusion-QL is many small products: few updates, and large ones
+DIFFUSION_QL = {"ema_begin": 0, "ema_interval": 1, "diffusion_steps": 2, "candidates": 8} | {
+    f"{name}_learning_rate": 2e-3 for name in ("actor", "critic")
+}
+UPDATES = dict.fromkeys(("diffusion_ql", "diffusion_ql_aspc"), 500)
 CHANGES = {
     "cql": CQL | {"cql_alpha": 0.1},
     "cql_aspc": CQL | {"initial_alpha": 0.1},
     "cql_sa": CQL | {"initial_coefficient": 0.1},
+    "diffusion_ql": DIFFUSION_QL,
+    "diffusion_ql_aspc": DIFFUSION_QL,
     "fam_cql": CQL | {"cql_alpha": 0.1},
     "fql": {"alpha": 0.3, "flow_steps": 2},  # a flow of uniform actions is not worth more steps
     "fql_aspc": {"flow_steps": 2},
@@ -58,13 +65,13 @@ def data():
 
 
 def train(lab, algorithm_id, columns, seeds=("a", "b")):
-    """Mean return of each seed's policy after STEPS steps."""
+    """Mean return of each seed's trained policy."""
     hyper = lab.defaults(algorithm_id)
     hyper |= {name: "64-64" for name, value in hyper.items() if value == "16-16"} | {"batch_size": 64}
     hyper |= ({"discount": 0.9} if "discount" in hyper else {}) | CHANGES.get(algorithm_id, {})
     algorithm = algorithm_class(algorithm_id)([Member(seed, hyper) for seed in seeds], Sizes(2, 2))
     source = torch.Generator().manual_seed(1)
-    for step in range(1, STEPS + 1):
+    for step in range(1, UPDATES.get(algorithm_id, STEPS) + 1):
         rows = torch.randint(len(columns.reward), (len(seeds), 64), generator=source)
         noise = {
             name: (torch.randn if each.distribution == "normal" else torch.rand)(

@@ -243,7 +243,7 @@ def test_one_update_with_any_allowed_hyperparameters_is_the_same_alone(lab, algo
 
 def fast(lab, algorithm_id):
     """Every part of the update cycle at every step."""
-    every = {"policy_frequency": 1, "alpha_interval": 1}
+    every = {"policy_frequency": 1, "alpha_interval": 1, "ema_interval": 1, "ema_begin": 0}
     return {name: value for name, value in every.items() if name in lab.defaults(algorithm_id)}
 
 
