@@ -198,9 +198,10 @@ class DiffusionPolicy(Algorithm):
     def report(self, loss: PolicyLoss) -> dict[str, Tensor]:
         """Metrics of the policy, before its step."""
         return {
-            "bc_loss": loss.cloning.detach(),
+            "actor_loss": (loss.cloning + self.eta * loss.improvement).detach(),
+            "cloning_loss": loss.cloning.detach(),
             "q_loss": loss.improvement.detach(),
-            "policy_value": batch_mean(loss.q.detach()),
+            "q": batch_mean(loss.q.detach()),
             "eta": self.eta,
         }
 
@@ -212,7 +213,7 @@ class DiffusionPolicy(Algorithm):
         ``softmax``: sample n with probability ∝ exp(min_k Q̄_k(s, a_n)); ``best``: that of the largest.
         """
         h = self.hyper
-        chains = noise[..., :-1].unflatten(-1, (h.candidates, h.diffusion_steps, -1))
+        chains = noise[..., :-1].view(*noise.shape[:2], h.candidates, h.diffusion_steps, -1)
         actions = self.samples(self.actor, observation, chains)
         if h.choice == "best":
             return best_of(self.target_critic, observation, actions)

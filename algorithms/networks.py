@@ -122,9 +122,11 @@ class _Mish(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor, _: None) -> Tensor:
         """The derivative; torch's own where it is to be differentiated again."""
+        x: Tensor
+        slope: Tensor
         x, slope = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return torch.autograd.grad(F.mish(x), x, gradient, create_graph=True)[0]
+            return torch.autograd.grad(F.mish(x), [x], gradient, create_graph=True)[0]
         return gradient * slope
 
 
@@ -133,7 +135,7 @@ def mish(x: Tensor) -> Tensor:
     if x.device.type != "cpu":
         return F.mish(x)
     if torch.is_grad_enabled() and x.requires_grad:
-        value: Tensor = _Mish.apply(x)[0]
+        value: Tensor = _Mish.apply(x)[0]  # type: ignore[no-untyped-call]  # torch has no types here
         return value
     below = torch.sigmoid(-x)
     return (below + 1).mul_(torch.sigmoid(x)).mul_(x).div_(below.square_().add_(1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -67,7 +67,7 @@ class Program(base.Program):
         T = h["diffusion_steps"]  # noqa: N806 - the paper's
         t = torch.arange(1, T + 1, dtype=torch.float64)
         alpha = torch.exp(-0.1 / T - 0.5 * (10 - 0.1) * (2 * t - 1) / T**2)
-        one = self.actor.layers[0].weight
+        one = next(self.actor.parameters())
         self.alpha = alpha.to(one.device, one.dtype)
         self.alpha_bar = torch.cumprod(alpha, 0).to(one.device, one.dtype)
 
@@ -83,7 +83,7 @@ class Program(base.Program):
         rate *= 0.5 * (1 + math.cos(math.pi * windows / self.h["rate_decay_epochs"]))
         return torch.tensor(rate, dtype=torch.float32).item()
 
-    def q(self, critics: list[nn.Module], s: Tensor, a: Tensor) -> list[Tensor]:
+    def q(self, critics: Sequence[nn.Module], s: Tensor, a: Tensor) -> list[Tensor]:
         """Both critics' values, ``(B,)`` each."""
         return [critic(torch.cat([s, a], 1)).squeeze(1) for critic in critics]
 
@@ -120,9 +120,9 @@ class Program(base.Program):
             a2 = self.sample(self.average, s2, noise.flatten(0, 1))
             best = [q.view(-1, count).max(1).values for q in self.q(self.target_critics, s2, a2)]
             y = batch.reward + (1 - batch.terminal) * h["discount"] * torch.min(*best)
-        loss = sum(F.mse_loss(q, y) for q in self.q(self.critics, s, a))
+        q1, q2 = self.q(self.critics, s, a)
         self.critic_optimiser.zero_grad()
-        loss.backward()  # type: ignore[union-attr,no-untyped-call]
+        (F.mse_loss(q1, y) + F.mse_loss(q2, y)).backward()
         nn.utils.clip_grad_norm_(self.both_parameters(), h["clip_norm"])
         self.critic_optimiser.param_groups[0]["lr"] = self.rate(h["critic_learning_rate"], step)
         self.critic_optimiser.step()
@@ -148,7 +148,7 @@ class Program(base.Program):
         q, scale = self.climbed(self.actor, batch, noise)
         loss = self.cloning_loss(self.actor, batch, noise) - h["eta"] * q.mean() / scale.abs().mean().detach()
         self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self.actor.parameters(), h["clip_norm"])
         self.optimiser.param_groups[0]["lr"] = self.rate(h["actor_learning_rate"], step)
         self.optimiser.step()
@@ -164,10 +164,10 @@ class Program(base.Program):
             return a[q.argmax()]
         uniform = 0.5 * (1 + math.erf(noise[-1].item() / math.sqrt(2)))
         total = 0.0
-        for action, probability in zip(a, torch.softmax(q, 0).tolist(), strict=True):
+        for index, probability in enumerate(torch.softmax(q, 0).tolist()):
             total += probability
             if total >= uniform:
-                return action
+                return a[index]
         return a[-1]
 
     def pairs(self, algorithm: Any, member: int) -> Iterator[tuple[str, nn.Module | Tensor, Any]]:

@@ -58,7 +58,7 @@ class Program(diffusion_ql.Program):
         improvement = -q.mean() / scale.abs().mean().detach()
         loss = self.cloning_loss(self.actor, batch, noise) + F.softplus(self.xi) * improvement
         gradients = torch.autograd.grad(loss, theta, create_graph=outer)
-        norm = torch.sqrt(sum((g.detach() ** 2).sum() for g in gradients))
+        norm = torch.cat([g.detach().flatten() for g in gradients]).norm()
         clip = (h["clip_norm"] / (norm + 1e-6)).clamp(max=1)
         moved, self.first, self.second = base.adam_step(
             theta,

@@ -22,7 +22,7 @@ CQL = {"actor_learning_rate": 3e-3, "critic_learning_rate": 3e-3, "sampled_actio
 DIFFUSION_QL = {"ema_begin": 0, "ema_interval": 1, "diffusion_steps": 2, "candidates": 8} | {
     f"{name}_learning_rate": 2e-3 for name in ("actor", "critic")
 }
-UPDATES = dict.fromkeys(("diffusion_ql", "diffusion_ql_aspc"), 500)
+UPDATES = dict.fromkeys(("diffusion_ql", "diffusion_ql_aspc"), 800)
 CHANGES = {
     "cql": CQL | {"cql_alpha": 0.1},
     "cql_aspc": CQL | {"initial_alpha": 0.1},
