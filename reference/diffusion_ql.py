@@ -121,8 +121,9 @@ class Program(base.Program):
             best = [q.view(-1, count).max(1).values for q in self.q(self.target_critics, s2, a2)]
             y = batch.reward + (1 - batch.terminal) * h["discount"] * torch.min(*best)
         q1, q2 = self.q(self.critics, s, a)
+        loss = F.mse_loss(q1, y) + F.mse_loss(q2, y)
         self.critic_optimiser.zero_grad()
-        (F.mse_loss(q1, y) + F.mse_loss(q2, y)).backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.both_parameters(), h["clip_norm"])
         self.critic_optimiser.param_groups[0]["lr"] = self.rate(h["critic_learning_rate"], step)
         self.critic_optimiser.step()
