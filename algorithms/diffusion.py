@@ -28,14 +28,14 @@ Times of ``(M, 1, T)`` are the same for all rows.
 """
 
 
-def variance_preserving(steps: int) -> Tensor:
-    """The share of noise that each step brings in, β_t, in float64: ``(T,)``.
+def variance_preserving(steps: int) -> list[float]:
+    """The share of noise that each of T steps brings in, β_t.
 
     1 - β_t = exp(-β_min / T - (β_max - β_min) (2t + 1) / (2 T²)), t = 0, …, T-1, the integral of a rate that
     rises linearly from β_min to β_max (Song et al., 2021; Xiao et al., 2022).
     """
-    odd = 2 * torch.arange(steps, dtype=torch.float64) + 1
-    return -torch.expm1(-SMALLEST_RATE / steps - (LARGEST_RATE - SMALLEST_RATE) * odd / (2 * steps**2))
+    slope = (LARGEST_RATE - SMALLEST_RATE) / (2 * steps**2)
+    return [-math.expm1(-SMALLEST_RATE / steps - slope * (2 * t + 1)) for t in range(steps)]
 
 
 def xavier_layers(hidden_sizes: str, activation: str = "relu") -> Layers:
@@ -71,7 +71,7 @@ class Diffusion(nn.Module):
 
     def __init__(self, steps: int, device: torch.device, dtype: torch.dtype) -> None:
         super().__init__()
-        beta = variance_preserving(steps)
+        beta = torch.tensor(variance_preserving(steps), dtype=torch.float64)
         constants = {
             "beta": beta,
             "alpha_bar": torch.cumprod(1 - beta, 0),
@@ -133,21 +133,20 @@ class PosteriorDiffusion(Diffusion):
 
     def __init__(self, steps: int, device: torch.device, dtype: torch.dtype) -> None:
         super().__init__(steps, device, dtype)
-        beta = variance_preserving(steps)
-        kept = torch.cumprod(1 - beta, 0)
-        before = torch.cat([torch.ones(1, dtype=torch.float64), kept[:-1]])
-        coefficients = torch.stack(
-            [
-                1 / kept.sqrt(),
-                -(1 / kept - 1).sqrt(),
-                beta * before.sqrt() / (1 - kept),
-                (1 - before) * (1 - beta).sqrt() / (1 - kept),
-                (beta * (1 - before) / (1 - kept)).sqrt(),
-            ],
-            1,
-        )
-        # numbers of the host, which a kernel takes along
-        self._coefficients: list[list[float]] = coefficients.tolist()
+        self._coefficients: list[tuple[float, ...]] = []  # of the host; a kernel takes numbers along
+        before = 1.0
+        for beta in variance_preserving(steps):
+            kept = before * (1 - beta)
+            self._coefficients.append(
+                (
+                    1 / math.sqrt(kept),
+                    -math.sqrt(1 / kept - 1),
+                    beta * math.sqrt(before) / (1 - kept),
+                    (1 - before) * math.sqrt(1 - beta) / (1 - kept),
+                    math.sqrt(beta * (1 - before) / (1 - kept)),
+                )
+            )
+            before = kept
 
     def back(self, t: int, x: Tensor, predicted: Tensor, z: Tensor | None) -> Tensor:
         """One step back: x ← μ + σ_t z.
