@@ -446,6 +446,15 @@ def test_both_score_rules_of_diffusion_ql_are_the_same_runs(specs):
         assert one.protocol.steps == 2_000_000
 
 
+@pytest.mark.parametrize("name", ["aspc-table3", "aspc-table4", "aspc-fig9", "aspc-fig10"])
+def test_the_smoke_preset_trains_every_column_on_generated_data(specs, name):
+    found = resolve(specs, name, Choice(preset="smoke"))
+    assert {cell.column.id for cell in found.cells} == {column.id for column in specs.table(name).columns}
+    for cell in found.cells:
+        assert (cell.unavailable, cell.lineage) == (None, "generated"), cell.column.id
+        assert (cell.protocol.steps or 0) <= 200
+
+
 def test_every_figure_over_training_draws_what_its_algorithms_report(specs):
     for name in ("aspc-table1", "aspc-fig10"):
         table = specs.table(name)
