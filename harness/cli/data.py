@@ -334,7 +334,7 @@ def train(
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Of the training.")] = 0,
     device: Device = "auto",
 ) -> None:
-    """Train the SAC behind MuJoCo datasets, several environments in one population.
+    """Train the SAC behind MuJoCo or OGBench's datasets, environments of equal sizes in one population.
 
     Takes hours: how many is said first, and Ctrl-C keeps what was done for the next time. `harness data
     policies` makes policies of it, and `harness data build --trained` replay data.

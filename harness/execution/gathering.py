@@ -322,11 +322,11 @@ def _announce(
         DataError: there is too little room for the checkpoints.
     """
     states = store.runs([run.record.key for run in runs])
-    length = until or runs[0].cell.protocol.length
-    rows = sum(length * bytes_of_row(_sizes(run.cell.dataset)) for run in runs)
+    lengths = {run.record.key: until or run.cell.protocol.length for run in runs}
+    rows = sum(lengths[run.record.key] * bytes_of_row(_sizes(run.cell.dataset)) for run in runs)
     # every checkpoint holds all transitions, and replaces the one before only once it is written
     files.require_space(here.checkpoints, 2 * rows)
-    left = {run.record.key: length for run in runs}
+    left = dict(lengths)
     for key, state in states.items():
         left[key] -= state.checkpoint_step or 0
     kind: Kind = "gpu" if here.conditions.device == "cuda" else "cpu"
@@ -336,7 +336,7 @@ def _announce(
         for population in populations(runs, here.capacity or len(runs))
     )
     reporter.message(
-        f"SAC has up to {max(left.values()):,} of {length:,} interactions to go, about "
+        f"SAC has up to {max(left.values()):,} of {max(lengths.values()):,} interactions to go, about "
         f"{seconds / 3600:.1f} h here (a few were timed). Ctrl-C saves, and the same command goes on."
     )
 
