@@ -42,6 +42,13 @@ def test_it_is_the_plain_program(lab, policy, changes):
         assert algorithm.scale_optimiser.learning_rate.item() == program.beta_rate()
 
 
+def test_it_is_the_plain_program_in_the_form_of_ogbenchs_authors(lab):
+    """Without a schedule the policy's rate is a number, not a tensor."""
+    form = {"networks": "flax", "policy": "unit_gaussian", "advantage_critic": "online"}
+    form |= {"target_order": "before", "critic_loss": "sum", "actor_decay_steps": 0}
+    lab.compare("iql_aspc", steps=22, **LARGE, **form)
+
+
 def test_it_is_the_plain_program_where_caps_hold(lab):
     lab.compare("iql_aspc", **LARGE, **CAPPED)
 
