@@ -143,8 +143,8 @@ class Reader(readers.Reader[S]):
 
     def _held(self, dataset: Dataset, source: S, home: Path, *, verify: bool) -> tuple[Rows, Path, str]:
         """The rows of a file that has the hash that it must have, as far as one is known; place; and hash."""
-        place, again = self.path(dataset, source, home), f"run `{self.command(self.folder, source)}`"
-        again = again.format(dataset.id)
+        place = self.path(dataset, source, home)
+        again = f"run `{self.command(self.folder, source).format(dataset.id)}`"
         if not place.is_file():
             looked = " and ".join(map(str, self.looked(dataset, source, home)))
             raise DataError(f"{dataset.id} ({self.folder}) is missing: looked at {looked}; {again}")
