@@ -240,7 +240,10 @@ class DiffusionQL(DiffusionPolicy):
 
     Differences from the authors' code:
         none in the losses and their order. Acting draws one number for the choice among the candidates where
-        theirs calls a multinomial. They evaluate in the same states every time, from a seed of theirs.
+        theirs calls a multinomial. They evaluate in the same states every time, from a seed of theirs. With
+        the same weights, batches and noise, in float64 and over 50 updates, no parameter differs from those
+        of the authors' class by more than 2e-14, if the schedule of the noise, too, is of float64. Theirs is
+        rounded to float32, which makes 5e-8.
     """
 
     Hyperparameters = DiffusionQLHyperparameters
