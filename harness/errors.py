@@ -11,7 +11,7 @@ import errno
 import re
 import traceback
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 _PASSWORD = re.compile(r"(?<=://)([^:/@\s]*):(?:(?!://)\S)*@")
 # in a URL's query, and in the words that PostgreSQL's own programs take: host=h password=p
@@ -34,9 +34,19 @@ class HarnessError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(masked(message))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As it is, in another process: what made it is not at hand any more."""
+        return _again, (type(self), str(self), vars(self))
+
     def _render_traceback_(self) -> list[str]:
         """What IPython prints: in a notebook, too, a user's mistake is a sentence."""
         return [f"error: {self}"]
+
+
+def _again(kind: type[HarnessError], message: str, attributes: dict[str, Any]) -> HarnessError:
+    error = kind.__new__(kind, message)
+    vars(error).update(attributes)
+    return error
 
 
 class SpecError(HarnessError):

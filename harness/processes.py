@@ -26,13 +26,37 @@ CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.S
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of processor time, and of how many; or "max"
 
 
+#: How many threads a process uses is asked of these, the first of which is how people limit any program.
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
 def usable_cores() -> int:
-    """Processor cores that this process may use: those it may run on, in a container its share of them."""
+    """Processor cores that this process may use.
+
+    Those it may run on, in a container its share of them, and no more than ``OMP_NUM_THREADS`` says.
+    """
     cores = len(os.sched_getaffinity(0))
     with contextlib.suppress(OSError, ValueError):
         quota, period = _QUOTA.read_text(encoding="ascii").split()
         cores = min(cores, max(1, round(int(quota) / int(period))))
+    with contextlib.suppress(KeyError, ValueError):
+        cores = min(cores, max(1, int(os.environ[_THREADS[0]])))
     return cores
+
+
+@contextlib.contextmanager
+def _single_threaded() -> Iterator[None]:
+    """Libraries that processes started within load use one thread each."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager
@@ -47,21 +71,22 @@ def deaf() -> Iterator[None]:
 
 
 class Child:
-    """A process that answers what it is sent until its parent closes the connection or ends.
+    """A process of one thread that answers what it is sent until its parent closes the connection or ends.
 
     Args:
         serve: Its body, found by its name in its module; gets its end of the connection first.
         arguments: What else `serve` gets.
+        parent: Whether it starts processes itself, which Python lets no daemon do.
 
     Attributes:
         connection: The parent's end.
         process: Its own.
     """
 
-    def __init__(self, serve: Callable[..., None], *arguments: Any) -> None:
+    def __init__(self, serve: Callable[..., None], *arguments: Any, parent: bool = False) -> None:
         self.connection, theirs = CONTEXT.Pipe()
-        self.process = CONTEXT.Process(target=serve, args=(theirs, *arguments), daemon=True)
-        with deaf():
+        self.process = CONTEXT.Process(target=serve, args=(theirs, *arguments), daemon=not parent)
+        with deaf(), _single_threaded():
             self.process.start()
         theirs.close()
 
@@ -77,7 +102,7 @@ class Child:
 def pool(
     workers: int, begin: Callable[..., None], arguments: tuple[Any, ...], does: str
 ) -> Iterator[ProcessPoolExecutor]:
-    """A pool whose processes are all started at once, and end when this one does, however it ends.
+    """A pool of processes of one thread, all started at once, that end when this one does, however it ends.
 
     Args:
         workers: Number of processes.
@@ -90,7 +115,7 @@ def pool(
     """
     executor = ProcessPoolExecutor(workers, CONTEXT, _begin, (begin, arguments))
     try:
-        with deaf():
+        with deaf(), _single_threaded():
             for _ in range(workers):  # each finds no idle process, and so starts one
                 executor.submit(_nothing)
         yield executor

@@ -24,9 +24,17 @@ def test_a_containers_share_of_the_cores(monkeypatch, tmp_path, quota, cores):
     (tmp_path / "cpu.max").write_text(quota)
     monkeypatch.setattr(processes, "_QUOTA", tmp_path / "cpu.max")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 5})
+    monkeypatch.delenv("OMP_NUM_THREADS")
     assert processes.usable_cores() == cores
     (tmp_path / "cpu.max").unlink()
     assert processes.usable_cores() == 4
+
+
+@pytest.mark.parametrize(("threads", "cores"), [("3", 3), ("16", 4), ("0", 1), ("4,2", 4)])
+def test_a_person_may_ask_for_fewer_cores(monkeypatch, threads, cores):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 5})
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    assert processes.usable_cores() == cores
 
 
 def begin(value):

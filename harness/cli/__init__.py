@@ -127,9 +127,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Raises:
         SystemExit: always, with the exit code.
     """
-    # Threads that wait for each other by spinning starve on a busy machine: with two threads on two cores and
-    # one other process a step took 26 ms, so 18 ms. It must be set before torch is loaded.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     # Imports and specs make many objects and little garbage: looking for it took a fifth of `harness table`.
     gc.set_threshold(200_000)
     streams.settle()

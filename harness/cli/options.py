@@ -94,7 +94,8 @@ Evaluators = Annotated[
         "--workers",
         metavar="N",
         min=1,
-        help="Processes that evaluate; default: half of the cores, beside a GPU all but two.",
+        help="Processes that evaluate, one at least for each that trains; default: half of the cores, beside "
+        "a GPU all but two.",
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only messages.")]

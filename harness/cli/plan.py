@@ -137,8 +137,9 @@ def _print_estimate(estimate: TimeEstimate) -> None:
     known = f"{duration(estimate.seconds)} ({estimate.basis})" if estimate.seconds else ""
     unknown = f"time not known for {', '.join(estimate.unknown)}" if estimate.unknown else ""
     time = ", ".join(filter(None, (known, unknown))) if estimate.device else "time not measured"
+    order = "one after another" if estimate.at_once == 1 else f"{estimate.at_once} at once"
     out(
         f"on {whose} {estimate.kind.upper()}{name}: {time}; "
-        f"{count(estimate.populations, 'population')} one after another, each of at most "
-        f"{count(estimate.capacity, 'run')} at once"
+        f"{count(estimate.populations, 'population')} {order}, each of at most "
+        f"{count(estimate.capacity, 'run')}"
     )

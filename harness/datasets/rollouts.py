@@ -7,9 +7,8 @@ wanted number of rows. So neither the number of processes nor the order in which
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -172,7 +171,8 @@ def collect(
                 made += len(blocks[len(blocks) - 1]["actions"])
                 progress(min(made, rows))
         else:
-            pool = stack.enter_context(_pool(workers, crew, policy, environment, together))
+            begun, does = (crew, policy, environment, together), f"acts in {environment.id}"
+            pool = stack.enter_context(processes.pool(workers, _begin, begun, does))
             running: dict[Future[Rows], int] = {}
             while made < rows or running:
                 each = made / len(blocks) if blocks else largest
@@ -255,23 +255,3 @@ def _begin(crew: type[Crew], policy: Policy, environment: Environment, together:
 
 def _work(seed: int, first: int) -> Rows:
     return _joined(_crew.roll_out(seed, first))
-
-
-@contextlib.contextmanager
-def _pool(
-    workers: int, crew: type[Crew], policy: Policy, environment: Environment, together: int
-) -> Iterator[ProcessPoolExecutor]:
-    """Processes with one thread each; at an interruption, none of them goes on."""
-    threads = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in threads}
-    os.environ.update(dict.fromkeys(threads, "1"))  # what NumPy reads when a worker loads it
-    try:
-        begun = (crew, policy, environment, together)
-        with processes.pool(workers, _begin, begun, f"acts in {environment.id}") as pool:
-            yield pool
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -28,7 +28,7 @@ from harness.training.checkpoints import Checkpoint
 def train(session: Session, population: Population, capacity: int | Packing) -> bool:
     """Train what of a population no other process holds; True if interrupted."""
     with held(population.runs, session.store, session.reporter) as (claimed, lost):
-        session.counts["elsewhere"] += len(population.keys) - len(claimed)
+        session.tally.counts["elsewhere"] += len(population.keys) - len(claimed)
         fit = _fit(session, population.only(claimed))
         if fit and isinstance(capacity, Packing):
             taken = capacity.describe(fit.runs)
@@ -67,10 +67,10 @@ def _fit(session: Session, population: Population | None) -> Population | None:
             try:
                 session.store.fail(run.record.key, BEGINNING, text)
             except LeaseLostError as error:
-                session.counts["elsewhere"] += 1
+                session.tally.counts["elsewhere"] += 1
                 session.reporter.message(str(error))
             else:
-                session.counts["failed"] += 1
+                session.tally.counts["failed"] += 1
                 session.reporter.message(f"{title(run)}: {text}")
     return population.only(key for key, problems in found.items() if not problems)
 
@@ -99,7 +99,7 @@ def _halves(session: Session, leased: LeasedPopulation, population: Population) 
     halves = halved(running) if running else []
     sizes = " and then ".join(str(len(half.runs)) for half in halves)
     session.reporter.message(
-        f"{leased.label}: more than the device's memory holds; going on from the last checkpoint with "
+        f"{population.label}: more than the device's memory holds; going on from the last checkpoint with "
         f"{sizes} at once"
     )
     return halves
@@ -153,7 +153,7 @@ def _loaded(path: Path, session: Session) -> Checkpoint | None:
     try:
         return checkpoints.load(path)
     except DataError as error:
-        session.unreadable.append(str(error))
+        session.tally.unreadable.append(str(error))
         session.reporter.message(f"{error}; until then its runs are left out")
         return None
 

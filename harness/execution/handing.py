@@ -84,7 +84,7 @@ def _fill(order: Order, path: Path, runs: Sequence[PlannedRun]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with Store.open(path, create=True) as store:
         read = [below.key for run in runs for below in _read(run)]
-        transfer.merge(store, _address(order.store), read, order.home)
+        transfer.merge(store, order.store.location.address, read, order.home)
         store.register(run.record for run in runs)
 
 
@@ -125,7 +125,3 @@ def _place(folder: Path, kind: str) -> Path:
 def _states(path: Path) -> dict[str, RunState]:
     with Store.open(path) as store:
         return store.runs()
-
-
-def _address(store: Store) -> str | Path:
-    return store.location.path or store.location.url.render_as_string(hide_password=False)

@@ -169,7 +169,7 @@ def _round(
     command = (*order.worker, "--at-most", str(share))
     if path is None or engine.shares_files:
         require_shareable(order.store.location)
-        where = path.resolve() if path else order.store.location.url.render_as_string(hide_password=False)
+        where = path.resolve() if path else order.store.location.address
         workers = [Worker(command, version, folder) for _ in range(number)]
         with _variable(DATABASE, str(where)):  # which no command line shows, and no file of an engine
             jobs = _follow(order, workers, engine, reporter, stop, keys)

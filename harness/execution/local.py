@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harness.execution import claims
 from harness.execution.data import examine, prepare
 from harness.execution.loading import Loader, try_transforms
 from harness.execution.packing import Packing
 from harness.execution.population import title
 from harness.execution.progress import Reporter
-from harness.execution.session import Outcome, Session
+from harness.execution.session import Outcome, Tally
 from harness.execution.setup import Setup
+from harness.execution.trainers import Terms, trainers
 from harness.planning.cells import ResolvedTable
 from harness.planning.dependencies import Kept, all_keys, open_runs, read_values, readable, waiting
 from harness.planning.populations import PlannedRun, populations
@@ -22,8 +22,6 @@ from harness.planning.validation import check
 from harness.results.artefacts import kept_states
 from harness.results.store import Store
 from harness.specs import Specs
-from harness.training.provenance import loaded_source
-from harness.training.workers import EvaluationPool
 
 
 def missing_runs(resolved: ResolvedTable, store: Store, home: Path | None = None) -> list[PlannedRun]:
@@ -115,19 +113,17 @@ def train_runs(
     """Train runs of a table whose specs are right and whose data are there; see `train_missing`."""
     store.register(run.record for run in todo)
     algorithms = {str(run.record.configuration["algorithm"]) for run in todo}
-    for algorithm in algorithms:
-        loaded_source(algorithm)  # what runs is what was read now, whatever becomes of the files meanwhile
-    with EvaluationPool(setup.workers, algorithms, specs.folders) as pool:
-        read = configurations_read(specs, resolved)
-        session = Session(store, setup, pool, reporter, stop, load, read)
+    tally, read = Tally(), frozenset(configurations_read(specs, resolved))
+    terms = Terms(setup, tuple(sorted(algorithms)), specs.folders, read)
+    wanted = len(populations(todo, setup.capacity)) if setup.capacity else 1
+    with trainers(terms, wanted, store, reporter, load, stop, tally) as train:
         for rank in sorted({run.cell.rank for run in todo}):
             some = [run for run in todo if run.cell.rank == rank]
             ready = _ready(some, resolved, store, setup.home, reporter)
             capacity = setup.capacity or Packing.of_gpu(setup.at_most)
-            for population in populations(ready, capacity):
-                if stop() or claims.train(session, population, capacity):
-                    return session.outcome(interrupted=True)
-    return session.outcome(interrupted=False)
+            if train(populations(ready, capacity), capacity):
+                return tally.outcome(interrupted=True)
+    return tally.outcome(interrupted=False)
 
 
 def _ready(

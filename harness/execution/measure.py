@@ -23,7 +23,15 @@ from harness.planning.states import stand_ins
 from harness.results.records import RunRecord
 from harness.specs import Dataset, Protocol
 from harness.training.acting import Explorer
-from harness.training.engine import PLAIN, Arithmetic, Engine, Precision, capture_for, set_precision
+from harness.training.engine import (
+    PLAIN,
+    Arithmetic,
+    Engine,
+    Precision,
+    capture_for,
+    one_thread,
+    set_precision,
+)
 from harness.training.feeds import Gathering
 from harness.training.population import Task, build
 from harness.training.replay import BLOCK, GrowingReplay
@@ -35,6 +43,7 @@ _INTERACTIONS = 50
 _REPEATS = 3  # of a phase on a CPU
 _DRAWS = 3
 _BLOCKS = 3  # on a GPU
+_DEVICES: dict[Kind, str] = {"cpu": "cpu", "gpu": "cuda"}  # as torch calls them
 
 
 def timer(precision: Precision | None = None, *, compiled: bool = False) -> Measure:
@@ -83,7 +92,12 @@ def seconds_per_step(population: Population, kind: Kind, how: Arithmetic = PLAIN
         kind: which device of this machine.
         how: how to compute.
     """
-    device = {"cpu": "cpu", "gpu": "cuda"}[kind]
+    with one_thread(_DEVICES[kind]):
+        return _seconds_per_step(population, kind, how)
+
+
+def _seconds_per_step(population: Population, kind: Kind, how: Arithmetic) -> float:
+    device = _DEVICES[kind]
     set_precision(how.precision, device)
     columns = algorithm_class(population.algorithm).columns
     data = {run.cell.dataset.id: _made_up(run.cell.dataset, columns) for run in population.runs}

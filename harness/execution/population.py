@@ -83,7 +83,7 @@ class LeasedPopulation:
                 raise LeaseLostError(gone)
             return self._session.stop()
 
-        counts = self._session.counts
+        counts = self._session.tally.counts
         try:
             self._record_fingerprint(path.stem)
             self._record_values()
@@ -94,7 +94,8 @@ class LeasedPopulation:
                 return "interrupted"
             seconds = ending.seconds
             self._store.require_evaluations(ending.finished)
-            self._store.finish(ending.finished, seconds, seconds / len(self._runs), self._left)
+            share = len(self._runs) * self._setup.trainers  # of the device, which trains so many at once
+            self._store.finish(ending.finished, seconds, seconds / share, self._left)
             counts["finished"] += len(ending.finished)
             self._tidy(path)
         except LeaseLostError as error:
@@ -146,7 +147,7 @@ class LeasedPopulation:
         trainer = Trainer(task, self, self._pool, path, self._setup.conditions, self._checkpoint)
         del loaded, task  # the replay holds the transitions; they are not held twice
         start = self._checkpoint.step if self._checkpoint else 0
-        self._bar = self._reporter.bar(self.label, protocol.length, start)
+        self._bar = self._reporter.bar(self._population.label, protocol.length, start)
         ending = trainer.train(stop)
         self._left = self._written(trainer, ending.finished)
         return ending
@@ -187,22 +188,14 @@ class LeasedPopulation:
     def broken(self, why: str) -> str:
         """What to say where the device does not compute any more."""
         return (
-            f"{self.label}: the GPU does not compute any more in this process: {why}; what was committed is "
-            "kept, and the same command goes on from the last checkpoint (should it stop here again, leave "
-            "these runs out with --datasets or --algorithms)"
+            f"{self._population.label}: the GPU does not compute any more in this process: {why}; what was "
+            "committed is kept, and the same command goes on from the last checkpoint (should it stop here "
+            "again, leave these runs out with --datasets or --algorithms)"
         )
 
     def _fail_all(self, text: str) -> None:
         for key, state in self._store.held(self._runs).items():
             self.failed(key, state.step or 0, text)
-
-    @property
-    def label(self) -> str:
-        """The population, for the user."""
-        columns = sorted({run.cell.column.label for run in self._population.runs})
-        names = sorted({run.cell.dataset.id for run in self._population.runs})
-        rows = names[0] if len(names) == 1 else f"{len(names)} datasets"
-        return f"{'/'.join(columns)}, {rows}, {len(self._runs)} runs"
 
     def _record_fingerprint(self, population: str) -> None:
         """Write down what the runs train under; a run that was begun under something else says both."""
@@ -280,7 +273,7 @@ class LeasedPopulation:
     def failed(self, key: str, step: int, text: str) -> None:
         """Commit a failure; the others go on."""
         self._store.fail(key, step, text)
-        self._session.counts["failed"] += 1
+        self._session.tally.counts["failed"] += 1
         run = self._runs[key]
         self._reporter.message(f"{title(run)}: {reason(text)}")
 

@@ -1,4 +1,4 @@
-"""What all populations that one command trains share."""
+"""What all populations share that one command trains in this process."""
 
 from __future__ import annotations
 
@@ -25,24 +25,21 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Session:
-    """What all populations of one command share.
+class Tally:
+    """What has become of runs so far.
 
     Attributes:
-        read: keys of the configurations whose runs leave their whole training state.
-        counts: what became of the runs so far, by the names of `Outcome`.
+        counts: by the names of `Outcome`.
         unreadable: what is wrong with checkpoints; their runs are left as they are, for a person to decide.
     """
 
-    store: Store
-    setup: Setup
-    pool: EvaluationPool
-    reporter: Reporter
-    stop: Callable[[], bool]
-    load: Loader
-    read: Set[str]
     counts: Counter[str] = field(default_factory=Counter)
     unreadable: list[str] = field(default_factory=list)
+
+    def add(self, other: Tally) -> None:
+        """What became of further runs."""
+        self.counts.update(other.counts)
+        self.unreadable.extend(other.unreadable)
 
     def outcome(self, *, interrupted: bool) -> Outcome:
         """What has become of the runs.
@@ -54,3 +51,22 @@ class Session:
             raise DataError("\n".join([*self.unreadable, "all other runs were trained"]))
         counts = self.counts
         return Outcome(counts["finished"], counts["failed"], counts["elsewhere"], interrupted)
+
+
+@dataclass(frozen=True)
+class Session:
+    """What all populations share that one command trains in this process.
+
+    Attributes:
+        read: keys of the configurations whose runs leave their whole training state.
+        tally: what has become of the runs so far.
+    """
+
+    store: Store
+    setup: Setup
+    pool: EvaluationPool
+    reporter: Reporter
+    stop: Callable[[], bool]
+    load: Loader
+    read: Set[str]
+    tally: Tally

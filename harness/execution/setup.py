@@ -22,6 +22,7 @@ class Setup:
         home: data folder, None for the default.
         capacity: most members of one population; None for as many as the GPU's memory holds.
         workers: evaluation processes.
+        trainers: populations that train at once, each in a process of one thread where there are several.
         at_most: members of one population that the GPU's memory does not exceed either; None: no such limit.
     """
 
@@ -30,6 +31,7 @@ class Setup:
     home: Path | None
     capacity: int | None
     workers: int
+    trainers: int
     at_most: int | None = None
 
     @classmethod
@@ -71,5 +73,6 @@ class Setup:
             home=home,
             capacity=None if gpu else min(CAPACITIES["cpu"], at_most or CAPACITIES["cpu"]),
             workers=workers or max(1, cores - 2 if gpu else cores // 2),
+            trainers=1 if gpu else cores,
             at_most=at_most,
         )

@@ -40,6 +40,14 @@ class Population:
         """Run keys of the members."""
         return tuple(run.record.key for run in self.runs)
 
+    @property
+    def label(self) -> str:
+        """What it trains, for the user."""
+        columns = sorted({run.cell.column.label for run in self.runs})
+        names = sorted({run.cell.dataset.id for run in self.runs})
+        rows = names[0] if len(names) == 1 else f"{len(names)} datasets"
+        return f"{'/'.join(columns)}, {rows}, {len(self.runs)} runs"
+
     def only(self, keys: Iterable[str]) -> Population | None:
         """Those members that have one of these keys, in their order; None if no member has."""
         wanted = set(keys)

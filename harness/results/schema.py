@@ -84,6 +84,11 @@ class Location:
             raise SchemaError(f"{url!r}: of a SQLite URL's options only mode=ro, rw and rwc are known here")
         return cls(parsed, Path((parsed.database or "").removeprefix("file:")), mode == "ro")
 
+    @property
+    def address(self) -> str | Path:
+        """What opens it, its password included: not to be shown."""
+        return self.path or self.url.render_as_string(hide_password=False)
+
     def folder(self, kind: str, home: Path | None = None) -> Path:
         """Where the database's files of a kind lie: beside a SQLite file, else in the data folder.
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import gc
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -120,6 +121,21 @@ def set_precision(precision: Precision, device: torch.device | str) -> None:
     """Choose the arithmetic of float32 matrix products, in this whole process; a CPU's is always float32."""
     tf32 = precision == "tf32" and torch.device(device).type == "cuda"
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
+
+
+@contextmanager
+def one_thread(device: torch.device | str) -> Iterator[None]:
+    """On a CPU this whole process computes with one thread, while this is open.
+
+    So numbers do not depend on how many cores there are, and none waits for another that is busy elsewhere.
+    """
+    before = torch.get_num_threads()
+    if torch.device(device).type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Engine:

@@ -19,15 +19,12 @@ from harness.training.rollout import EvaluationTask
 
 def _serve(connection: Connection, algorithms: Collection[str], folders: Sequence[Path]) -> None:
     """Body of a worker: evaluate what comes until the parent is gone."""
-    import torch
-
     from algorithms import algorithm_class
     from harness import environments, plugs, streams
     from harness.training.rollout import evaluate
 
     streams.settle()
     plugs.use(folders)
-    torch.set_num_threads(1)
     for algorithm in algorithms:  # now, while the files are those that the parent has loaded
         algorithm_class(algorithm)
     cache: dict[Any, list[Any]] = {}

@@ -22,7 +22,7 @@ def test_dry_run_writes_nothing(cli, tiny, elsewhere):
     result = cli("--specs", tiny, "reproduce", "aspc-table1", "--preset", "tiny", "--dry-run")
     assert result.code == 0
     assert "to train: 2 of 2 runs" in result.out
-    assert "1 population one after another, each of at most 8 runs at once" in result.out
+    assert "1 population one after another, each of at most 4 runs" in result.out
     assert "data to obtain (generated): 1 dataset" in result.out
     assert sorted(elsewhere.rglob("*")) == before
 
