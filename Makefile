@@ -37,6 +37,7 @@ docs: $(VENV)/.installed-dev ## build the documentation as a site: build/site/in
 benchmark: $(VENV)/.installed-dev ## measure speed
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/cores.py
 	$(BIN)/python benchmarks/aggregates.py
 	$(BIN)/python benchmarks/coverage.py
 

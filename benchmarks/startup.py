@@ -17,12 +17,12 @@ _TABLE = "aspc-table1"
 _REPEATS = 5
 #: Verb -> seconds of processor time that it may take, the start of Python included.
 _BOUNDS = {
-    ("--help",): 0.4,
-    ("ls",): 0.4,
-    ("plan", _TABLE): 1.5,
-    ("table", _TABLE): 1.0,
-    ("diff", _TABLE): 1.0,
-    ("status", _TABLE): 1.0,
+    ("--help",): 0.25,
+    ("ls",): 0.35,
+    ("plan", _TABLE): 1.2,
+    ("table", _TABLE): 0.8,
+    ("diff", _TABLE): 0.8,
+    ("status", _TABLE): 0.8,
 }
 
 
@@ -40,7 +40,7 @@ def main() -> None:
                     min, zip(*(_harness(folder, *arguments) for _ in range(_REPEATS)), strict=True)
                 )
                 within = "" if busy <= bound else "  TOO SLOW"
-                print(f"harness {' '.join(arguments):<20} {waited:7.2f} {busy:10.2f} {bound:8.1f}{within}")
+                print(f"harness {' '.join(arguments):<20} {waited:7.2f} {busy:10.2f} {bound:8.2f}{within}")
 
 
 def _write_scores(path: Path, rows: int | None) -> int:

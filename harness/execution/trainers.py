@@ -147,7 +147,7 @@ class _Crew:
                 left.clear()
             for trainer in self._trainers:
                 if left and trainer.population is None:
-                    trainer.start(left.popleft())
+                    trainer.start(left.popleft(), _LIVES)
             busy = {t.connection: t for t in self._trainers if t.population}
             for connection in wait(list(busy), _LOOK_SECONDS):
                 trainer = busy[connection]  # type: ignore[index]  # only our own connections were waited for
@@ -214,11 +214,11 @@ class _Trainer(Child):
     def __init__(self, database: str | Path, terms: Terms) -> None:
         super().__init__(_serve, database, terms, parent=True)
         self.population: Population | None = None
-        self.lives = _LIVES
+        self.lives = 0
         self.bar: Bar | None = None
         self._asked = False
 
-    def start(self, population: Population, lives: int = _LIVES) -> None:
+    def start(self, population: Population, lives: int) -> None:
         self.population, self.lives = population, lives
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died, as will be heard
             self.connection.send(population)

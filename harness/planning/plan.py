@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["cpu", "gpu"]
 #: Most members of one population where memory does not decide. On a GPU populations train one after another,
-#: on a CPU one on each core, where four members have 97 % of the rate of eight, and two have 90 %.
+#: on a CPU one on each core, where four members have nearly the rate of eight (benchmarks/README.md).
 CAPACITIES: Mapping[Kind, int] = {"cpu": 4, "gpu": 64}
 #: One of these is there where Linux has a driver of GPUs: NVIDIA's, its boards', Windows' or AMD's.
 _DRIVERS = ("/dev/nvidiactl", "/dev/nvmap", "/dev/dxg", "/dev/kfd")

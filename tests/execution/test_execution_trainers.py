@@ -93,9 +93,8 @@ def test_two_processes_give_the_scores_of_one_although_one_is_killed(train, expe
     killed = []
 
     def kill(store):
-        if not killed and (
-            begun := [s.owner for s in store.runs().values() if s.owner and s.checkpoint_step]
-        ):
+        begun = [state.owner for state in store.runs().values() if state.owner and state.checkpoint_step]
+        if begun and not killed:
             killed.append(int(begun[0].split(":")[1]))
             assert killed[0] != os.getpid()
             os.kill(killed[0], signal.SIGKILL)
@@ -138,7 +137,7 @@ def test_who_is_killed_again_and_again_ends_the_command(train, monkeypatch):
             if state.owner and state.alive:
                 os.kill(int(state.owner.split(":")[1]), signal.SIGKILL)
 
-    with pytest.raises(HarnessError, match="died .* 1 time; is there enough memory"):
+    with pytest.raises(HarnessError, match=r"died .* 1 time; is there enough memory"):
         train("hopeless", 2, kill)
 
 

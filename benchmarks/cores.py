@@ -1,0 +1,180 @@
+"""Member-steps a second of a machine's cores: ours beside what a person would start on them instead.
+
+Ours are populations of four members, each in a process of one thread, one for each core, as `reproduce`
+trains them. Beside them, in turns in one run, so that a slow minute of the machine meets all:
+
+    one    the plain program in ``reference/``, one seed, all cores as its threads
+    each   as many plain programs as there are cores, one thread each
+
+A turn ends when the last process of a side has done its steps. Printed are medians over rounds; × is the
+median of the rounds' ratios of ours to the better of the two. The share is that of the floor by matrix
+products and memory, see `training.py`, for which a core's rates are measured alone. The last line has the
+whole command: `reproduce` on as many populations as cores, beside these without evaluations and leases.
+
+    python benchmarks/cores.py [--algorithms td3_bc aspc] [--rounds 9] [--compile]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import closing
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+import training
+
+from harness.execution.devices import arithmetic
+from harness.planning.plan import CAPACITIES
+from harness.processes import Child, usable_cores
+from harness.results.provenance import cpu_model
+from harness.results.store import Store
+
+MEMBERS = CAPACITIES["cpu"]
+STEPS = training.BLOCK
+_MAZE = (4, 2)  # lengths of its observations and actions
+_SPEC = """
+id: timing
+description: Long enough to be timed
+label: timing protocol
+lineage: generated
+transitions: 20000
+datasets: [maze2d-umaze-v1]
+columns: []
+extra_columns:
+  - {{id: timed, label: Timed, algorithm: td3_bc, hyperparameters: {{critic: robust}}}}
+seeds: {seeds}
+steps: {steps}
+evaluate_every: {steps}
+episodes: 1
+"""
+
+
+def _population(algorithm: str, sizes: tuple[int, int], compiled: bool) -> Callable[[int], None]:
+    how = arithmetic("cpu", compiled=compiled)
+    return training.Population(algorithm, MEMBERS, training.data(*sizes), "cpu", how).advance
+
+
+def _eager(algorithm: str, sizes: tuple[int, int], _: bool) -> Callable[[int], None]:
+    step = training.eager(algorithm, training.data(*sizes), "cpu")
+    return lambda steps: [step() for _ in range(steps)] and None
+
+
+def _serve(
+    connection: Connection, make: Callable[..., Callable[[int], None]], threads: int, *arguments: object
+) -> None:
+    """Body of a process: do as many steps as it is told, until the parent closes its end."""
+    torch.set_num_threads(threads)
+    advance = make(*arguments)
+    while True:
+        try:
+            steps = connection.recv()
+        except EOFError:
+            return
+        advance(steps)
+        connection.send(None)
+
+
+class Side:
+    """Processes that train at once."""
+
+    def __init__(
+        self,
+        make: Callable[..., Callable[[int], None]],
+        algorithm: str,
+        processes: int,
+        *,
+        threads: int = 1,
+        members: int = 1,
+        sizes: tuple[int, int] = (training.OBSERVATION, training.ACTION),
+        compiled: bool = False,
+    ) -> None:
+        self._members = processes * members
+        self._children = [Child(_serve, make, threads, algorithm, sizes, compiled) for _ in range(processes)]
+        self.rate(2)  # sets things up, and compiles both phases of a cycle
+
+    def rate(self, steps: int = STEPS) -> float:
+        """Member-steps a second, of all processes."""
+        start = time.perf_counter()
+        for child in self._children:
+            child.connection.send(steps)
+        for child in self._children:
+            child.connection.recv()
+        return self._members * steps / (time.perf_counter() - start)
+
+    def close(self) -> None:
+        """End the processes."""
+        for child in self._children:
+            child.end()
+
+
+def row(algorithm: str, rounds: int, *, compiled: bool, ceilings: training.Ceilings) -> str:
+    """Measure one algorithm."""
+    cores = usable_cores()
+    with (
+        closing(Side(_population, algorithm, cores, members=MEMBERS, compiled=compiled)) as ours,
+        closing(Side(_eager, algorithm, 1, threads=cores)) as one,
+        closing(Side(_eager, algorithm, cores)) as each,
+    ):
+        rates = [[side.rate() for side in (ours, one, each)] for _ in range(rounds)]
+    ratio = statistics.median(mine / max(others) for mine, *others in rates)
+    mine, alone, beside = (statistics.median(column) for column in zip(*rates, strict=True))
+    population = training.Population(algorithm, MEMBERS, training.data(), "cpu", arithmetic("cpu"))
+    share = ceilings.floor(population) * mine / (cores * MEMBERS)
+    return f"| {algorithm} | {alone:,.0f} | {beside:,.0f} | {mine:,.0f} | {ratio:.2f} | {share:.0%} |"
+
+
+def command(steps: int) -> str:
+    """The rate of the whole command beside that of its inner loop."""
+    cores = usable_cores()
+    members = cores * MEMBERS
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "presets").mkdir()
+        spec = _SPEC.format(seeds=list(range(members)), steps=steps)
+        (folder / "presets" / "timing.yaml").write_text(spec)
+        options = ["--preset", "timing", "--data-home", name, "--db", f"{name}/timing.db"]
+        program = [sys.executable, "-m", "harness", "--specs", name, "reproduce", "aspc-table1", *options]
+        subprocess.run(program, check=True, capture_output=True)
+        with Store.open(folder / "timing.db") as store:
+            seconds = max(state.wall_seconds or 0.0 for state in store.runs().values())
+    with closing(Side(_population, "td3_bc", cores, members=MEMBERS, sizes=_MAZE)) as loop:
+        alone = loop.rate(steps)
+    whole = members * steps / seconds
+    return (
+        f"harness reproduce: {whole:,.0f} member-steps/s, {whole / alone:.0%} of the {alone:,.0f} of its loop"
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--algorithms", nargs="+", default=["td3_bc", "aspc", "wpc", "iql", "bc"])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--compile", action="store_true", help="run our updates through torch.compile")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    ceilings = training.Ceilings.measured("cpu")
+    print(
+        f"{cpu_model()}, {usable_cores()} cores, torch {torch.__version__}; batch {training.BATCH}, "
+        f"{training.OBSERVATION} + {training.ACTION} dimensions, robust critic, {arguments.rounds} rounds. "
+        f"A matrix product reaches {ceilings.operations / 1e9:.0f} GFLOP/s on one core. Member-steps a "
+        "second:\n\n"
+        "| Algorithm | One | Each | Ours | × | Of the floor |\n| --- | ---: | ---: | ---: | ---: | ---: |",
+        flush=True,
+    )
+    for algorithm in arguments.algorithms:
+        print(row(algorithm, arguments.rounds, compiled=arguments.compile, ceilings=ceilings), flush=True)
+    print(f"\n{command(10 * STEPS)}")
+
+
+if __name__ == "__main__":
+    main()
