@@ -826,8 +826,11 @@ def _change(
 
 def _lone_changes(sheet: Sheet) -> Iterator[Finding]:
     columns = {column.id: column for column in sheet.table.columns}
+    behind = {row: datasets for row, _, datasets in sheet.averages}
     for (row, name), text in sheet.changes.items():
         column = columns[name]
+        if row in behind:
+            yield from _lone_average(sheet, row, column, text, behind[row])
         base = sheet.mean(row, column.change_from) if column.change_from else None
         if base is None or base.value <= base.unit:
             continue
@@ -838,6 +841,38 @@ def _lone_changes(sheet: Sheet) -> Iterator[Finding]:
         where = f"{column.label}, {sheet.row(row)}"
         sentence = f"{where}: {text} % is printed without a number; from {base} that is {possible}."
         yield Finding("lone change", "info", ((row, name),), sentence)
+
+
+def _lone_average(
+    sheet: Sheet, row: str, column: Column, text: str, datasets: Sequence[str]
+) -> Iterator[Finding]:
+    """Whether an average's change is less than the cells' come to if all without a sign are increases."""
+    changes = [change for dataset in datasets if (change := sheet.changes.get((dataset, column.id)))]
+    bases = [base for each in datasets if (base := sheet.mean(each, column.change_from or ""))]
+    nothing = Fraction()
+    before = sum((base.value for base in bases), nothing)
+    known = len(changes) == len(bases) == len(datasets)
+    if not known or before <= 0 or all(change[0] in "+-" for change in changes):
+        return
+    printed = Printed.parse(text)
+    pairs = list(zip(bases, map(Printed.parse, changes), strict=True))
+    rise = sum((base.value * change.value for base, change in pairs), nothing)
+    # no way of rounding gives less
+    after = sum((_extremes(base)[0] * (100 + _extremes(change)[0]) for base, change in pairs), nothing)
+    least = after / sum((_extremes(base)[1] for base in bases), nothing) - 100
+    if least > _extremes(printed)[1]:
+        gives = _number(rise / before, printed)
+        sentence = (
+            f"{column.label}, {sheet.row(row)}: {text} % is printed; were all changes behind it that have no "
+            f"sign increases, it would be {gives} %, so some are decreases."
+        )
+        yield Finding("sign of a change", "warning", ((row, column.id),), sentence)
+
+
+def _extremes(number: Printed) -> tuple[Fraction, Fraction]:
+    """The least and the most that it may stand for, by whichever convention."""
+    ranges = [number.range(convention) for convention in CONVENTIONS]
+    return min(each.low for each in ranges), max(each.high for each in ranges)
 
 
 def _possible_changes(number: Printed, base: Printed) -> dict[Convention, Range]:

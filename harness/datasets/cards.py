@@ -77,7 +77,7 @@ def describe(
         "values": {name: _values(rows[name]) for name in _VALUES if name in rows},
         "duplicates": _duplicates(rows),
         "d4rl": d4rl(dataset),
-        **({"ogbench": dataset.ogbench.model_dump(include={"rows", "episodes"})} if dataset.ogbench else {}),
+        **({"ogbench": ogbench(dataset)} if dataset.ogbench else {}),
         "reference": dataset.reference.model_dump(),
         "made_with": origin.get("made_with", {}),
         "training": origin.get("training", {}),
@@ -149,6 +149,12 @@ def _duplicates(rows: Arrays) -> int:
     return count - len(np.unique(joined.view(f"V{joined.shape[1]}")))
 
 
+def ogbench(dataset: Dataset) -> dict[str, int]:
+    """The ``rows`` and ``episodes`` of OGBench's own file, where the spec knows them."""
+    known = dataset.ogbench and dataset.ogbench.model_dump(include={"rows", "episodes"}, exclude_none=True)
+    return known or {}
+
+
 def d4rl(dataset: Dataset) -> dict[str, Any] | None:
     """What the spec knows of D4RL's own dataset of that name: no part of the file, so read anew each time.
 
@@ -197,8 +203,8 @@ def markdown(card: dict[str, Any]) -> str:
     episodes = sorted((card["episodes"] or {}).items())
     if original.get("episodes"):
         episodes.append(("in D4RL's own dataset, an open last one included", original["episodes"]))
-    if published := card.get("ogbench"):
-        episodes += [(f"{name} of OGBench's own file", value) for name, value in sorted(published.items())]
+    published = card.get("ogbench", {})
+    episodes += [(f"{name} of OGBench's own file", value) for name, value in sorted(published.items())]
     lines = [
         f"# {card['dataset']} ({card['identity']['lineage']})",
         "",
@@ -246,7 +252,7 @@ def markdown(card: dict[str, Any]) -> str:
         ]
     if original:
         lines += [f"On D4RL's own dataset: {original['source']}.", ""]
-    if generated and not original.get("returns") and not published:
+    if generated and not original.get("returns") and "ogbench" not in card:
         lines += ["No source is known for the returns in D4RL's own dataset of that name.", ""]
     for title, entries in (("Trained with", card.get("training", {})), ("Made with", card["made_with"])):
         if entries:

@@ -73,12 +73,14 @@ class OGBenchAntMaze(Ant):
             so that an episode ends one step later.
 
     Raises:
-        ValueError: There is no such timing.
+        ValueError: There is no such task or timing.
     """
 
     def __init__(self, size: str, task: int, success_timing: Timing = "post") -> None:
         if success_timing not in get_args(Timing):
             raise ValueError(f"success_timing is 'post' or 'pre', not {success_timing!r}")
+        if task not in range(1, 1 + len(TASKS[size])):
+            raise ValueError(f"task is 1 to {len(TASKS[size])}, not {task!r}")
         super().__init__(LAYOUTS[size])
         start, goal = TASKS[size][task - 1]
         self.start, self.goal, self._timing = position(start), position(goal), success_timing

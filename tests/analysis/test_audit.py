@@ -18,8 +18,9 @@ from harness.analysis.audit import HEADINGS, Sheet, audit, examine
 from harness.analysis.grid import countable, outcomes, ways
 from harness.analysis.printed import Printed, Range, weighted_mean
 from harness.specs import PublishedCell, Specs, models
+from harness.specs.published import LoneChange
 
-TABLES = ("aspc-table1", "aspc-table2", "aspc-table3", "aspc-table13")
+TABLES = ("aspc-table1", "aspc-table2", "aspc-table3", "aspc-table4", "aspc-table13")
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +118,7 @@ KNOWN = {
     "T3-IQL-gain": [("aspc-table3", "change cut off", "mujoco", "iql_aspc", "2.597")],
     "T3-hopper-mr": [("aspc-table3", "change cut off", "hopper-medium-replay-v2", "iql_aspc", "1.451")],
     "T3-no-std": [("aspc-table3", "no deviations", "hopper-medium-v2", "cql", "None of the cells")],
+    "T4-average-gain": [("aspc-table4", "sign of a change", "total", "fql_aspc", "it would be 22.707 %")],
     "T13-var3-total": [("aspc-table13", "change cut off", "total", "variant3", "-0.257")],
 }
 # what the printed numbers alone cannot tell, and why
@@ -141,10 +143,11 @@ def test_finds_by_itself(found, name):
 
 
 def test_finds_little_else(found):
-    """Beyond the list of known slips: CQL+ASPC's 0.6 % and two totals of Table 13, all info."""
+    """Beyond the known slips: CQL+ASPC's 0.6 %, Table 4's changes, two totals of Table 13, all info."""
     known = {entry[:2] for entries in KNOWN.values() for entry in entries}
     assert {(table, item.kind) for table, items in found.items() for item in items} - known == {
         ("aspc-table3", "change within rounding"),
+        ("aspc-table4", "lone change"),
         ("aspc-table13", "average within rounding"),
     }
     errors = [item for items in found.values() for item in items if item.severity == "error"]
@@ -153,19 +156,26 @@ def test_finds_little_else(found):
         "aspc-table1": 24,
         "aspc-table2": 8,
         "aspc-table3": 13,
+        "aspc-table4": 10,
         "aspc-table13": 3,
     }
 
 
-def test_a_change_that_stands_alone_leaves_two_numbers_or_one(specs):
+def test_a_change_that_stands_alone_leaves_two_numbers_or_one(found):
     says = {
-        finding.rows[0]: finding.sentence
-        for finding in audit(specs.table("aspc-table4"), specs)
-        if finding.kind == "lone change"
+        finding.rows[0]: finding.sentence for finding in found["aspc-table4"] if finding.kind == "lone change"
     }
     assert says["antmaze-large-navigate-singletask-task1-v0"].endswith("from 80 that is 84 or 76.")
     assert says["antmaze-giant-navigate-singletask-task2-v0"].endswith("from 9 that is 26.")  # not below 0
     assert "antmaze-giant-navigate-singletask-task3-v0" not in says  # from 0
+
+
+@pytest.mark.parametrize(("average", "kinds"), [("13.5", ["sign of a change"]), ("22.7", []), ("20.0", [])])
+def test_an_average_that_increases_may_come_to_is_no_finding(specs, average, kinds):
+    table = specs.table("aspc-table4")
+    changes = {key: cell.change for key, cell in specs.listing(table).items() if isinstance(cell, LoneChange)}
+    sheet = Sheet(table, specs.published(table), changes=changes | {("total", "fql_aspc"): average})
+    assert [finding.kind for finding in alarms(sheet)] == kinds
 
 
 def test_judgements_are_left_to_footnotes(found, specs):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from harness import datasets
+from harness.datasets import cards
 from harness.datasets.transforms import BestTrajectories, GoalTask, Inputs, Trajectories, prepare, steps_of
 from harness.errors import DataError
 from harness.specs.models import Dataset, Environment, OGBenchSource, ReferenceScores
@@ -120,6 +121,13 @@ def test_episodes_run_on_through_the_goal(spec, home, placed):
     card = datasets.card(spec(), home, "ogbench")
     assert card["episodes"] == {"finished": 3, "terminal": 0, "cut": 3, "rows after the last": 0}
     assert card["lengths"]["mean"] == LENGTH
+
+
+def test_a_card_leaves_out_what_the_spec_does_not_know(spec, home, placed):
+    page = cards.markdown(datasets.card(spec(), home, "ogbench"))
+    assert f"| rows of OGBench's own file | {EPISODES * LENGTH} |" in page
+    unknown = datasets.card(spec(rows=None, episodes=None), home, "ogbench")
+    assert "own file" not in cards.markdown(unknown)
 
 
 def test_goal_task_is_a_transform_too(spec, home, placed):

@@ -127,8 +127,11 @@ def test_a_directed_ant_is_paid_for_its_way_and_ends_when_it_leaves_its_height()
 def test_what_is_no_task_or_timing_is_refused():
     with pytest.raises(EnvironmentUnusableError, match=r"task6' does not exist; this project has .*task5"):
         environments.make(Environment(id="harness/ogbench-antmaze-large-task6", max_episode_steps=10))
-    wrong = Environment(
-        id="harness/ogbench-antmaze-large-task1", kwargs={"success_timing": "late"}, max_episode_steps=10
-    )
-    with pytest.raises(EnvironmentUnusableError, match="success_timing is 'post' or 'pre', not 'late'"):
-        environments.make(wrong)
+    for kwargs, message in (
+        ({"success_timing": "late"}, "success_timing is 'post' or 'pre', not 'late'"),
+        ({"task": 6}, "task is 1 to 5, not 6"),
+        ({"task": 0}, "task is 1 to 5, not 0"),
+    ):
+        wrong = Environment(id="harness/ogbench-antmaze-large-task1", kwargs=kwargs, max_episode_steps=10)
+        with pytest.raises(EnvironmentUnusableError, match=message):
+            environments.make(wrong)
