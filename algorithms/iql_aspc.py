@@ -79,7 +79,8 @@ class IQLASPC(IQL):
         return metrics | {"outer_loss": self.update_beta(batch, weight, mean.detach(), rate, own, mixed)}
 
     def outer_value(self, batch: Batch, action: Tensor) -> Tensor:
-        """Q(s, action) of the online critics: ``(M, B)``."""
+        """Q(s, clip(action, -1, 1)) of the online critics: ``(M, B)``."""
+        action = action.clamp(-1, 1)  # as it would be done; nothing else keeps a unit Gaussian's mean there
         if self.hyper.outer_q == "first":
             first: Tensor = self.critic.first(batch.observation, action)
             return first
@@ -91,7 +92,7 @@ class IQLASPC(IQL):
     ) -> tuple[Tensor, Tensor]:
         """L_out(θ') as a function of the updated policy, and the new e, each ``(M, 1)``.
 
-        L1 = -β E[q'] / E|q'| + E[w l_BC(θ')],  q' = Q(s, μ'(s)); β, w and E|q'| constant
+        L1 = -β E[q'] / E|q'| + E[w l_BC(θ')],  q' = Q(s, clip(μ'(s), -1, 1)); β, w and E|q'| constant
         L2 = Δ²,  Δ = change of e = ρ e + (1 - ρ) E[q'] since the last update of β, or over this inner step
         L3 = L2 · max b · max |b - b'|,  b and b' the samples' squared errors of μ before and after the inner
             step, the first two factors held constant

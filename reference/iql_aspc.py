@@ -57,8 +57,8 @@ class Program(iql.Program):
             p.data = new.detach()
 
     def outer_q(self, s: Tensor, a: Tensor) -> Tensor:
-        """Q as the outer loss takes it, ``(B,)``."""
-        first, second = (self.q(critic, s, a) for critic in self.critics)
+        """Q of what would be done, as the outer loss takes it, ``(B,)``."""
+        first, second = (self.q(critic, s, a.clamp(-1, 1)) for critic in self.critics)
         return {"min": torch.min(first, second), "mean": (first + second) / 2, "first": first}[
             self.h["outer_q"]
         ]

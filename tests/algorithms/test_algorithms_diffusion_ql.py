@@ -100,3 +100,33 @@ def test_a_coin_says_which_critic_is_climbed(lab):
     coin = torch.tensor([[0.9], [0.1]], dtype=torch.float64)
     climbed, scale = algorithm.climbed(q, {"coin": coin})
     assert (climbed.flatten().tolist(), scale.flatten().tolist()) == ([1.0, 4.0], [2.0, 3.0])
+
+
+SHIPPED = {
+    "halfcheetah-medium-v2": (3e-4, 1.0, 9.0, False, 2000, 1.0, 0.0),
+    "halfcheetah-medium-replay-v2": (3e-4, 1.0, 2.0, False, 2000, 1.0, 0.0),
+    "halfcheetah-medium-expert-v2": (3e-4, 1.0, 7.0, False, 2000, 1.0, 0.0),
+    "hopper-medium-v2": (3e-4, 1.0, 9.0, False, 2000, 1.0, 0.0),
+    "hopper-medium-replay-v2": (3e-4, 1.0, 4.0, False, 2000, 1.0, 0.0),
+    "hopper-medium-expert-v2": (3e-4, 1.0, 5.0, False, 2000, 1.0, 0.0),
+    "walker2d-medium-v2": (3e-4, 1.0, 1.0, False, 2000, 1.0, 0.0),
+    "walker2d-medium-replay-v2": (3e-4, 1.0, 4.0, False, 2000, 1.0, 0.0),
+    "walker2d-medium-expert-v2": (3e-4, 1.0, 5.0, False, 2000, 1.0, 0.0),
+    "antmaze-umaze-v2": (3e-4, 0.5, 2.0, False, 1000, 4.0, -2.0),
+    "antmaze-umaze-diverse-v2": (3e-4, 2.0, 3.0, True, 1000, 4.0, -2.0),
+    "antmaze-medium-play-v2": (1e-3, 2.0, 2.0, True, 1000, 4.0, -2.0),
+    "antmaze-medium-diverse-v2": (3e-4, 3.0, 1.0, True, 1000, 4.0, -2.0),
+    "antmaze-large-play-v2": (3e-4, 4.5, 10.0, True, 1000, 4.0, -2.0),
+    "antmaze-large-diverse-v2": (3e-4, 3.5, 7.0, True, 1000, 4.0, -2.0),
+}
+
+
+@pytest.mark.parametrize("dataset", SHIPPED)
+def test_each_dataset_has_the_settings_of_the_authors_code(lab, dataset):
+    names = ["actor_learning_rate", "eta", "clip_norm", "max_q_backup", "rate_decay_epochs"]
+    names += ["reward_scale", "reward_shift"]
+    found = lab.shipped("diffusion_ql", dataset)
+    assert tuple(found[name] for name in names) == SHIPPED[dataset]
+    extended = lab.shipped("diffusion_ql_aspc", dataset)
+    assert extended | {"eta": extended["initial_eta"]} == extended | found
+    assert extended["alpha_decay_steps"] == 1000 * found["rate_decay_epochs"]

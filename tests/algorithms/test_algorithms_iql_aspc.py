@@ -49,6 +49,17 @@ def test_it_is_the_plain_program_in_the_form_of_ogbenchs_authors(lab):
     lab.compare("iql_aspc", steps=22, **LARGE, **form)
 
 
+@pytest.mark.parametrize("outer_q", ["min", "mean", "first"])
+def test_q_judges_a_unit_gaussians_mean_as_it_would_be_done(lab, outer_q):
+    population = lab.population("iql_aspc", policy="unit_gaussian", outer_q=outer_q)
+    algorithm, batch = population.algorithm, population.inputs(1)[0]
+    mean = 3 * batch.action
+    assert (mean.abs() > 1).any()
+    both = algorithm.critic(batch.observation, mean.clamp(-1, 1))
+    wanted = {"min": both.amin(1), "mean": both.mean(1), "first": both[:, 0]}[outer_q]
+    torch.testing.assert_close(algorithm.outer_value(batch, mean), wanted)
+
+
 def test_it_is_the_plain_program_where_caps_hold(lab):
     lab.compare("iql_aspc", **LARGE, **CAPPED)
 

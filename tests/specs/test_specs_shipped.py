@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from fnmatch import fnmatchcase
 from pathlib import Path
 from statistics import fmean
 
@@ -240,6 +241,15 @@ def test_ogbench_has_two_mazes_of_five_tasks_each_with_its_environments_goal(spe
         expert = card(shipped_folder() / "policies" / "ogbench-ant-expert.safetensors")
         assert [(policy.id, policy.sha256) for policy in made.policies] == [(expert.id, expert.sha256)]
         assert expert.environment.id == "harness/ogbench-ant"
+
+
+def test_what_an_algorithm_has_for_d4rls_antmaze_it_has_not_for_ogbenchs(specs):
+    """Their names begin alike, but OGBench's rewards are -1 and 0 as they come."""
+    of_ogbench = {name: specs.dataset(name).ogbench is not None for name in specs.ids("datasets")}
+    for algorithm in map(specs.algorithm, specs.ids("algorithms")):
+        for pattern in algorithm.per_dataset:
+            reached = {of for name, of in of_ogbench.items() if fnmatchcase(name, pattern)}
+            assert len(reached) == 1, (algorithm.id, pattern)
 
 
 def test_algorithms(specs):
