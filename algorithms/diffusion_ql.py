@@ -243,9 +243,9 @@ class DiffusionQL(DiffusionPolicy):
         theirs calls a multinomial. They evaluate in the same states every time, from a seed of theirs. With
         the same weights, batches and noise, in float64 and over 50 updates, no parameter differs from those
         of the authors' class by more than 2e-14, if the schedule of the noise, too, is of float64. Theirs is
-        rounded to float32, which makes 5e-8.
-        Where they select by the cloning loss (``--ms offline``), they also end a run once that loss rises
-        from one window to the next (``--early_stop``); here no run ends early.
+        rounded to float32, which makes 5e-8. Where they select by the cloning loss (``--ms offline``), they
+        also end a run once that loss rises from one window to the next (``--early_stop``); here no run ends
+        early.
     """
 
     Hyperparameters = DiffusionQLHyperparameters
