@@ -63,18 +63,11 @@ class _Processes:
         return len(self._gpus) or 1
 
     def start(self, workers: Sequence[Worker]) -> None:
-        cores = max(1, usable_cores() // len(workers))
-        # else each would use all cores
-        given = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(cores))}
+        share = {"OMP_NUM_THREADS": str(max(1, usable_cores() // len(workers)))}  # of the cores
         self._running = []
         for number, worker in enumerate(workers):
             gpu = {VISIBLE: self._gpus[number]} if self._gpus else {}
-            evaluators = () if "--workers" in worker.arguments else ("--workers", str(max(1, cores // 2)))
-            own = replace(
-                worker,
-                arguments=(*worker.arguments, *evaluators),
-                environment={**worker.environment, **given, **gpu},
-            )
+            own = replace(worker, environment={**worker.environment, **share, **gpu})
             name = f"processes-{platform.node()}-{os.getpid()}-{self._started}"
             self._started += 1
             self._running.append(_Process(own, name))

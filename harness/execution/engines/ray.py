@@ -104,17 +104,15 @@ class _Ray:
         from harness.execution.engines.ray_task import run
 
         task = ray.remote(run).options(**self._options)
-        server = {name: os.environ[name] for name in (DATABASE,) if name in os.environ}
+        given = {name: os.environ[name] for name in (DATABASE,) if name in os.environ}
+        given["OMP_NUM_THREADS"] = str(self._cores)
         together = uuid.uuid4().hex[:8]
         self._names = [f"ray-{together}-{number}" for number in range(len(workers))]
-        evaluators = ("--workers", str(max(1, self._cores // 2)))
         self._tasks = []
         for worker, name in zip(workers, self._names, strict=True):
-            more = () if "--workers" in worker.arguments else evaluators
             told = replace(
                 worker,
-                arguments=(*worker.arguments, *more),
-                environment={**server, **worker.environment},
+                environment={**given, **worker.environment},
                 folder=worker.folder.resolve(),
             )
             self._tasks.append(task.remote(told, name))
