@@ -56,7 +56,9 @@ class SAC(Algorithm):
         whatever the size of its input, and the biases of ln σ from U(±1e-3); here it is U(±1/√inputs), and 0.
 
     With the settings for OGBench's data it is OGBench's SAC (``impls/agents/sac.py``), apart from these:
-        The temperature steps before the other losses are taken, not with them. The critics' loss is the sum
+        The temperature steps before the other losses are taken, not with them. The target critics follow the
+        critics after their step, not as they were before it. The policy's mean and ln σ are outputs of one
+        layer, not of one each, so that its first weights are a little smaller. The critics' loss is the sum
         over both, not the mean, which is the same to Adam.
     """
 
