@@ -13,7 +13,7 @@ help: ## show this list
 	@echo 'make TARGET [PYTHON=python3.12] [JOBS=2]'
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
 
-smoke: $(VENV)/.installed ## train a row in miniature, and hold it against what was recorded: three minutes on two cores
+smoke: $(VENV)/.installed ## train two rows in miniature, and hold them against what was recorded: three minutes on two cores
 	$(BIN)/harness reproduce aspc-table1 --preset first-look
 	$(BIN)/harness drift aspc-table1 --preset first-look --gate cells --all-cells
 
