@@ -324,8 +324,8 @@ class Table:
         Raises:
             UnknownNameError: there is no such kind.
         """
+        from harness.analysis.history import histories
         from harness.reports.figures import illustrations
-        from harness.reports.history import histories
 
         with self.view.store() as store:
             past = partial(histories, self.view.seen(store), self.comparison, store)
@@ -472,7 +472,7 @@ def _read(table: str, options: Options, frame: Callable[..., pd.DataFrame]) -> p
 
 
 def _frame(view: View, comparison: Comparison, frame: Callable[..., pd.DataFrame]) -> pd.DataFrame:
-    from harness.reports.history import histories
+    from harness.analysis.history import histories
 
     with view.store() as store:
         resolved = view.seen(store)

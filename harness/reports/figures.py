@@ -22,6 +22,7 @@ import pandas as pd
 
 from harness import escaping
 from harness.analysis.aggregates import BootstrapSettings, aggregate
+from harness.analysis.history import thinned
 from harness.analysis.intervals import IntervalSettings, interval
 from harness.analysis.overall import Overall, overall
 from harness.analysis.tuning import expected_best, sweeps
@@ -29,7 +30,6 @@ from harness.analysis.verdicts import VerdictKind
 from harness.counting import count
 from harness.errors import DataError, HarnessError, IncompleteError, UnknownNameError
 from harness.reports import frames, wording
-from harness.reports.history import thinned
 from harness.reports.protocols import axis
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from harness.analysis.comparison import ComparedCell, Comparison
+    from harness.analysis.history import Histories, RunHistory
     from harness.analysis.overall import Selection
-    from harness.reports.history import Histories, RunHistory
     from harness.specs.models import PaperFigure
 
 WIDTHS = {"single": 3.3, "double": 6.9}  # inches: a column and the page of a two-column paper

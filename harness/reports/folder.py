@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.analysis.history import histories
 from harness.errors import DataError
 from harness.reports import render
 from harness.reports.figures import illustrations, save
-from harness.reports.history import histories
 from harness.reports.page import Picture, html_report, svg_source
 
 if TYPE_CHECKING:

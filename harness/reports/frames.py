@@ -10,18 +10,18 @@ import numpy as np
 import pandas as pd
 
 from harness import escaping
+from harness.analysis.history import RunHistory
 from harness.reports import wording
 from harness.reports.data import records
-from harness.reports.history import RunHistory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from harness.analysis.comparison import Comparison
+    from harness.analysis.history import Histories
     from harness.analysis.overall import Overall
     from harness.analysis.sourcing import CheckedTable
     from harness.planning.cells import Cell, ResolvedTable
-    from harness.reports.history import Histories
 
 _PLACE = ("dataset", "group", "column", "label", "seed")  # what every line of a run begins with
 SCORES = (*_PLACE, "step", "score", "return", "source", "status")

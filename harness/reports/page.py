@@ -20,16 +20,16 @@ from markupsafe import Markup
 
 from harness import escaping
 from harness.analysis.audit import made_of
+from harness.analysis.history import thinned
 from harness.analysis.verdicts import LEGEND, VerdictKind
 from harness.counting import count, duration
 from harness.reports import wording
-from harness.reports.history import thinned
 from harness.reports.protocols import axis
 from harness.specs.published import CHECKS, SOURCES, Check
 
 if TYPE_CHECKING:
     from harness.analysis.comparison import ComparedCell, ComparedRow, Comparison
-    from harness.reports.history import Histories, RunHistory
+    from harness.analysis.history import Histories, RunHistory
     from harness.reports.overview import Entry
 
 _CURVE_POINTS = 60_000  # of all curves of a page together, about five bytes each

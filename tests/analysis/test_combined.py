@@ -10,11 +10,11 @@ import pytest
 
 from harness.analysis.audit import audit
 from harness.analysis.comparison import compare
+from harness.analysis.history import histories
 from harness.planning.cells import resolve
 from harness.planning.choice import Choice
 from harness.reports import render, render_diff
 from harness.reports.figures import illustrations
-from harness.reports.history import histories
 from harness.reports.page import html_table
 from harness.reports.wording import notes as render_notes
 from harness.results.records import EvaluationRecord

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.analysis.comparison import compare
+from harness.analysis.history import histories
 from harness.analysis.tuning import expected_best, settings_of, sweeps
 from harness.planning.cells import resolve
 from harness.planning.choice import Choice
 from harness.reports import render
 from harness.reports.figures import illustrations
-from harness.reports.history import histories
 from harness.results.records import EvaluationRecord
 from harness.results.store import Store
 from harness.specs import Specs

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from harness.analysis.history import RunHistory
 from harness.errors import HarnessError, UnknownNameError
 from harness.reports.figures import Look, illustrations, save, write
-from harness.reports.history import RunHistory
 from harness.specs.models import PaperFigure
 
 NASTY = "$\\frac{1}{$ _ <script>\n\x1b[31m"

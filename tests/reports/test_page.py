@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.analysis.history import RunHistory, thinned
 from harness.reports import render
 from harness.reports.figures import illustrations
-from harness.reports.history import RunHistory, thinned
 from harness.reports.page import Picture, _facts, html_report, svg_source
 from harness.specs.published import Check
 

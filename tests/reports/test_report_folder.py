@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from harness.analysis.comparison import compare
+from harness.analysis.history import histories
 from harness.errors import DataError
 from harness.planning.cells import resolve
 from harness.planning.choice import Choice
 from harness.planning.commands import Commands
 from harness.reports import folder as report
-from harness.reports.history import histories
 from harness.results.records import EvaluationRecord
 from harness.results.store import Store
 from harness.specs import Specs
