@@ -22,6 +22,7 @@ from harness.analysis.intervals import IntervalSettings
 from harness.counting import count
 from harness.errors import FailedRunsError, HarnessError, IncompleteError, NoBaselineError
 from harness.escaping import terminal
+from harness.files import real
 from harness.planning.cells import ResolvedTable, resolve
 from harness.planning.choice import Choice
 from harness.planning.commands import Commands
@@ -170,8 +171,8 @@ class View:
             home: data folder, None for the default.
             how: what else `harness.execution.setup.Setup.on` takes.
         """
-        folders = tuple(folder.resolve() for folder in self.specs.further)
-        command = replace(self.command, folders=folders, places={"data_home": home and home.resolve()})
+        folders = tuple(map(real, self.specs.further))
+        command = replace(self.command, folders=folders, places={"data_home": home and real(home)})
         given = {
             "--device": device,
             "--precision": how.get("precision"),

@@ -13,10 +13,12 @@ import traceback
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-_PASSWORD = re.compile(r"(?<=://)([^:/@\s]*):(?:(?!://)\S)*@")
-# in a URL's query, and in the words that PostgreSQL's own programs take: host=h password=p
+# up to the last @ of a word; where there is none, of a password with spaces, to the next, but from no port on
+_PASSWORD = re.compile(r"(?<=://)([^:/@\s]*):(?:(?:(?!://)\S)*|(?!\d+(?:[/?#\s]|$))(?:(?!://)[^@\n])*)@")
+# in a URL's query, in the words that PostgreSQL's own programs take (host=h password='p q'), in its variables
 _SECRET = re.compile(
-    r"([?&][^=&\s]*(?:password|passwd|pwd|secret|token|key)[^=&\s]*=|\b(?:ssl)?password\s*=\s*)[^&\s'\"]+",
+    r"([?&][^=&\s]*(?:password|passwd|pwd|secret|token|key)[^=&\s]*=|\b\w*password\s*=\s*)"
+    r"(?:'(?:\\.|[^'\\\n])*'|\"[^\"\n]*\"|[^&\s'\"]+)",
     re.IGNORECASE,
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fnmatch
 import glob
 import hashlib
 import json
@@ -212,13 +213,34 @@ def network_file_system(path: Path) -> str | None:
         lines = _MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:  # not Linux
         return None
-    path, nearest, kind = path.resolve(), "", ""
+    path, nearest, kind = real(path), "", ""
     for line in lines:  # in the order of mounting: of two at one place the later one is seen
         before, _, after = line.partition(" - ")
         place = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), before.split()[4])
         if path.is_relative_to(place) and len(place) >= len(nearest):
             nearest, kind = place, after.split()[0]
     return kind if _OVER_NETWORKS.fullmatch(kind) else None
+
+
+def real(path: Path) -> Path:
+    """The absolute path with its links followed; as it is where they lead in a circle.
+
+    That is said by whoever then opens it, where `Path.resolve` raises an error of another kind.
+    """
+    return Path(os.path.realpath(path))
+
+
+def listed(folder: Path, pattern: str) -> list[Path]:
+    """What of a folder has a name of a pattern, sorted; nothing where there is no such folder.
+
+    Raises:
+        OSError: The folder cannot be read, which `Path.glob` passes over in silence.
+    """
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(folder / name for name in fnmatch.filter(names, pattern))
 
 
 def seal(path: Path) -> None:

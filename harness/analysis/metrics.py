@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.analysis.scores import deviation
 from harness.errors import HarnessError, IncompleteError, UnknownNameError
+from harness.results.records import countable
 
 if TYPE_CHECKING:
     from harness.planning.cells import Cell, ResolvedTable
@@ -42,13 +42,13 @@ class ReportedCell:
     @property
     def mean(self) -> float | None:
         """Over seeds; None without values."""
-        return math.fsum(self.values.values()) / len(self.values) if self.values else None
+        return sum(self.values.values()) / len(self.values) if self.values else None
 
     @property
     def std(self) -> float | None:
-        """Over seeds, with ddof 1; None for fewer than two values or where one is not finite."""
+        """Over seeds, with ddof 1; None for fewer than two values or where one is not `countable`."""
         values = list(self.values.values())
-        return deviation(values, 1) if all(map(math.isfinite, values)) else None
+        return deviation(values, 1) if all(map(countable, values)) else None
 
 
 def metric_names(resolved: ResolvedTable, store: Store) -> tuple[str, ...]:

@@ -88,7 +88,7 @@ def write(path: Path | None, text: str) -> None:
             path.write_text(text, encoding="utf-8")
         else:  # what was there stays until all is written
             path.parent.stat()  # a folder that is not there is not made
-            with files.atomic(path.resolve()) as temporary:
+            with files.atomic(files.real(path)) as temporary:
                 temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}") from error

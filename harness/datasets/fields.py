@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -110,11 +111,16 @@ def damaged(place: Path, stored_as: str) -> Iterator[None]:
         raise
     except OSError as error:
         if error.errno is None:  # a library's own
-            raise DataError(f"{place} is damaged or no {stored_as} file: {error}") from error
+            raise DataError(f"{place} is damaged or no {stored_as} file: {_line(error)}") from error
         refused = OSError(error.errno, os.strerror(error.errno), str(place))
         raise DataError(system_error(refused)) from error
     except Exception as error:  # damaged bytes lead to errors of every kind
-        raise DataError(f"{place} is damaged or no {stored_as} file: {error}") from error
+        raise DataError(f"{place} is damaged or no {stored_as} file: {_line(error)}") from error
+
+
+def _line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return " ".join(str(error).split())
 
 
 def listed(names: Mapping[str, object]) -> str:
@@ -196,6 +202,8 @@ def _npz(place: Path) -> Iterator[dict[str, Column]]:
             return Column(shape, dtype, f"values of NumPy's type {dtype}", content)
 
         members = [name for name in archive.namelist() if name.endswith(".npy")]
+        if twice := [name for name, times in Counter(members).items() if times > 1]:
+            raise DataError(f"{place} holds {twice[0].removesuffix('.npy')!r} twice; keep one of them")
         yield {member.removesuffix(".npy"): column(member) for member in members}
 
 

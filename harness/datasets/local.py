@@ -57,7 +57,7 @@ class Record:
 
 def _seen(place: Path) -> dict[str, Any]:
     status = place.stat()
-    return {"path": str(place.resolve()), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    return {"path": str(files.real(place)), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 
 def check_size(place: Path, size: int | None, advice: str) -> None:

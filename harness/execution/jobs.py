@@ -22,6 +22,7 @@ from harness.execution.session import Outcome
 from harness.execution.versions import VERSION, version_of
 from harness.execution.work import pause, require_shareable
 from harness.execution.worker import Worker, forget_badly_ended, last_words, log_of
+from harness.files import real
 from harness.planning.dependencies import all_keys
 from harness.planning.populations import PlannedRun
 from harness.planning.validation import check
@@ -169,7 +170,7 @@ def _round(
     command = (*order.worker, "--at-most", str(share))
     if path is None or engine.shares_files:
         require_shareable(order.store.location)
-        where = path.resolve() if path else order.store.location.address
+        where = real(path) if path else order.store.location.address
         workers = [Worker(command, version, folder) for _ in range(number)]
         with _variable(DATABASE, str(where)):  # which no command line shows, and no file of an engine
             jobs = _follow(order, workers, engine, reporter, stop, keys)
@@ -180,7 +181,7 @@ def _round(
         given = [run for run in free if run.record.key in set(claimed)]
         files = handing.hand_out(order, given, number, share, folder)
         own = {**version, handing.OWN: "1"}
-        workers = [Worker(command, {**own, DATABASE: str(file.resolve())}, folder) for file in files]
+        workers = [Worker(command, {**own, DATABASE: str(real(file))}, folder) for file in files]
         return _follow(order, workers, engine, reporter, stop, keys, list(files.items())) if files else []
 
 

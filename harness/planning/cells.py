@@ -292,6 +292,8 @@ def _as_run(protocol: Protocol, preset: Preset | None, choice: Choice) -> Protoc
     if choice.score is not None:
         changes["score"] = choice.score
     changed = protocol.model_copy(update=changes)
+    if changed.excessive:
+        raise SpecError(f"of protocol {protocol.id}: {changed.excessive}; take fewer, or evaluate less often")
     if changed.gather and changed.gather.warmup >= changed.length:
         raise SpecError(
             f"of {changed.duration} of protocol {protocol.id} none is left after {changed.gather.warmup:,} "

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from harness.planning.cells import Cell, ReadMetric, ResolvedTable
-from harness.results.records import BEGINNING, RunRecord, value_metric
+from harness.results.records import BEGINNING, RunRecord, countable, value_metric
 from harness.results.store import RunState, Store
 
 #: Whether the whole training state of a finished run, by its key, is there and as it was written.
@@ -308,12 +308,12 @@ def _last_step(read: ReadMetric) -> int:
 
 
 def _reported(store: Store, read: ReadMetric) -> dict[int, float]:
-    """Seed -> the metric at the last step, of the runs that reported a finite one."""
+    """Seed -> the metric at the last step, of the runs that reported one."""
     seeds = {run.key: run.seed for run in read.cell.runs}
     metrics = store.metrics(seeds, name=read.metric, steps=[_last_step(read)])
     return {
         seeds[key]: metric.value
         for key, found in metrics.items()
         for metric in found
-        if math.isfinite(metric.value)
+        if countable(metric.value)
     }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness.analysis.history import histories
 from harness.errors import DataError
+from harness.files import real
 from harness.reports import render
 from harness.reports.figures import illustrations, save
 from harness.reports.page import Picture, html_report, svg_source
@@ -47,7 +48,7 @@ def write_report(
     Raises:
         DataError: something else lies in the folder, or it cannot be written.
     """
-    folder = folder.resolve()
+    folder = real(folder)
     refuse_foreign(folder)
     past = histories(resolved, comparison, store)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")

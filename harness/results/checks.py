@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -25,9 +24,9 @@ from sqlalchemy import (
 
 from harness.errors import DataError
 from harness.results.models import (
+    COUNTABLE,
     FAILED,
     FINISHED,
-    FINITE,
     OBJECT,
     RUNNING,
     STATUSES,
@@ -42,7 +41,7 @@ from harness.results.models import (
     FingerprintRow,
     RunRow,
 )
-from harness.results.records import canonical, digest, run_key
+from harness.results.records import LARGEST, canonical, digest, run_key
 from harness.results.rows import by_key
 from harness.specs import Protocol
 from harness.specs.models import Gather
@@ -184,8 +183,8 @@ def _is_other(table: Table, column: Column[Any]) -> Any:
     kind = getattr(column.type, "impl_instance", column.type).python_type
     kinds = {int: ("integer",), float: ("real", "integer")}.get(kind, ("text",))
     other: ColumnElement[bool] = func.typeof(column).not_in((*kinds, *(("null",) if column.nullable else ())))
-    if column.type is FINITE:
-        other = or_(other, func.abs(column) > sys.float_info.max)
+    if column.type is COUNTABLE:
+        other = or_(other, func.abs(column) > LARGEST)
     return other
 
 

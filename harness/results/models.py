@@ -7,7 +7,6 @@ SQLite stores each once, in the order of its key.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -31,6 +30,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeEngine
 
 from harness.errors import DataError
+from harness.results.records import countable
 
 #: Alembic revision that these models describe.
 SCHEMA_VERSION: Final = "0002"
@@ -108,8 +108,8 @@ def _texts(value: Any) -> dict[str, str]:
     return value
 
 
-def _finite(value: Any) -> float:
-    if not math.isfinite(value):
+def _countable(value: Any) -> float:
+    if not countable(value):
         raise ValueError
     return float(value)
 
@@ -121,7 +121,7 @@ TEXTS: Final = Checked("JSON object of texts", JSON(), _texts)
 #: Of up to 64 bits.
 WHOLE: Final = Checked("whole number", BigInteger(), _of(int))
 NUMBER: Final = Checked("number", Float(53), float)
-FINITE: Final = Checked("number", Float(53), _finite)
+COUNTABLE: Final = Checked("number", Float(53), _countable)
 
 
 class Base(DeclarativeBase):
@@ -203,8 +203,8 @@ class RunRow(Base):
     error: Mapped[str | None] = mapped_column(Text)
     failed_step: Mapped[int | None] = mapped_column(WHOLE)
     environment_id: Mapped[int | None] = mapped_column(ForeignKey("environment.id"))
-    wall_seconds: Mapped[float | None] = mapped_column(FINITE)
-    device_seconds: Mapped[float | None] = mapped_column(FINITE)
+    wall_seconds: Mapped[float | None] = mapped_column(COUNTABLE)
+    device_seconds: Mapped[float | None] = mapped_column(COUNTABLE)
     created: Mapped[datetime] = mapped_column(TIMESTAMP)
     started: Mapped[datetime | None] = mapped_column(TIMESTAMP)
     finished: Mapped[datetime | None] = mapped_column(TIMESTAMP)
@@ -219,8 +219,8 @@ class EvaluationRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     run_id: Mapped[int] = mapped_column(ForeignKey("run.id"))
     step: Mapped[int] = mapped_column(WHOLE)
-    mean_return: Mapped[float] = mapped_column(FINITE)
-    mean_length: Mapped[float | None] = mapped_column(FINITE)
+    mean_return: Mapped[float] = mapped_column(COUNTABLE)
+    mean_length: Mapped[float | None] = mapped_column(COUNTABLE)
     episodes: Mapped[int]
 
 
@@ -232,7 +232,7 @@ class EpisodeRow(Base):
 
     evaluation_id: Mapped[int] = mapped_column(ForeignKey("evaluation.id"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    raw_return: Mapped[float] = mapped_column(FINITE)
+    raw_return: Mapped[float] = mapped_column(COUNTABLE)
     length: Mapped[int]
 
 

@@ -21,6 +21,15 @@ UNKNOWN = "unknown"
 CHANGED = " → "
 
 
+#: The largest size of a return or a score: sums and squares of larger ones leave the range of floats.
+LARGEST = 1e100
+
+
+def countable(value: float) -> bool:
+    """Whether statistics can be made of a number: it is finite, and not beyond `LARGEST`."""
+    return abs(value) <= LARGEST  # false for NaN
+
+
 def commits(fingerprint: Mapping[str, str]) -> list[str]:
     """The git commits that a run trained at; 'changed' where the code was not as committed."""
     known = fingerprint["git_commit"].split(CHANGED) if "git_commit" in fingerprint else []

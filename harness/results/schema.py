@@ -9,25 +9,30 @@ import random
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
 
-from harness import files
+from harness import files, streams
 from harness.errors import DataError, HarnessError, SchemaError
+from harness.escaping import terminal
 from harness.home import default_home, expanded
 from harness.results.models import SCHEMA_VERSION, Base
 from harness.results.records import canonical
+
+T = TypeVar("T")
 
 #: Seconds that SQLite waits for another process's transaction.
 BUSY_SECONDS = 60.0
 #: Seconds for which a server may leave an attempt to connect unanswered.
 CONNECT_SECONDS = 15
+#: Seconds for which a server that does not answer is asked again where a database is opened.
+OPEN_SECONDS = 20.0
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 _HEADER = b"SQLite format 3\0"
@@ -97,7 +102,7 @@ class Location:
             home: data folder, None for the default.
         """
         if self.path is not None:
-            path = self.path.resolve()
+            path = files.real(self.path)
             return path.with_name(f"{path.stem}.{kind}")
         return (home or default_home()) / kind / quote(self.url.database or "", safe="")
 
@@ -142,19 +147,21 @@ def engine(location: Location, *, writing: bool, foreign_keys: bool = True) -> E
         return connection
 
     made = create_engine("sqlite://", creator=connect, poolclass=QueuePool, json_serializer=canonical)
+    others = False
 
     @event.listens_for(made, "begin")
     def begin(connection: Connection) -> None:
+        nonlocal others
         driver = connection.connection.driver_connection
         assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - see above
-        _execute_when_free(driver, "BEGIN IMMEDIATE" if writing else "BEGIN")
+        others = _execute_when_free(driver, "BEGIN IMMEDIATE" if writing else "BEGIN", others=others)
 
     return made
 
 
 def connect_sqlite(path: Path, *, writing: bool) -> sqlite3.Connection:
     """A connection in autocommit mode to a file that exists; reads a file that may not be written."""
-    path = path.resolve()  # what belongs to a link's target lies beside that
+    path = files.real(path)  # what belongs to a link's target lies beside that
     query = "mode=rw"
     wal = path.with_name(path.name + "-wal")
     if (
@@ -174,33 +181,77 @@ def connect_sqlite(path: Path, *, writing: bool) -> sqlite3.Connection:
     )
 
 
-def _execute_when_free(connection: sqlite3.Connection, statement: str) -> None:
+def _execute_when_free(connection: sqlite3.Connection, statement: str, *, others: bool = False) -> bool:
     """Execute what may have to wait for other processes' transactions.
 
     SQLite itself looks ever more rarely, ten times a second in the end, so that of many writers the one that
-    has just committed is mostly the next again and some never are. Looking at random moments is fair.
+    has just committed is mostly the next again and some never are. Looking at random moments is fair, if that
+    one, too, looks no sooner: on a busy machine it alone is awake when its transaction ends. Who has waited
+    for long looks more often.
+
+    Args:
+        connection: in autocommit mode.
+        statement: what takes the lock.
+        others: whether others were in the way the last time.
+
+    Returns:
+        Whether others were in the way.
 
     Raises:
         sqlite3.OperationalError: after `BUSY_SECONDS`.
     """
-    deadline = time.monotonic() + BUSY_SECONDS
+    began = time.monotonic()
     connection.execute("PRAGMA busy_timeout=0")
+    pause, others = others, False
     try:
         while True:
+            waited = time.monotonic() - began
+            if pause:
+                time.sleep(random.uniform(0.001, 0.05) / (1 + waited))  # noqa: S311 - no secret
             try:
                 connection.execute(statement).fetchall()
-                return
+                return others
             except sqlite3.OperationalError as error:
                 busy = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-                if not busy or time.monotonic() > deadline:
+                if not busy or waited > BUSY_SECONDS:
                     raise
-            time.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - no secret
+            pause = others = True
     finally:
         connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000:.0f}")
 
 
 class ConnectionLostError(DataError):
     """A server that does not answer, or closed a connection; it may answer again."""
+
+
+def say(text: str) -> None:
+    """Tell a person, on stderr."""
+    streams.said().write(f"{terminal(text)}\n")
+
+
+def answered(ask: Callable[[], T], seconds: float, tell: Callable[[str], None]) -> T:
+    """What a function gives, called again and again where the connection was lost.
+
+    Args:
+        ask: the function.
+        seconds: for which it is called again at most.
+        tell: told once that this is done.
+
+    Raises:
+        ConnectionLostError: the server did not answer for so long.
+    """
+    wait, deadline = 0.1, 0.0
+    while True:
+        try:
+            return ask()
+        except ConnectionLostError as error:
+            if not deadline:
+                deadline = time.monotonic() + seconds
+                tell(f"{error}; trying again for up to {seconds:g} s")
+            if time.monotonic() + wait > deadline:
+                raise
+            time.sleep(wait)
+            wait = min(2 * wait, 5.0)
 
 
 @contextlib.contextmanager
@@ -313,9 +364,13 @@ def current_version(location: Location) -> str | None:
     if location.path is not None and not _holds_sqlite(location.path):
         return None
     made = engine(location, writing=False)
-    try:
+
+    def look() -> str | None:
         with explained(location), made.connect() as connection:
             return _version(connection, location)
+
+    try:
+        return answered(look, OPEN_SECONDS, say)
     finally:
         made.dispose()
 
@@ -358,7 +413,8 @@ def _create(location: Location) -> None:
         except OSError as error:
             raise DataError(f"{location} cannot be created: {error.strerror}") from error
     made = engine(location, writing=True, foreign_keys=False)
-    try:
+
+    def fill() -> None:
         # One transaction holds all migrations: others wait for it and then find the tables, and a kill
         # leaves nothing half made.
         with explained(location), made.begin() as connection:
@@ -366,6 +422,9 @@ def _create(location: Location) -> None:
                 connection.execute(text(f"SELECT pg_advisory_xact_lock({_CREATION})"))
             if _version(connection, location) is None:
                 _migrate(connection)
+
+    try:
+        answered(fill, OPEN_SECONDS, say)
     finally:
         made.dispose()
 

@@ -12,7 +12,6 @@ import functools
 import math
 import os
 import threading
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,9 +21,7 @@ from typing import Any, Concatenate, NamedTuple, ParamSpec, Self, TypeVar
 
 from sqlalchemy import Connection, Update, case, delete, func, insert, literal, select, update
 
-from harness import streams
 from harness.errors import DataError, masked
-from harness.escaping import terminal
 from harness.results import leases, schema
 from harness.results.checks import forgeries, problems, unevaluated
 from harness.results.leases import LeaseLostError
@@ -46,7 +43,7 @@ from harness.results.models import (
     MetricRow,
     RunRow,
 )
-from harness.results.records import Artefact, EvaluationRecord, RunRecord, digest
+from harness.results.records import Artefact, EvaluationRecord, RunRecord, countable, digest
 from harness.results.rows import (
     Evaluation,
     Line,
@@ -185,28 +182,20 @@ def persistent(method: Callable[Concatenate[Store, P], T]) -> Callable[Concatena
     @functools.wraps(method)
     def call(self: Store, /, *args: P.args, **options: P.kwargs) -> T:
         given: Any = [list(value) if isinstance(value, Iterator) else value for value in args]
-        wait, deadline = 0.1, 0.0
+
+        def ask() -> T:
+            try:
+                return method(self, *given, **options)
+            except schema.ConnectionLostError:
+                self._repeating.yes = True
+                raise
+
         try:
-            while True:
-                try:
-                    return method(self, *given, **options)
-                except schema.ConnectionLostError as error:
-                    self._repeating.yes = True
-                    if not deadline:
-                        deadline = time.monotonic() + RECONNECT_SECONDS
-                        self.tell(f"{error}; trying again for up to {RECONNECT_SECONDS:g} s")
-                    if time.monotonic() + wait > deadline:
-                        raise
-                    time.sleep(wait)
-                    wait = min(2 * wait, 5.0)
+            return schema.answered(ask, RECONNECT_SECONDS, self.tell)
         finally:
             self._repeating.yes = False
 
     return call
-
-
-def _say(text: str) -> None:
-    streams.said().write(f"{terminal(text)}\n")
 
 
 class Store:
@@ -229,7 +218,7 @@ class Store:
         self._writer = schema.engine(location, writing=True)
         self._pid = os.getpid()
         self._repeating = _Repeating()
-        self.tell: Callable[[str], None] = _say
+        self.tell: Callable[[str], None] = schema.say
 
     @classmethod
     def open(
@@ -977,7 +966,9 @@ def _means(record: EvaluationRecord) -> Evaluation:
     where = f"run {record.key[:12]}, step {record.step}"
     if not returns or len(returns) != len(record.lengths):
         raise ValueError(f"{where}: {len(returns)} returns and {len(record.lengths)} lengths of episodes")
-    if not all(map(math.isfinite, returns)):
-        raise ValueError(f"{where}: a return is not finite; the run has diverged and is to be failed")
+    if not all(map(countable, returns)):
+        raise ValueError(
+            f"{where}: a return is no number to count with; the run has diverged and is to be failed"
+        )
     count = len(returns)
     return Evaluation(record.step, math.fsum(returns) / count, math.fsum(record.lengths) / count, count)

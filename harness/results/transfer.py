@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any, TextIO
 from sqlalchemy import delete, insert, select, update
 
 from harness import files
-from harness.errors import DataError, HarnessError
+from harness.errors import DataError, HarnessError, SpecError
 from harness.results import artefacts, schema
 from harness.results.models import (
     FAILED,
@@ -32,7 +31,7 @@ from harness.results.models import (
     MetricRow,
     RunRow,
 )
-from harness.results.records import BEGINNING, LABEL, Artefact, RunRecord, read_hyperparameter
+from harness.results.records import BEGINNING, LABEL, Artefact, RunRecord, countable, read_hyperparameter
 from harness.results.rows import (
     Evaluation,
     by_key,
@@ -47,6 +46,7 @@ from harness.results.rows import (
 )
 from harness.results.scores import ScoreRow, read_scores_csv
 from harness.results.store import Metric, RunState, Store, persistent
+from harness.specs.text import shown
 
 __all__ = [
     "Conflict",
@@ -608,15 +608,15 @@ def import_scores(store: Store, rows: Sequence[ImportRow], path: Path) -> Import
         path: the file, whose name and hash, with what it says of a run, become the run's environment.
 
     Raises:
-        ValueError: a mean return is not finite.
+        SpecError: a score is beyond what can be computed with; ``file:line`` is where.
         DataError: a score was imported before with another value, or the file cannot be read.
     """
     content = _sha256(path)
     lines = {(row.record.key, row.score.step): row for row in rows}
     by_run: dict[str, list[ImportRow]] = {}
     for row in rows:
-        if not math.isfinite(row.mean_return):
-            raise ValueError(f"{path}:{row.score.line}: the mean return is not finite")
+        if not countable(row.mean_return):
+            raise SpecError(f"{shown(path)}:{row.score.line}: score: {row.score.score!r} is too large")
         by_run.setdefault(row.record.key, []).append(row)
     means = {
         key: [Evaluation(row.score.step, row.mean_return, None, 0) for row in some]

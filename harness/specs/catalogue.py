@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard, TypeVar, get_args
 
 import harness
+from harness import files
 from harness.errors import SpecError, UnknownNameError
 from harness.specs.published import LoneChange, PublishedCell, read_listing
 from harness.specs.text import shown
@@ -71,7 +72,7 @@ class Specs:
             if not any((folder / kind).is_dir() for kind in KINDS):
                 raise SpecError(f"{shown(folder)}:1:1: no folder of specs: holds none of {', '.join(KINDS)}")
         #: The shipped folder, then those of installed packages and the user's, each once.
-        self.folders = tuple({folder.resolve(): folder for folder in (shipped_folder(), *further)}.values())
+        self.folders = tuple({files.real(folder): folder for folder in (shipped_folder(), *further)}.values())
         self._loaded: dict[tuple[Kind, str], Any] = {}
         self._documents: dict[tuple[Kind, str], Document] = {}
 
@@ -124,7 +125,7 @@ class Specs:
 
         from harness.specs.models import LINEAGES
 
-        own = [path.stem for folder in self.folders for path in sorted(folder.glob("datasets/[!_]*.py"))]
+        own = [path.stem for folder in self.folders for path in files.listed(folder / "datasets", "[!_]*.py")]
         installed = sorted(entry.name for entry in entry_points(group="harness.datasets"))
         return tuple(dict.fromkeys((*LINEAGES, *own, *installed)))
 
@@ -223,7 +224,7 @@ class Specs:
     def _paths_of(self, kind: Kind) -> dict[str, Path]:
         paths: dict[str, Path] = {}
         for folder in self.folders:
-            for path in sorted((folder / kind).glob("[!_]*.yaml")):
+            for path in files.listed(folder / kind, "[!_]*.yaml"):
                 if path.stem in paths:
                     raise SpecError(
                         f"{shown(path)}:1:1: {kind.removesuffix('s')} {path.stem!r} is defined twice; "

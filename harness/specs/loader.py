@@ -16,6 +16,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from harness import files
 from harness.errors import SpecError
 from harness.specs.models import LocatedError
 from harness.specs.syntax import MAX_VALUES, parse
@@ -108,7 +109,7 @@ class _Reading:
     def read(self, path: Path, referrer: Place | None, trail: tuple[Path, ...]) -> Document:
         """A file with its includes; `trail` has the files that led to it, the last one at `referrer`."""
         here = referrer or Place(path)
-        real = path.resolve()
+        real = files.real(path)
         if real in trail:
             chain = " -> ".join(shown(link) for link in (*trail[trail.index(real) :], real))
             raise SpecError(message_line(here, (_INCLUDE,), f"files include each other: {chain}"))

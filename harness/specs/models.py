@@ -34,6 +34,8 @@ from harness.specs.text import short
 
 ScoreRule = Literal["last", "mean_last", "best"]
 Value = bool | int | float | str
+#: No run is longer, in steps or interactions, nor is one evaluated more often, nor over more episodes.
+MAX_LENGTH, MAX_EVALUATIONS, MAX_EPISODES = 10**12, 1_000_000, 100_000
 Hyperparameters = dict[str, Value]
 
 _ID = re.compile(r"[a-z0-9]+([._+-][a-z0-9]+)*")
@@ -62,6 +64,8 @@ def _check_seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
     return seeds
 
 
+Length = Annotated[int, Field(gt=0, le=MAX_LENGTH)]
+Episodes = Annotated[int, Field(gt=0, le=MAX_EPISODES)]
 Seeds = Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_check_seeds)]
 
 
@@ -732,14 +736,14 @@ class Protocol(Model):
 
     id: Id
     description: str
-    steps: int | None = Field(default=None, gt=0, description="updates of the critic")
-    interactions: int | None = Field(default=None, gt=0, description="steps in the environment; online only")
+    steps: Length | None = Field(default=None, description="updates of the critic")
+    interactions: Length | None = Field(default=None, description="steps in the environment; online only")
     gather: Gather | None = Field(default=None, description="online only")
     evaluate_every: int | None = Field(
         default=None, gt=0, description="steps or interactions; None: runs are never evaluated"
     )
-    episodes: int | None = Field(
-        default=None, gt=0, description="episodes of one evaluation; None: runs are never evaluated"
+    episodes: Episodes | None = Field(
+        default=None, description="episodes of one evaluation; None: runs are never evaluated"
     )
     seeds: Seeds
     score: ScoreRule = "last"
@@ -785,6 +789,8 @@ class Protocol(Model):
             raise LocatedError(
                 ("evaluate_every",), f"evaluate_every {self.evaluate_every} is beyond {self.duration}"
             )
+        if self.excessive:
+            raise LocatedError(("evaluate_every",), self.excessive)
         return self
 
     @property
@@ -808,6 +814,15 @@ class Protocol(Model):
     def duration(self) -> str:
         """The length with its unit, for readers."""
         return f"{self.length:,} {self.unit}"
+
+    @property
+    def excessive(self) -> str:
+        """Why no run is so long, or evaluated so often; empty where one may be."""
+        if self.length > MAX_LENGTH:
+            return f"{self.duration} are more than {MAX_LENGTH:,}"
+        if self.length // self.interval > MAX_EVALUATIONS:
+            return f"{self.duration} have more than {MAX_EVALUATIONS:,} evaluations, {self.interval:,} apart"
+        return ""
 
     @property
     def interval(self) -> int:
@@ -991,11 +1006,11 @@ class PresetSettings(Model):
     columns: tuple[Id, ...] | None = Field(default=None, description="column ids kept, in this order")
     at_most: AtMost | None = Field(default=None, description="instead of naming datasets or columns")
     seeds: Seeds | None = None
-    steps: int | None = Field(default=None, gt=0, description="of offline protocols")
-    interactions: int | None = Field(default=None, gt=0, description="of online protocols")
+    steps: Length | None = Field(default=None, description="of offline protocols")
+    interactions: Length | None = Field(default=None, description="of online protocols")
     gather: Gather | None = Field(default=None, description="of online protocols; what is not said stays")
     evaluate_every: int | None = Field(default=None, gt=0)
-    episodes: int | None = Field(default=None, gt=0)
+    episodes: Episodes | None = Field(default=None)
 
 
 class Preset(PresetSettings):

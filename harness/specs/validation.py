@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import TypeVar
 
 from harness.errors import HarnessError, SpecError, UnknownNameError
+from harness.files import listed
 from harness.specs.catalogue import KINDS, Kind, Specs
 from harness.specs.columns import (
     Scope,
@@ -78,7 +79,7 @@ def _problems(specs: Specs, tables: Sequence[str], presets: Sequence[str], every
         yield from _whole(specs.algorithm, name, lambda algorithm: _algorithm(specs, algorithm))
     for kind in KINDS:
         for folder in specs.folders:
-            for path in sorted((folder / kind).glob("*.yml")):
+            for path in listed(folder / kind, "*.yml"):
                 yield f"{shown(path)}:1:1: is not read; files of specs end in .yaml"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,7 @@ from harness.datasets import transforms
 from harness.datasets.base import Transitions
 from harness.datasets.transforms import Inputs, Prepared, Selector, prepare, shared, steps_of
 from harness.errors import DataError
-from harness.results.records import EvaluationRecord, RunRecord
+from harness.results.records import EvaluationRecord, RunRecord, countable
 from harness.specs import Environment, Protocol
 from harness.specs.models import Gather
 from harness.training import checkpoints
@@ -492,10 +491,9 @@ class Trainer:
                 continue
             if isinstance(result, EvaluationFailedError):
                 self._fail(key, result.task.step, result.text)
-            elif not all(map(math.isfinite, result.returns)):
-                self._fail(
-                    key, result.step, f"its evaluation gave returns that are not finite: {result.returns}"
-                )
+            elif not all(map(countable, result.returns)):
+                text = f"its evaluation gave returns that are not finite, or too large: {result.returns}"
+                self._fail(key, result.step, text)
             else:
                 done.append(result)
         if done:

@@ -65,6 +65,12 @@ def test_nothing_to_be_seen_is_3(cli, write):
     assert cli(*IMPORT).code == 3
 
 
+def test_a_score_beyond_all_computing_is_refused_with_its_line(cli, write):
+    write(seeds=[0], score=1e308)
+    result = cli("db", "import", "scores.csv", "--table", "aspc-table1")
+    assert (result.code, result.err) == (2, "error: scores.csv:2: score: 1e+308 is too large\n")
+
+
 def test_every_seed_is_shown_on_request(cli, write):
     write(seeds=[0, 1, 2, 3, 8])
     assert cli(*IMPORT).code == 0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 
 import pytest
@@ -52,6 +53,19 @@ def test_each_cell_has_its_mean_and_deviation(cli, measured):
     assert lines[0].split() == ["Dataset", "ASPC"]
     assert lines[1].split() == ["hopper-random-v2", "nan"]
     assert lines[2].split() == ["maze2d-umaze-v1", "3.250", "±", f"{statistics.stdev((3.0, 3.5)):.2g}"]
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [((math.inf, -math.inf), "nan"), ((1.7e308, 1.7e308), "inf"), ((1e200, -1e200), "0.000")],
+)
+def test_numbers_beyond_all_computing_are_shown_as_far_as_they_go(cli, measured, values, shown):
+    keys = [key for (dataset, _), key in measured.items() if dataset == "hopper-random-v2"]
+    with Store.open("some.db") as store:
+        store.record_metrics(2000, {key: {"huge": value} for key, value in zip(keys, values, strict=True)})
+    found = cli("metrics", "aspc-table1", "huge", *CHOICE)
+    assert found.code == 0, found.err
+    assert found.out.splitlines()[4].split() == ["hopper-random-v2", shown]
 
 
 def test_an_earlier_step_and_missing_seeds(cli, measured):

@@ -189,6 +189,41 @@ def test_a_pipe_is_not_waited_for(cli, elsewhere, arguments):
     assert (result.code, "pipe is no regular file" in result.err) == (4, True)
 
 
+def test_links_that_lead_in_a_circle_are_a_sentence(cli, elsewhere, scores):
+    (elsewhere / "specs" / "presets").mkdir(parents=True)
+    for link in ("circle", "specs/presets/circle.yaml"):
+        (elsewhere / link).symlink_to(Path(link).name)
+    for arguments in (
+        ["report", "aspc-table1", "-o", "circle"],
+        ["db", "import", "circle", "--table", "aspc-table1"],
+        ["db", "check", "--db", "circle"],
+        ["--specs", "circle", "ls"],
+        ["--specs", "specs", "plan", "aspc-table1", "--preset", "circle"],
+    ):
+        result = cli(*arguments)
+        assert (result.code in (2, 4), "Traceback" in result.err) == (True, False), result
+
+
+def test_a_folder_of_specs_that_may_not_be_read_is_not_taken_for_an_empty_one(cli, elsewhere, monkeypatch):
+    (elsewhere / "specs" / "tables").mkdir(parents=True)
+    iterdir = Path.iterdir
+
+    def refusing(folder):
+        if folder == Path("specs/tables"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+        return iterdir(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refusing)
+    result = cli("--specs", "specs", "ls")
+    assert (result.code, "Permission denied: specs/tables" in result.err) == (4, True)
+
+
+@pytest.mark.parametrize("steps", [10**23, 10**12])
+def test_no_run_is_longer_than_any_could_be(cli, steps):
+    result = cli("plan", "aspc-table1", "--steps", steps)
+    assert (result.code, "1,000,000" in result.err) == (2, True)
+
+
 def test_seeds_may_have_ten_digits(cli):
     assert cli("plan", "aspc-table1", "--seeds", "1234567890").code == 0
 

@@ -235,8 +235,16 @@ def test_objects_in_an_npz_are_not_unpickled(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_a_file_that_says_more_than_memory_holds_is_refused_before_it_is_read(tmp_path):
+def test_an_array_that_stands_twice_in_a_file_is_refused(tmp_path):
     place = write(tmp_path / "x.npz", bad())
+    with zipfile.ZipFile(place, "a") as archive:
+        archive.writestr("rewards.npy", archive.read("rewards.npy"))
+    with pytest.raises(DataError, match="holds 'rewards' twice; keep one of them"):
+        fields.read(place, "npz", {}, {})
+
+
+def test_a_file_that_says_more_than_memory_holds_is_refused_before_it_is_read(tmp_path):
+    place = write(tmp_path / "x.npz", {name: array for name, array in bad().items() if name != "rewards"})
     head = np.lib.format.header_data_from_array_1_0(np.zeros(1, np.float32)) | {"shape": (10**12,)}
     with zipfile.ZipFile(place, "a") as archive, archive.open("rewards.npy", "w") as file:
         np.lib.format.write_array_header_1_0(file, head)
@@ -311,9 +319,9 @@ def test_a_file_of_another_format_is_said_to_be(tmp_path, stored_as, content):
 
 @pytest.mark.parametrize("error", [AttributeError, SystemError, IndexError, AssertionError])
 def test_whatever_a_library_raises_over_damaged_bytes_is_a_sentence(tmp_path, error):
-    message = f"{tmp_path} is damaged or no HDF5 file: x"
+    message = f"{tmp_path} is damaged or no HDF5 file: x y$"
     with pytest.raises(DataError, match=message), fields.damaged(tmp_path, "HDF5"):
-        raise error("x")
+        raise error("x\ny")
 
 
 def test_values_that_are_not_finite_and_no_rows_are_refused_at_loading(folder):

@@ -483,7 +483,7 @@ def test_jobs_that_ended_early_are_followed_by_others_unless_they_came_no_furthe
 @pytest.mark.parametrize(
     ("environment", "sentence"),
     [
-        ({DATABASE: "postgresql://me:secret@127.0.0.1:1/r"}, "the database postgresql+psycopg://me:***@127"),
+        ({DATABASE: "postgresql+odd://me:secret@there/r"}, "cannot open postgresql+odd://me:***@there/r"),
         ({VERSION: "another"}, "has another version of the project or of the specs"),
     ],
 )

@@ -37,6 +37,7 @@ FORGERIES = {
     "'[]' for a JSON": "UPDATE configuration SET content = '[]'",
     "mean_return that is none": "UPDATE evaluation SET mean_return = 'a lot'",
     "mean_return that": "UPDATE evaluation SET mean_return = 9e999",
+    "rows of episode have a raw_return": "UPDATE episode SET raw_return = -1e300",
     "seed that is none": "UPDATE run SET seed = x'00'",
     "does not exist": "PRAGMA foreign_keys=OFF; UPDATE evaluation SET run_id = 99",
 }

@@ -15,8 +15,8 @@ import pytest
 import sqlalchemy as sa
 
 from harness.errors import DataError, SchemaError
+from harness.results import schema, transfer
 from harness.results import store as stores
-from harness.results import transfer
 from harness.results.models import RunRow
 from harness.results.records import EvaluationRecord
 from harness.results.store import Store
@@ -48,7 +48,8 @@ def test_claims_are_disjoint_and_wait_for_nobody_for_ever(database, workers, rec
     assert len(claimed) == 4
 
 
-def test_a_database_of_another_program_is_refused(server, database):
+def test_a_database_of_another_program_is_refused(server, database, monkeypatch):
+    monkeypatch.setattr(schema, "OPEN_SECONDS", 0.0)
     engine = sa.create_engine(database)
     with engine.begin() as connection:
         connection.execute(sa.text("CREATE TABLE customers (id int)"))
@@ -84,6 +85,15 @@ def test_work_outlives_restarts_of_the_server(server, database, record, monkeypa
         assert [e.step for e in store.evaluations([key])[key]] == [0, 1, 2, 3]
         assert store.check() == []
     assert any("does not answer" in text for text in said)
+
+
+def test_a_server_that_is_starting_is_waited_for_by_whoever_opens(server, database, capfd):
+    Store.open(database, create=True).close()
+    server.stop()
+    threading.Timer(1, server.start).start()
+    with Store.open(database) as store:
+        assert store.check() == []
+    assert "does not answer" in capfd.readouterr().err
 
 
 def test_a_server_that_stays_away_is_a_sentence(server, database, record, monkeypatch):

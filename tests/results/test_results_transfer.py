@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.errors import DataError, HarnessError
+from harness.errors import DataError, HarnessError, SpecError
 from harness.results import schema, transfer
-from harness.results import store as stores
 from harness.results.records import (
     BEGINNING,
     EvaluationRecord,
@@ -405,11 +404,12 @@ def test_another_score_is_a_conflict_and_nothing_is_imported(store, record, tmp_
     assert transfer.import_scores(store, joined(second, record), second).added == 1
 
 
-def test_import_refuses_returns_that_are_not_finite(store, record, tmp_path):
-    row = transfer.ImportRow(ScoreRow(2, "d", "a", 0, 5, 1.0), record(), math.nan)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1e300])
+def test_import_refuses_returns_that_nothing_can_be_computed_of(store, record, tmp_path, value):
+    row = transfer.ImportRow(ScoreRow(2, "d", "a", 0, 5, 1.0), record(), value)
     path = tmp_path / "scores.csv"
     path.touch()
-    with pytest.raises(ValueError, match=r"scores\.csv:2: the mean return is not finite"):
+    with pytest.raises(SpecError, match=r"scores\.csv:2: score: 1\.0 is too large"):
         transfer.import_scores(store, [row], path)
 
 
@@ -443,7 +443,7 @@ def test_every_transaction_is_done_again_where_its_connection_was_lost(
 
     monkeypatch.setattr(Store, "reading", breaking(Store.reading))
     monkeypatch.setattr(Store, "writing", breaking(Store.writing))
-    monkeypatch.setattr(stores.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(schema.time, "sleep", lambda seconds: None)
     store.tell = other.tell = lambda text: None
 
     train(other, record(0), {5: [1.0, 2.0]})

@@ -1,5 +1,6 @@
 """Positions and wording of the errors in YAML files."""
 
+import json
 import os
 from pathlib import Path
 
@@ -336,3 +337,26 @@ groups: [{{id: g, label: G, datasets: [d]}}]
 columns: [{column}, {column}]
 """
     assert message(write("t.yaml", text), Table) == "t.yaml:1:1: column 'x' appears twice"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"steps": 10**18}, "steps: should be less than or equal to 1000000000000, got"),
+        ({"steps": 10**12}, "evaluate_every: 1,000,000,000,000 steps have more than 1,000,000 evaluations"),
+        ({"episodes": 10**9}, "episodes: should be less than or equal to 100000, got"),
+    ],
+)
+def test_no_protocol_is_longer_than_any_run_could_be(tmp_path, change, problem):
+    protocol = {
+        "id": "p",
+        "description": "x",
+        "steps": 100,
+        "evaluate_every": 50,
+        "episodes": 1,
+        "seeds": [0],
+    }
+    path = tmp_path / "p.yaml"
+    path.write_text(json.dumps(protocol | change))
+    with pytest.raises(SpecError, match=problem):
+        load(path, Protocol)

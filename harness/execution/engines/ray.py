@@ -18,6 +18,7 @@ from harness.execution.jobs import DATABASE, Job
 from harness.execution.progress import Reporter
 from harness.execution.session import Outcome
 from harness.execution.worker import Worker, log_of, node_of
+from harness.files import real
 
 _RETRIES = 100  # of a task whose node or process was lost
 _SECONDS = 10.0  # for a cluster's answer
@@ -51,7 +52,7 @@ def train(order: Order, reporter: Reporter, stop: Callable[[], bool]) -> Outcome
         lacking = [name for name, value in numbers.items() if value > there.get(_KNOWN.get(name, name), 0)]
         if lacking:
             raise HarnessError(f"Ray at {address} has not enough of: {', '.join(lacking)}")
-        folder = order.store.location.folder("jobs", order.home).resolve()
+        folder = real(order.store.location.folder("jobs", order.home))
         engine = _Ray(folder, numbers, options.get("accelerator_type"), int(there.get("GPU", 0)))
         return jobs.train(order, engine, reporter, stop)
     finally:
@@ -113,7 +114,7 @@ class _Ray:
             told = replace(
                 worker,
                 environment={**given, **worker.environment},
-                folder=worker.folder.resolve(),
+                folder=real(worker.folder),
             )
             self._tasks.append(task.remote(told, name))
 

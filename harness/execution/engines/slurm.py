@@ -43,7 +43,7 @@ def train(order: Order, reporter: Reporter, stop: Callable[[], bool]) -> Outcome
         import submitit  # noqa: F401 - an extra
     except ModuleNotFoundError as error:
         raise HarnessError("the executor slurm needs submitit: pip install 'harness[slurm]'") from error
-    folder = order.store.location.folder("jobs", order.home).resolve()
+    folder = files.real(order.store.location.folder("jobs", order.home))
     _forget_ended(folder)
     with files.explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
