@@ -10,7 +10,7 @@ import pytest
 
 import harness
 from harness.analysis.measurements import measure
-from harness.analysis.prediction import judged
+from harness.analysis.prediction import forecast, judged
 from harness.analysis.verdicts import VerdictKind
 from harness.planning.cells import resolve
 from harness.planning.choice import Choice
@@ -85,9 +85,9 @@ def test_a_wrong_learning_rate_and_raw_observations_are_noticed(recorded, tmp_pa
         trained = measure(resolved, store, {}).cells
         returns = {column: store.returns(cell.cell.runs[0].key) for (_, column), cell in trained.items()}
     tests = specs.table("aspc-table1").verdict
-    known = recorded[ROW, "bc"].estimate
+    expected = forecast(recorded[ROW, "bc"].estimate, 1)
     verdicts = {
-        column: judged(known, cell.estimate, tests, of=len(recorded))[0].kind
+        column: judged(expected, cell.mean, 1, tests, of=len(recorded))[0].kind
         for (_, column), cell in trained.items()
     }
     assert verdicts == {

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from harness.analysis.incomparable import why_incomparable
 from harness.analysis.measurements import Measured, Measurements, measure
-from harness.analysis.prediction import Prediction, judged
-from harness.analysis.verdicts import Case, VerdictKind, VerdictResult, average, verdicts
+from harness.analysis.prediction import Prediction, forecast, judged
+from harness.analysis.verdicts import Case, Estimate, VerdictKind, VerdictResult, average, verdicts
 from harness.errors import HarnessError
 from harness.planning.seeds import with_every_seed
 from harness.results.records import digest
@@ -106,7 +106,8 @@ class DriftCell:
         wanted: seeds that the baseline has; of an aggregate the cells that it has.
         identical: seeds that both sides have with the same score; of an aggregate 0.
         verdict: the verdict on now, and its tests; `–` where the baseline has nothing.
-        predicted: what the baseline's seeds predict of fewer seeds; None where as many were compared.
+        predicted: what the baseline's seeds predict of fewer seeds; None where as many were compared, in all
+            cells of an aggregate.
         changes: what differs between the provenance of the two sides; of an aggregate over all its cells.
         notes: what a reader must know.
     """
@@ -308,7 +309,10 @@ def _predictions(
         if case.published and case.reproduced and not case.incomparable
         if case.wanted <= case.have < len(pairs[key][0].scores)
     }
-    return {key: judged(recorded, new, tests, len(few)) for key, (recorded, new) in few.items()}
+    return {
+        key: judged(forecast(recorded, new.n), new.mean, new.n, tests, len(few))
+        for key, (recorded, new) in few.items()
+    }
 
 
 def _cell(
@@ -364,14 +368,25 @@ def _aggregates(
             if common := [key for key in keys if key in compared]:
                 had = sum(key in cells and cells[key].baseline is not None for key in keys)
                 found.append((row, label, column, common, had))
-    cases = []
-    for *_, common, _ in found:
-        estimates = [[side.estimate for side in compared[key]] for key in common]
-        before, after = (average([item for item in side if item]) for side in zip(*estimates, strict=True))
-        cases.append(Case(after, before, len(common), len(common)))
-    for (row, label, column, common, had), case, verdict in zip(
-        found, cases, verdicts(cases, tests, sides=_SIDES), strict=True
-    ):
+    cases: dict[int, Case] = {}
+    expected: dict[int, Estimate] = {}
+    for index, (*_, common, _) in enumerate(found):
+        estimates = [(b.estimate, a.estimate) for b, a in (compared[key] for key in common)]
+        sides = [(before, after) for before, after in estimates if before and after]
+        before, after = (average(side) for side in zip(*sides, strict=True))
+        cases[index] = Case(after, before, len(common), len(common))
+        if before.variance is not None and any(cells[key].predicted for key in common):
+            expected[index] = average([forecast(old, new.n) for old, new in sides])
+    results = {
+        index: judged(mean, case.reproduced.mean, case.have, tests, len(expected))
+        for index, mean in expected.items()
+        if (case := cases[index]).reproduced
+    }
+    rest = {index: case for index, case in cases.items() if index not in results}
+    for index, tested in zip(rest, verdicts(list(rest.values()), tests, sides=_SIDES), strict=True):
+        results[index] = tested, None
+    for index, (row, label, column, common, had) in enumerate(found):
+        case, (verdict, predicted) = cases[index], results[index]
         notes = [f"over {len(common)} of the baseline's {had} cells"] if len(common) < had else []
         yield DriftCell(
             row=row,
@@ -386,7 +401,7 @@ def _aggregates(
             wanted=had,
             identical=0,
             verdict=verdict,
-            predicted=None,
+            predicted=predicted,
             changes=_joined(change for key in common for change in cells[key].changes),
             notes=(*notes, verdict.note) if verdict.note else tuple(notes),
         )

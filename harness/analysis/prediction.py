@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.analysis import student
@@ -29,32 +29,38 @@ class Prediction:
     p: float
 
 
-def predict(recorded: Estimate, mean: float, n: int, level: float) -> Prediction | None:
-    """Student's prediction interval, m ± t s √(1/n + 1/N), with N - 1 degrees of freedom.
+def forecast(recorded: Estimate, n: int) -> Estimate:
+    """The mean that recorded scores let expect of n new ones, with the variance of what is seen around it.
 
-    m and s are mean and standard deviation of N recorded scores. The new seeds lend nothing to the deviation:
-    two would say hardly anything of it. Scores are taken as normal. (Hahn and Meeker, Statistical Intervals,
-    1991, section 4.7.)
+    That is s² (1/n + 1/N) for N scores of the standard deviation s. The new seeds lend nothing to it: two
+    would say hardly anything of their deviation. (Hahn and Meeker, Statistical Intervals, 1991, section 4.7.)
+    """
+    if recorded.variance is None:
+        return recorded
+    return replace(recorded, variance=recorded.variance * (1 + recorded.n / n))
+
+
+def predict(expected: Estimate, mean: float, level: float) -> Prediction | None:
+    """Student's prediction interval; scores are taken as normal.
 
     Args:
-        recorded: of the N scores.
-        mean: of the new ones.
-        n: how many these are.
+        expected: what `forecast` gives, or the average of several.
+        mean: of the new scores.
         level: of the interval, between 0 and 1.
 
     Returns:
         None where the recorded scores have no deviation, so that they predict nothing.
     """
-    if not recorded.variance:
+    if not expected.variance:
         return None
-    error = math.sqrt(recorded.variance * (1 + recorded.n / n))
-    reach = student.quantile((1 + level) / 2, recorded.df) * error
-    p = 2 * student.cdf(-abs(mean - recorded.mean) / error, recorded.df)
-    return Prediction(recorded.mean - reach, recorded.mean + reach, p)
+    error = math.sqrt(expected.variance)
+    reach = student.quantile((1 + level) / 2, expected.df) * error
+    p = 2 * student.cdf(-abs(mean - expected.mean) / error, expected.df)
+    return Prediction(expected.mean - reach, expected.mean + reach, p)
 
 
 def judged(
-    recorded: Estimate, new: Estimate, tests: models.Verdict, of: int
+    expected: Estimate, mean: float, have: int, tests: models.Verdict, of: int
 ) -> tuple[VerdictResult, Prediction | None]:
     """The verdict on a few new seeds beside more recorded ones, and the interval that it rests on.
 
@@ -62,19 +68,20 @@ def judged(
     faithful repetitions, and a cell is called other than recorded exactly where it lies outside of its own.
 
     Args:
-        recorded: the many seeds.
-        new: the few.
+        expected: what the many seeds let expect of the few, as `forecast` gives it.
+        mean: of the few.
+        have: how many these are; of an average its cells.
         tests: alpha, for all cells together, and the margin, which decides where nothing is predicted.
         of: how many cells are judged so.
     """
-    difference = new.mean - recorded.mean
-    found = predict(recorded, new.mean, new.n, 1 - tests.alpha / of)
-    reach = (found.low, found.high) if found else (recorded.mean - tests.margin, recorded.mean + tests.margin)
+    difference = mean - expected.mean
+    found = predict(expected, mean, 1 - tests.alpha / of)
+    reach = (found.low, found.high) if found else (expected.mean - tests.margin, expected.mean + tests.margin)
     moved = VerdictKind.BETTER if difference > 0 else VerdictKind.WORSE
     result = VerdictResult(
-        kind=VerdictKind.SAME if reach[0] <= new.mean <= reach[1] else moved,
-        have=new.n,
-        wanted=new.n,
+        kind=VerdictKind.SAME if reach[0] <= mean <= reach[1] else moved,
+        have=have,
+        wanted=have,
         difference=difference,
         p=found.p if found else None,
         p_adjusted=min(1.0, found.p * of) if found else None,

@@ -62,7 +62,7 @@ def tests(drift: Drift) -> str:
         "Welch's t-test, Benjamini-Hochberg over the aggregates and over the cells, "
         f"alpha {settings.alpha:g}; equivalence by two one-sided t-tests, margin {settings.margin:g} points "
         f"({settings.average_margin:g} for aggregates); fewer seeds than the baseline's by its prediction "
-        f"intervals, {1 - settings.alpha:.0%} for all cells together (Bonferroni)"
+        f"intervals, {1 - settings.alpha:.0%} for all cells together, and for all aggregates (Bonferroni)"
     )
 
 

@@ -264,6 +264,8 @@ def test_few_seeds_are_held_against_what_more_predict(table, shift, kind):
         assert cell.predicted
         assert (cell.predicted.low <= cell.now <= cell.predicted.high) == (kind is VerdictKind.SAME)
     assert {cell.verdict.kind for cell in found.cells if cell.column != "aspc"} == {VerdictKind.SAME}
+    assert {item.verdict.kind for item in found.aggregates if item.column == "aspc"} == {kind}
+    assert all(item.predicted for item in found.aggregates)
     same = {"the seeds that both sides have score the same" in cell.notes for cell in cells}
     assert same == {shift == 0}
     assert {cell.as_recorded for cell in cells} == same
