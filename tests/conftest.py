@@ -10,7 +10,7 @@ import types
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from harness.planning.cells import resolve
 from harness.planning.choice import Choice
@@ -20,8 +20,8 @@ from harness.specs import Specs
 from tests.servers import Postgres
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# an example that takes long on a loaded machine is no bug
-settings.register_profile("unhurried", settings(), deadline=None)
+# an example that takes long on a loaded machine is no bug, nor are examples that share a fixture
+settings.register_profile("unhurried", deadline=None, suppress_health_check=list(HealthCheck))
 settings.load_profile("unhurried")
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import hypothesis.strategies as st
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from algorithms import algorithm_class, algorithm_ids, member_slice
@@ -227,7 +227,7 @@ def test_one_update_with_any_allowed_hyperparameters_is_the_same_alone(lab, algo
 
     one = st.fixed_dictionaries({name: numbers(name) for name in lab.per_member(algorithm_id)})
 
-    @settings(max_examples=8, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=8, derandomize=True)
     @given(st.tuples(one, one))
     def check(each):
         members = lab.members(algorithm_id, "ab", each, **fast(lab, algorithm_id))

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.authoring.transcription import transcribe
@@ -264,7 +264,7 @@ def test_large_hostile_files_end_soon(read, text):
 
 
 @given(st.lists(st.text(max_size=12), min_size=3, max_size=3))
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15)
 def test_whatever_labels_say_the_specs_are_valid(tmp_path, labels):
     path = tmp_path / "table.csv"
     with path.open("w", newline="", encoding="utf-8", errors="ignore") as file:

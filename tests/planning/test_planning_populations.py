@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from algorithms import Member, Sizes, algorithm_class, algorithm_ids
@@ -57,7 +57,7 @@ def column(algorithm):
 
 
 @given(st.lists(cells(), max_size=8), st.integers(1, 5))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 def test_every_run_is_in_one_population_that_its_algorithm_takes(found, capacity):
     runs = list({run.key: PlannedRun(run, cell) for cell in found for run in cell.runs}.values())
     made = populations(runs, capacity)

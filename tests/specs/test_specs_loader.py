@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harness.errors import SpecError
@@ -289,7 +289,7 @@ def test_includes_that_multiply_are_refused():
 # -- properties --------------------------------------------------------------------------------------------
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(max_examples=50)
 @given(before=st.integers(0, 30), indent=st.integers(1, 12), spaces=st.integers(1, 12), flow=st.booleans())
 def test_the_position_of_a_value_is_where_its_text_stands(before, indent, spaces, flow):
     lines = [f"# {'é' * index}" for index in range(before)]
@@ -304,7 +304,7 @@ def test_the_position_of_a_value_is_where_its_text_stands(before, indent, spaces
     assert document.problem(("outer", "key"), "no") == expected
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(max_examples=200)
 @example("a: \t1")
 @example("%YAML 9.9\n---\na: 1")
 @example("a: 2020-99-99")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import SpecError
@@ -138,7 +138,7 @@ def test_a_missing_file():
         read_listing(Path("none.csv"), 4, 1)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(max_examples=50)
 @given(
     notes=st.lists(st.text(alphabet='aé",\n ', max_size=12), max_size=6),
     mean=st.decimals(-999, 999, places=1),
