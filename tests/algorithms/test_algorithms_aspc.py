@@ -62,7 +62,7 @@ def test_adam_on_xi_honours_the_rate(lab, interval, rate, dtype):
     assert gradient != 0
     moved = -rate * gradient / (abs(gradient) + 1e-8)  # Adam's first step
     assert algorithm.scale.xi.item() - before == pytest.approx(moved, rel=1e-6)
-    algorithm.scale_optimiser.learning_rate.zero_()
+    algorithm.scale_optimiser.param_groups[0]["lr"].zero_()
     before = algorithm.scale.xi.item()
     algorithm.scale_optimiser.apply([torch.ones_like(algorithm.scale.xi)])
     assert algorithm.scale.xi.item() == before
