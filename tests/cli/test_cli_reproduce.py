@@ -34,8 +34,8 @@ def test_data_that_cannot_be_had_are_exit_code_4(cli, monkeypatch):
     assert "harness data pull hopper-medium-v2" in result.err
 
 
-def test_nothing_that_can_be_trained_is_exit_code_3(cli):
-    result = cli("reproduce", "aspc-table3", "--datasets", "hopper-medium-v2", "--algorithms", "diffusion_ql")
+def test_nothing_that_can_be_trained_is_exit_code_3(cli, unimplemented):
+    result = cli("--specs", unimplemented, "reproduce", "own")
     assert result.code == 3
     assert "1 cell cannot be trained: no implementation" in result.err
     assert "nothing was measured" in result.err
