@@ -149,6 +149,10 @@ class Slurm:
         (value,) = re.findall(rf"\b{name}=(\S+)", self.run("scontrol", "show", "job", job))
         return value
 
+    def steps(self, job: str) -> list[Path]:
+        """The sockets of a job's steps that have not quite ended on the node."""
+        return list((self._folder / "spool").glob(f"{self.host}_{job}.*"))
+
     def node(self, state: str) -> None:
         """Set the node down, or have it back."""
         self.run("scontrol", "update", f"NodeName={self.host}", f"State={state}", "Reason=test")

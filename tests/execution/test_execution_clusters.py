@@ -203,8 +203,10 @@ def test_a_job_that_is_requeued_by_hand_or_by_a_lost_node_goes_on(place, expecte
     first = owner_once(process, folder)
     cluster.run("scontrol", "requeue", number_of(first))
     second = owner_once(process, folder, other_than=first)
+    assert cluster.steps(number_of(first))
     cluster.node("DOWN")
-    # its processes are killed, which are of the same machine here; else they would meet their successors
+    # what of the job is left would meet its successor on the same machine, which Slurm takes for a fault
+    until(lambda: not cluster.steps(number_of(first)), "the job goes on")
     until(lambda: gone(second) and cluster.listed() == ["PENDING"], "the job is not requeued")
     cluster.node("RESUME")
     owner_once(process, folder, other_than=second)
