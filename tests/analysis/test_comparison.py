@@ -95,6 +95,8 @@ class World:
     def published(self, table):
         return self.printed
 
+    listing = published
+
     def ids(self, kind):
         return []
 
@@ -450,6 +452,7 @@ def test_a_paper_sized_table_is_fast():
     specs = SimpleNamespace(
         table=lambda _: table,
         published=lambda _: printed,
+        listing=lambda _: printed,
         dataset=dataset,
         protocol=lambda _: PROTOCOL,
         ids=lambda _: [],

@@ -6,7 +6,7 @@ TABLE = """\\begin{table}
 \\caption{Mean and deviation of five seeds.}
 \\begin{tabular}{lcc}
 Dataset & TD3+BC & Mine \\\\
-hopper-medium-v2 & $59.3 \\pm 4.2$ & \\textbf{66.3} (94.7) \\\\
+hopper-medium-v2 & $59.3 \\pm 4.2$ & \\textbf{66.3} (4.7) \\\\
 walker2d-medium-v2 & 83.7 $\\pm$ 2.1 & 78.3 / 2 \\\\
 Average & 80.0 & 72.3 \\\\
 \\end{tabular}
@@ -69,7 +69,7 @@ def test_a_paper_s_table_is_read_validated_and_audited_at_once(cli, elsewhere):
     assert (elsewhere / "my-specs" / "published" / "theirs.csv").read_text() == (
         "row,column,mean,std,source,note\n"
         "hopper-medium-v2,td3_bc,59.3,4.2,unknown,\n"
-        "hopper-medium-v2,mine,66.3,94.7,unknown,\n"
+        "hopper-medium-v2,mine,66.3,4.7,unknown,\n"
         "walker2d-medium-v2,td3_bc,83.7,2.1,unknown,\n"
         'walker2d-medium-v2,mine,,,unknown,"NOT READ, line 6: 78.3 / 2"\n'
         "mujoco,td3_bc,80.0,,unknown,\n"

@@ -131,9 +131,15 @@ def test_a_data_folder_that_cannot_be_had_fails(cli, elsewhere, monkeypatch, hom
     else:
         monkeypatch.setenv("HARNESS_DATA", str(elsewhere / home))
     if home == "unreadable":
-        (elsewhere / home).mkdir()
-        refused = PermissionError(errno.EACCES, "Permission denied")
-        monkeypatch.setattr(Path, "iterdir", lambda self: (_ for _ in ()).throw(refused))
+        folder, listed = elsewhere / home, Path.iterdir
+        folder.mkdir()
+
+        def iterdir(self):
+            if self == folder:
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return listed(self)
+
+        monkeypatch.setattr(Path, "iterdir", iterdir)
     found = cli("doctor")
     assert found.code == 4
     assert "FAIL  data folder" in found.out
