@@ -98,4 +98,4 @@ def test_the_plan_packs_where_there_is_a_gpu(resolved, tmp_path, monkeypatch):
     gpu, cpu = made.estimates
     wanted = made.to_train
     assert (gpu.device, gpu.capacity, gpu.populations) == ("Some GPU", 3, -(-wanted // 3))
-    assert (cpu.kind, cpu.capacity) == ("cpu", 8)
+    assert (cpu.kind, cpu.capacity) == ("cpu", 4)

@@ -11,7 +11,7 @@ from rich.console import Console
 from sqlalchemy import delete, select
 
 from harness.errors import DataError
-from harness.execution import local
+from harness.execution import local, trainers
 from harness.execution.progress import Reporter
 from harness.execution.setup import Setup
 from harness.planning.cells import resolve
@@ -53,7 +53,7 @@ def world(tmp_path_factory):
     processes = itertools.count(1)
 
     with pytest.MonkeyPatch.context() as patch, EvaluationPool(1, ["bc"]) as pool:
-        patch.setattr(local, "EvaluationPool", lambda *_: contextlib.nullcontext(pool))
+        patch.setattr(trainers, "EvaluationPool", lambda *_: contextlib.nullcontext(pool))
 
         def train(name, stop=lambda: False):
             console = Console(record=True, width=300, file=(folder / "said").open("w"))

@@ -177,9 +177,8 @@ def test_partly_measured(tmp_path, style):
     assert too_wide_or_high(log) == []
 
 
-def test_columns_that_cannot_be_run(tmp_path):
-    comparison = compared(tmp_path, lambda dataset, column, seed: column == "iql", "aspc-table3")
-    text, _ = typeset(tmp_path, render(comparison, "latex", standalone=True))
+def test_columns_that_cannot_be_run(example, tmp_path):
+    text, _ = typeset(tmp_path, render(example(), "latex", standalone=True))
     assert "no implementation: " in " ".join(text.split())
 
 
