@@ -20,12 +20,11 @@ from harness.analysis.printed import CONVENTIONS, Convention, Printed, Range, ex
 from harness.analysis.spread import PrintedInterval
 from harness.counting import count
 from harness.errors import SpecError
-from harness.specs.published import Check, LoneChange
+from harness.specs.published import Check, LoneChange, PublishedCell
 from harness.specs.rows import TOTAL
 
 if TYPE_CHECKING:
     from harness.specs import Column, Dataset, Specs, Table
-    from harness.specs.published import PublishedCell
 
 Severity = Literal["error", "warning", "info"]
 Kind = Literal[
@@ -177,7 +176,8 @@ def audit(table: Table, specs: Specs) -> list[Finding]:
         SpecError: a file that the table names is wrong.
         UnknownNameError: the table names a dataset or protocol that does not exist.
     """
-    cells = specs.published(table)
+    listing = specs.listing(table) or {}
+    cells = {key: cell for key, cell in listing.items() if isinstance(cell, PublishedCell)}
     if not cells:
         return []
     rows = [row for row in table.datasets if any((row, column.id) in cells for column in table.columns)]
@@ -190,11 +190,7 @@ def audit(table: Table, specs: Specs) -> list[Finding]:
             for row in rows
             for column in table.columns
         },
-        {
-            key: cell.change
-            for key, cell in (specs.listing(table) or {}).items()
-            if isinstance(cell, LoneChange)
-        },
+        {key: cell.change for key, cell in listing.items() if isinstance(cell, LoneChange)},
     )
     return _ordered([*examine(sheet), *_two_tables(sheet, specs)])
 
