@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     from harness.execution.progress import Reporter
     from harness.planning.plan import Measure, Plan
     from harness.planning.status import Status
-    from harness.reports.figures import Illustration, Look
+    from harness.reports.figures.drawing import Illustration
+    from harness.reports.figures.look import Look
     from harness.reports.frames import Rliable
     from harness.sources.scores import Scores
     from harness.specs import Table as TableSpec
@@ -348,7 +349,7 @@ class Table:
             IncompleteError: its data do not exist.
             HarnessError: there is no such kind, width or palette.
         """
-        from harness.reports.figures import Look
+        from harness.reports.figures.look import Look
 
         for item in self.illustrations([kind], Look.of(width, style, palette)):
             if item.figure is None:

@@ -58,7 +58,8 @@ def figure(
 
     Prints the paths of the figures. The exit code is 3 where one has no data.
     """
-    from harness.reports.figures import Look, write
+    from harness.reports.figures import write
+    from harness.reports.figures.look import Look
 
     look = Look.of(width, style, palette)
     drawn = view(ctx, table, choice, db).table().illustrations(parts(kinds), look)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from harness.analysis.comparison import Comparison
     from harness.planning.cells import ResolvedTable
     from harness.planning.commands import Commands
-    from harness.reports.figures import Illustration
+    from harness.reports.figures.drawing import Illustration
     from harness.results.store import Store
 
 _TABLES = {"table.tex": "latex", "table.md": "markdown", "table.csv": "csv"}

@@ -11,7 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from harness.analysis.history import RunHistory
 from harness.errors import HarnessError, UnknownNameError
-from harness.reports.figures import Look, illustrations, save, write
+from harness.reports.figures import illustrations, save, write
+from harness.reports.figures.look import Look
 from harness.specs.models import PaperFigure
 
 NASTY = "$\\frac{1}{$ _ <script>\n\x1b[31m"
