@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from harness import escaping
-from harness.analysis.audit import made_of
+from harness.analysis.audit.sheet import made_of
 from harness.counting import count
 from harness.reports import grids
 from harness.specs.published import CHECKS, Check

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from harness.analysis.audit import Finding, audit
+from harness.analysis.audit import audit
+from harness.analysis.audit.sheet import Finding
 from harness.analysis.combined import Combined
 from harness.analysis.intervals import Interval, IntervalSettings, interval
 from harness.analysis.leading import leading

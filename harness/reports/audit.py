@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harness import escaping
-from harness.analysis.audit import HEADINGS
+from harness.analysis.audit.sheet import HEADINGS
 
 if TYPE_CHECKING:
-    from harness.analysis.audit import Finding
+    from harness.analysis.audit.sheet import Finding
     from harness.specs import Table
 
 

@@ -19,7 +19,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from harness import escaping
-from harness.analysis.audit import made_of
+from harness.analysis.audit.sheet import made_of
 from harness.analysis.history import thinned
 from harness.analysis.verdicts import LEGEND, VerdictKind
 from harness.counting import count, duration

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from harness.analysis.audit import HEADINGS
+from harness.analysis.audit.sheet import HEADINGS
 from harness.analysis.verdicts import LEGEND, VerdictKind
 from harness.counting import count
 from harness.reports.protocols import held_for, protocol_text

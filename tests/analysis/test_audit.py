@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.analysis.audit import HEADINGS, Sheet, audit, examine
+from harness.analysis.audit import audit, examine
+from harness.analysis.audit.sheet import HEADINGS, Sheet
 from harness.analysis.grid import countable, outcomes, ways
 from harness.analysis.printed import Printed, Range, weighted_mean
 from harness.specs import PublishedCell, Specs, models

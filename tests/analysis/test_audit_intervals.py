@@ -9,7 +9,8 @@ from statistics import fmean, stdev
 import pytest
 from scipy.stats import t as student_t
 
-from harness.analysis.audit import Sheet, audit, examine
+from harness.analysis.audit import audit, examine
+from harness.analysis.audit.sheet import Sheet
 from harness.specs import PublishedCell, Specs, models
 
 KINDS = ("interval off centre", "interval too wide", "interval of a mean", "interval not explained")
