@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness import files
 from harness.errors import DataError
-from harness.reports.page import overview_page
+from harness.reports.page import rendered
 from harness.results.records import commits, shortened
 
 if TYPE_CHECKING:
@@ -107,15 +107,10 @@ def write_overview(entries: Sequence[Entry], database: str, folder: Path) -> Pat
         DataError: another page lies there, or it cannot be written.
     """
     path = folder / NAME
-    partial = folder / f".{NAME}.{os.getpid()}.partial"
-    try:
+    with files.explained(path):
         if path.exists() and _SIGN not in path.read_text(encoding="utf-8", errors="replace"):
             raise DataError(f"{path} is of no report; choose another folder with -o")
-        folder.mkdir(parents=True, exist_ok=True)
-        partial.write_text(overview_page(entries, database), encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    page = rendered("overview.html.j2", entries=entries, database=database)
+    with files.atomic(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
     return path

@@ -30,7 +30,6 @@ from harness.specs.published import CHECKS, SOURCES, Check
 if TYPE_CHECKING:
     from harness.analysis.comparison import ComparedCell, ComparedRow, Comparison
     from harness.analysis.history import Histories, RunHistory
-    from harness.reports.overview import Entry
 
 _CURVE_POINTS = 60_000  # of all curves of a page together, about five bytes each
 _FEWEST, _MOST = 16, 200  # points of one curve
@@ -91,19 +90,10 @@ def html_report(
     return _render(comparison, data=_data(comparison, histories, command), figures=pictures)
 
 
-def overview_page(entries: Sequence[Entry], database: str) -> str:
-    """The page over several tables.
-
-    Args:
-        entries: the tables.
-        database: what to call the database that they are of.
-    """
+def rendered(template: str, **values: Any) -> str:
+    """A page of a template, which gets the pages' style and the legend of verdicts, too."""
     style = Markup(_file("page.css"))  # noqa: S704 (ours, from beside this file)
-    return (
-        _environment()
-        .get_template("overview.html.j2")
-        .render(entries=entries, database=database, legend=LEGEND, style=style)
-    )
+    return _environment().get_template(template).render(values, style=style, legend=LEGEND)
 
 
 def svg_source(svg: str) -> str:
@@ -121,21 +111,16 @@ def _render(
     }
     script = _file("page.js") if data else ""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return (
-        _environment()
-        .get_template("page.html.j2")
-        .render(
-            comparison=comparison,
-            places=places,
-            warning=wording.warning(comparison),
-            notes=wording.table_notes(comparison, style="in small print", with_published=True),
-            legend=LEGEND,
-            style=Markup(_file("page.css")),  # noqa: S704 (ours, from beside this file)
-            script=Markup(script),  # noqa: S704 (the same)
-            script_hash=Markup(f"'sha256-{digest}'" if data else "'none'"),  # noqa: S704 (letters and digits)
-            data=data and _embedded(data),
-            figures=figures,
-        )
+    return rendered(
+        "page.html.j2",
+        comparison=comparison,
+        places=places,
+        warning=wording.warning(comparison),
+        notes=wording.table_notes(comparison, style="in small print", with_published=True),
+        script=Markup(script),  # noqa: S704 (ours, from beside this file)
+        script_hash=Markup(f"'sha256-{digest}'" if data else "'none'"),  # noqa: S704 (letters and digits)
+        data=data and _embedded(data),
+        figures=figures,
     )
 
 
