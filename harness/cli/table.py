@@ -118,7 +118,7 @@ def table(
     digits: Annotated[
         int | None,
         typer.Option(
-            "--digits", metavar="N", min=0, max=6, help="Markdown, LaTeX: decimals of scores; default: 1."
+            "--digits", metavar="N", min=0, max=6, help="Markdown, LaTeX: decimals of our scores; default: 1."
         ),
     ] = None,
     ci: CellIntervals = "percentile",

@@ -55,7 +55,7 @@ def render(
             something is published.
         standalone: LaTeX only: a whole document instead of a ``table`` environment, which needs
             packages that its first line names.
-        digits: Markdown and LaTeX only: decimals of all scores; None: 1.
+        digits: Markdown and LaTeX only: decimals of scores, printed numbers keep theirs; None: 1.
         show: paper only: what stands beside a mean: ``std`` (the default), ``ci``, ``se`` or ``none``.
         bold: paper only: ``ties`` (the default): the best of each row and what is shown to be as good;
             ``best`` alone; or ``none``.

@@ -46,7 +46,7 @@ def table(
         comparison: the table.
         width: of the terminal, in characters.
         all_notes: what prints all notes, where only the first are wanted; empty: they all are.
-        digits: decimals of all scores.
+        digits: decimals of scores; printed numbers keep theirs.
         with_published: the paper's number in every cell, not only where we have none.
     """
     drawn = [
@@ -161,7 +161,7 @@ def _cell(cell: ComparedCell, stacked: bool, digits: int, with_published: bool) 
         harmless(wording.mark(cell), style=STYLES.get(str(cell.verdict.kind), "")),
     ]
     if cell.published and (cell.mean is None or with_published):
-        parts.append(harmless(_tight(f"[{wording.published(cell, digits)}]", stacked), style="dim"))
+        parts.append(harmless(_tight(f"[{wording.published(cell)}]", stacked), style="dim"))
     return Text("\n" if stacked else " ").join(part for part in parts if part.plain)
 
 

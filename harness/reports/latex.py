@@ -19,6 +19,7 @@ from harness.reports.templating import environment
 
 if TYPE_CHECKING:
     from harness.analysis.comparison import ComparedCell, ComparedRow, Comparison
+    from harness.specs.published import PublishedCell
 
 
 _UNDER = ("Bold", "The paper's numbers", "Protocol", "Data", "Provenance", "Spec")  # not moved with the rest
@@ -39,7 +40,7 @@ def latex_table(
         standalone: a whole document; else the notes that would overfill a page are a second float.
         siunitx: numbers in the S columns of siunitx, version 3.
         with_published: the paper's number in grey beside each of ours, not only where we have none.
-        digits: decimals of all scores.
+        digits: decimals of scores; printed numbers keep theirs.
     """
     columns = _Columns(comparison, siunitx, with_published, digits)
     notes = wording.table_notes(
@@ -113,7 +114,7 @@ class _Columns:
         entries: list[str] = []
         for cell in row.cells:
             ours = wording.ends(cell, self.digits)
-            theirs = _grey(wording.published_ends(cell, self.digits))
+            theirs = _grey(wording.published_ends(cell))
             if self.with_published:
                 entries += _spanning(self.of_ours, _small(ours)), _spanning(self.of_number, _small(theirs))
             else:
@@ -125,13 +126,13 @@ class _Columns:
         mark = rf"{{\tiny {text}}}" if (text := escaping.latex(wording.mark(cell))) else ""
         if cell.mean is not None:
             before = (cell.before.mean, cell.before.std) if cell.before else (None, None)
-            number = self._number(cell.mean, cell.std, before, bold=cell.leading)
+            number = self._number(cell.mean, cell.std, before, self.digits, bold=cell.leading)
             return f"{number} & {mark}".rstrip()
         # why a dataset's cell has no number is said in the notes: here it would widen the column
         said = {other.unavailable for other in self.comparison.cells}
         parts = ["" if cell.unavailable in said else escaping.latex(cell.unavailable or ""), mark]
         if cell.published and not self.with_published:
-            shown = escaping.latex(f"[{wording.published(cell, self.digits, with_ends=False)}]")
+            shown = escaping.latex(f"[{wording.published(cell, with_ends=False)}]")
             parts.append(_grey(shown.replace("-", "$-$")))
         return _spanning(self.of_ours, " ".join(part for part in parts if part) or _grey("--"))
 
@@ -140,14 +141,15 @@ class _Columns:
             return _spanning(self.of_number, _grey("--"))
         printed = cell.published
         before = (printed.before_mean, printed.before_std)
-        number = self._number(printed.mean, printed.std, before)
+        number = self._number(printed.mean, printed.std, before, _digits(printed))
         return number if self.siunitx else " & ".join(map(_grey, number.split(" & ")))
 
     def _number(
         self,
         mean: float,
         std: float | None,
-        before: tuple[float | None, float | None] = (None, None),
+        before: tuple[float | None, float | None],
+        digits: int,
         *,
         bold: bool = False,
     ) -> str:
@@ -155,13 +157,13 @@ class _Columns:
 
         What it was before stands before it; siunitx aligns only numbers without this.
         """
-        shown = [wording.number(part, digits=self.digits) for part in (mean, std) if part is not None]
+        shown = [wording.number(part, digits=digits) for part in (mean, std) if part is not None]
         if self.siunitx and before[0] is None:
             return (r"\bfseries " if bold else "") + " +- ".join(shown)
         strong = [rf"\textbf{{{part}}}" if bold else part for part in shown]
         number, spread = strong[0], rf"$\pm$\,{strong[1]}" if std is not None else ""
         if before[0] is not None:
-            was = escaping.latex(wording.mean_std(*before, digits=self.digits))
+            was = escaping.latex(wording.mean_std(*before, digits=digits))
             number = rf"{was} $\to$ {number}"
         entries = [entry.replace("-", "$-$") for entry in (number, spread)]
         return f"{{{' '.join(filter(None, entries))}}}" if self.siunitx else " & ".join(entries)
@@ -169,16 +171,22 @@ class _Columns:
     def _table_format(self) -> str:
         """Room for the widest numbers of the table."""
         cells = (*self.comparison.cells, *self.comparison.summaries)
-        numbers = [(cell.mean, cell.std) for cell in cells if cell.mean is not None]
+        numbers = [(cell.mean, cell.std, self.digits) for cell in cells if cell.mean is not None]
         if self.with_published:
-            numbers += [(cell.published.mean, cell.published.std) for cell in cells if cell.published]
-        means = [wording.number(mean, digits=self.digits) for mean, _ in numbers]
-        stds = [wording.number(std, digits=self.digits) for _, std in numbers if std is not None]
+            numbers += [(each.mean, each.std, _digits(each)) for cell in cells if (each := cell.published)]
+        means = [wording.number(mean, digits=digits) for mean, _, digits in numbers]
+        stds = [wording.number(std, digits=digits) for _, std, digits in numbers if std is not None]
         sign = "-" if any(mean.startswith("-") for mean in means) else ""
         whole = max((len(mean.lstrip("-").partition(".")[0]) for mean in means), default=1)
         # siunitx counts the deviation's digits in units of the last place
         spread = max((len(std.replace(".", "")) for std in stds), default=0)
-        return f"table-format={sign}{whole}.{self.digits}" + (f"({spread})" if spread else "")
+        decimals = max((digits for *_, digits in numbers), default=self.digits)
+        return f"table-format={sign}{whole}.{decimals}" + (f"({spread})" if spread else "")
+
+
+def _digits(printed: PublishedCell) -> int:
+    """Decimals of a printed mean and of its deviation, which siunitx wants alike."""
+    return max(printed.decimals, 0 if printed.std is None else printed.std_decimals)
 
 
 def _small(text: str) -> str:

@@ -18,7 +18,7 @@ def markdown_table(comparison: Comparison, *, with_published: bool = False, digi
     Args:
         comparison: the table.
         with_published: print the paper's number in brackets in every cell, not only where we have none.
-        digits: decimals of all scores.
+        digits: decimals of scores; printed numbers keep theirs.
     """
     rows = [
         (
@@ -43,5 +43,5 @@ def _cell(cell: ComparedCell, with_published: bool, digits: int) -> Raw:
     number = escaping.markdown(wording.reproduced(cell, digits))
     parts = [f"**{number}**" if cell.leading else number, escaping.markdown(wording.mark(cell))]
     if cell.published and (cell.mean is None or with_published):
-        parts.append(escaping.markdown(f"[{wording.published(cell, digits)}]"))
+        parts.append(escaping.markdown(f"[{wording.published(cell)}]"))
     return Raw(" ".join(part for part in parts if part))

@@ -31,10 +31,13 @@ def number(value: float | None, *, sign: bool = False, digits: int = 1) -> str:
     return f"{rounded:+.{digits}f}" if sign and rounded else f"{rounded:.{digits}f}"
 
 
-def mean_std(mean: float | None, std: float | None, digits: int = 1) -> str:
+def mean_std(mean: float | None, std: float | None, digits: int = 1, std_digits: int | None = None) -> str:
     """For example ``20.8 ± 0.9``, or ``20.8`` where there is no deviation."""
-    parts = [mean] if std is None else [mean, std]
-    return " \N{PLUS-MINUS SIGN} ".join(number(part, digits=digits) for part in parts)
+    text = number(mean, digits=digits)
+    if std is None:
+        return text
+    spread = number(std, digits=digits if std_digits is None else std_digits)
+    return f"{text} \N{PLUS-MINUS SIGN} {spread}"
 
 
 def p_value(value: float | None) -> str:
@@ -56,16 +59,17 @@ def reproduced(cell: ComparedCell, digits: int = 1) -> str:
     return " ".join(filter(None, (*parts, ends(cell, digits))))
 
 
-def published(cell: ComparedCell, digits: int = 1, *, with_ends: bool = True) -> str:
-    """The paper's number, with all that it printed beside it, or an en dash."""
+def published(cell: ComparedCell, *, with_ends: bool = True) -> str:
+    """The paper's number as printed, with all that it printed beside it, or an en dash."""
     printed = cell.published
     if printed is None:
         return number(None)
+    digits = printed.decimals, printed.std_decimals
     parts = []
     if printed.before_mean is not None:
-        parts = [mean_std(printed.before_mean, printed.before_std, digits), _TO]
-    parts.append(mean_std(printed.mean, printed.std, digits))
-    return " ".join(filter(None, (*parts, published_ends(cell, digits) if with_ends else "")))
+        parts = [mean_std(printed.before_mean, printed.before_std, *digits), _TO]
+    parts.append(mean_std(printed.mean, printed.std, *digits))
+    return " ".join(filter(None, (*parts, published_ends(cell) if with_ends else "")))
 
 
 def ends(cell: ComparedCell, digits: int = 1) -> str:
@@ -74,12 +78,12 @@ def ends(cell: ComparedCell, digits: int = 1) -> str:
     return _ends(found.low, found.high, digits) if found else ""
 
 
-def published_ends(cell: ComparedCell, digits: int = 1) -> str:
+def published_ends(cell: ComparedCell) -> str:
     """The interval that the paper printed; else empty."""
     printed = cell.published
     if printed is None or printed.low is None or printed.high is None:
         return ""
-    return _ends(printed.low, printed.high, digits)
+    return _ends(printed.low, printed.high, printed.decimals)
 
 
 def _ends(low: float, high: float, digits: int) -> str:

@@ -23,7 +23,7 @@ def imported(cli, scores):
     [
         (("-f", "latex", "--siunitx"), "S[table-format"),
         (("-f", "latex", "--with-published"), r"\textcolor{gray}{paper}"),
-        (("-f", "latex", "--digits", "3"), ".000"),
+        (("-f", "latex", "--digits", "3"), "55.011"),
         (("-f", "latex", "--show", "ci", "--level", "0.8", "--ci", "t"), r"80 \% interval (Student t)"),
         (("-f", "latex", "--wide"), r"\begin{table*}"),
         (("-f", "markdown", "--with-published", "--digits", "0"), r"\["),

@@ -112,7 +112,7 @@ def expected(row, style):
     for cell in row.cells:
         shown += [wording.reproduced(cell, digits), wording.mark(cell)]
         if style.get("with_published"):
-            shown.append(wording.published(cell, digits))
+            shown.append(wording.published(cell))
     return squeezed("".join(shown))
 
 
