@@ -151,6 +151,25 @@ class ReturnRange(Reward):
 
 
 @dataclass(frozen=True)
+class StandardiseRewards(Reward):
+    """r ← (r - mean) / standard deviation, with ddof 1 as torch takes it."""
+
+    def fit(self, data: Transitions, inputs: Inputs) -> Self:
+        """Take mean and deviation of the rewards.
+
+        Raises:
+            DataError: All rewards are equal.
+        """
+        rewards = np.asarray(data.rewards, np.float64)
+        if not len(rewards) or rewards.min() == rewards.max():
+            raise DataError(
+                f"the rewards of {data.identity['id']} cannot be standardised: no two of them differ"
+            )
+        scale = 1 / float(rewards.std(ddof=1))
+        return replace(self, scale=scale, shift=-float(rewards.mean()) * scale)
+
+
+@dataclass(frozen=True)
 class GoalTask(Step):
     """Pay for a goal on the ground, whatever the data were gathered for, as OGBench's ``relabel_utils.py``.
 
@@ -395,6 +414,7 @@ STEPS: Mapping[str, Callable[[Any], Step]] = {
     "standardise": Standardise,
     "reward": lambda value: Reward(**value),
     "return_range": lambda value: ReturnRange(span=value),
+    "standardise_rewards": lambda _: StandardiseRewards(),
     "goal_task": lambda value: GoalTask(**(value | {"goal": tuple(value["goal"])})),
     "clip_actions": ClipActions,
     "best_trajectories": BestTrajectories,

@@ -98,7 +98,7 @@ def _untrusted(resolved: ResolvedTable, specs: Specs) -> Iterator[str]:
             continue
         chosen = transforms(specs, columns[cell.column.id], cell.dataset.id)
         for index, step in enumerate(chosen.transforms):
-            if step.reward or step.return_range or step.mix:
+            if step.reward or step.return_range or step.standardise_rewards or step.mix:
                 break  # returns are others from here on
             trust = step.trust
             if (

@@ -543,6 +543,9 @@ class Transform(Model):
     return_range: float | None = Field(
         default=None, gt=0, description="r ← r · this / (largest - smallest return)"
     )
+    standardise_rewards: Literal[True] | None = Field(
+        default=None, description="r ← (r - mean) / standard deviation, with ddof 1"
+    )
     clip_actions: float | None = Field(default=None, gt=0, le=1, description="a ← a clipped to ± this")
     best_trajectories: int | None = Field(
         default=None, gt=0, description="keep so many, those of the highest returns"

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ from harness.datasets.transforms import (
     ReturnRange,
     Reward,
     Standardise,
+    StandardiseRewards,
     Trajectories,
     TrustReturn,
     TrustSelector,
@@ -272,6 +274,18 @@ def test_a_selector_judges_what_is_trained_on_wherever_it_is_named():
         prepare(walks(), [TrustSelector()], Inputs(selector=lambda o, a: a[:, 0] > 1))
 
 
+def test_rewards_are_standardised_as_torch_does_it():
+    data = walks()
+    rows, pipeline = prepare(data, [StandardiseRewards()], Inputs())
+    rewards = torch.from_numpy(data.rewards.astype(np.float64))
+    expected = (rewards - rewards.mean()) / rewards.std()
+    np.testing.assert_allclose(rows.rewards, expected, atol=1e-6)
+    np.testing.assert_allclose(pipeline.reward(data.rewards), expected, atol=1e-6)  # what is gathered
+    equal = replace(data, rewards=np.ones_like(data.rewards))
+    with pytest.raises(DataError, match="the rewards of walks cannot be standardised: no two of them differ"):
+        prepare(equal, [StandardiseRewards()], Inputs())
+
+
 @pytest.mark.parametrize("cut", [Drop(0.1), Mix("other", 0.1)])
 @pytest.mark.parametrize(
     ("whole", "name"),
@@ -293,6 +307,7 @@ def test_a_configuration_names_its_steps_and_its_hyperparameters_follow():
             {"standardise": 0.001},
             {"reward": {"shift": -1}},
             {"return_range": 1000},
+            {"standardise_rewards": True},
             {"clip_actions": 0.9},
             {"best_trajectories": 50},
             {"trust": {"by": "return", "above": 5200}},
@@ -311,6 +326,7 @@ def test_a_configuration_names_its_steps_and_its_hyperparameters_follow():
         Standardise(0.001),
         Reward(shift=-1),
         ReturnRange(span=1000),
+        StandardiseRewards(),
         ClipActions(0.9),
         BestTrajectories(50),
         TrustReturn(5200),

@@ -456,6 +456,21 @@ def test_both_score_rules_of_diffusion_ql_are_the_same_runs(specs):
         assert one.protocol.steps == 2_000_000
 
 
+@pytest.mark.parametrize(("name", "eta", "clip_norm"), [("human", 0.15, 7.0), ("cloned", 0.1, 8.0)])
+@pytest.mark.parametrize(
+    ("algorithm", "weight"), [("diffusion_ql", "eta"), ("diffusion_ql_aspc", "initial_eta")]
+)
+def test_diffusion_ql_on_adroit_is_its_authors(specs, algorithm, weight, name, eta, clip_norm):
+    [overrides] = [
+        each for data, each in specs.algorithm(algorithm).per_dataset.items() if data == f"pen-{name}-v1"
+    ]
+    values = overrides.hyperparameters
+    assert (values[weight], values["clip_norm"], values["actor_learning_rate"]) == (eta, clip_norm, 3e-5)
+    assert [str(step) for step in overrides.data or ()] == ["standardise_rewards True"]
+    protocol = specs.protocol("diffusion-ql-1m")
+    assert (protocol.steps, protocol.evaluate_every, protocol.episodes) == (1_000_000, 50_000, 100)
+
+
 @pytest.mark.parametrize("name", ["aspc-table3", "aspc-table4", "aspc-fig9", "aspc-fig10"])
 def test_the_smoke_preset_trains_every_column_on_generated_data(specs, name):
     found = resolve(specs, name, Choice(preset="smoke"))
