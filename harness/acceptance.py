@@ -171,7 +171,7 @@ def _build(
     before, kept = None, 0
     draft = folder / "draft.db"
     with Store.open(draft, create=True) as new:
-        transfer.merge(new, _address(store), keys)
+        transfer.merge(new, _address(store), keys, files=False)  # a baseline is one file
         if baseline.exists():
             with Store.open(baseline) as old:
                 before = measure(whole, old, {})
@@ -179,7 +179,7 @@ def _build(
             kept = len(others)
             # columns may share runs: of those just accepted, a merge keeps the new scores
             if older := {score.key for item in others for score in item.scores}:
-                transfer.merge(new, baseline, older)
+                transfer.merge(new, baseline, older, files=False)
         # a copy in one file, without the log that a database being written has beside it
         transfer.backup(new, fresh)
     return before, kept

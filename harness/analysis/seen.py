@@ -46,6 +46,9 @@ def seen(rows: Sequence[ImportRow], found: Measurements) -> Seen:
         found: what the database, these scores included, says of the table.
     """
     counted = {score.key for item in found.cells.values() for score in item.scores}
+    steps_of: dict[str, set[int]] = {}
+    for row in rows:
+        steps_of.setdefault(row.record.key, set()).add(row.score.step)
     seeds: dict[str, set[int]] = {}
     steps: dict[str, set[int]] = {}
     shown = beside = 0
@@ -54,16 +57,20 @@ def seen(rows: Sequence[ImportRow], found: Measurements) -> Seen:
         protocol = item.cell.protocol
         if row.score.seed not in protocol.seeds:
             seeds.setdefault(protocol.id, set()).add(row.score.seed)
-        elif row.record.key not in counted and item.complete and item.scores:
-            beside += 1
-        elif row.record.key not in counted or not first_shown(protocol) <= row.score.step <= protocol.length:
+        elif not first_shown(protocol) <= row.score.step <= protocol.length:
             steps.setdefault(protocol.id, set()).add(row.score.step)
-        else:
+        elif row.record.key in counted:
             shown += 1
+        elif item.scores and protocol.length in steps_of[row.record.key]:
+            beside += 1
+        else:  # an evaluation that counts only where the last one is there, too
+            steps.setdefault(protocol.id, set()).add(row.score.step)
     reasons = [_sentence("seed", some, f"not in protocol {name}") for name, some in seeds.items()]
     reasons += [_sentence("step", some, f"not what protocol {name} counts") for name, some in steps.items()]
     if beside:
-        reasons.append(f"{beside} beside scores that were trained here or imported before")
+        reasons.append(
+            f"{beside} beside scores of the same cells that were trained here or come from elsewhere"
+        )
     return Seen(shown, len(rows) - shown, tuple(reasons), bool(seeds))
 
 

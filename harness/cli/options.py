@@ -124,8 +124,8 @@ def specs_to_run(ctx: typer.Context) -> Specs:
 
 
 def parts(texts: Iterable[str]) -> tuple[str, ...]:
-    """What a repeatable option was given, with or without commas: ('a,b', 'c') is a, b and c."""
-    return tuple(part.strip() for text in texts for part in text.split(","))
+    """What a repeatable option was given, with or without commas: ('a,b', 'c', 'a') is a, b and c."""
+    return tuple(dict.fromkeys(part.strip() for text in texts for part in text.split(",")))
 
 
 def parse_seeds(texts: Iterable[str]) -> tuple[int, ...]:
@@ -145,6 +145,20 @@ def parse_seeds(texts: Iterable[str]) -> tuple[int, ...]:
             )
         seeds += range(first, last + 1)
     return tuple(dict.fromkeys(seeds))
+
+
+def _every_seed(text: str) -> bool:
+    """Whether every seed is shown, of which there is only to say: all.
+
+    Raises:
+        BadParameter: the text is something else.
+    """
+    if text != "all":
+        raise typer.BadParameter(
+            f"{text!r}: shown are the seeds of the protocol or preset, or every seed that there is: all",
+            param_hint="--seeds",
+        )
+    return True
 
 
 # the options that fill a `Choice`, by its fields
@@ -171,8 +185,10 @@ _CHOOSING: dict[str, Any] = {
         typer.Option("--seeds", metavar="SEEDS", help="Only these seeds, as '0-3' or '0,2,5'; repeatable."),
     ],
     "every_seed": Annotated[
-        Literal["all"] | None,
-        typer.Option("--seeds", help="all: every seed that the database has, not only the protocol's."),
+        str | None,
+        typer.Option(
+            "--seeds", metavar="all", help="all: every seed that the database has, not only the protocol's."
+        ),
     ],
     "steps": Annotated[
         int | None,
@@ -206,7 +222,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "datasets": parts,
     "algorithms": parts,
     "seeds": parse_seeds,
-    "every_seed": bool,
+    "every_seed": _every_seed,
 }
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 

@@ -174,7 +174,7 @@ def _against(
 def _metrics(texts: list[str] | None) -> tuple[Metric, ...]:
     from harness.api import METRICS
 
-    names = METRICS if texts is None else dict.fromkeys(parts(texts))
+    names = METRICS if texts is None else parts(texts)
     if unknown := [name for name in names if name not in METRICS]:
         raise typer.BadParameter(
             f"{', '.join(map(repr, unknown))}: choose from {', '.join(METRICS)}", param_hint="--metrics"

@@ -185,6 +185,8 @@ def _is_other(table: Table, column: Column[Any]) -> Any:
     other: ColumnElement[bool] = func.typeof(column).not_in((*kinds, *(("null",) if column.nullable else ())))
     if column.type is COUNTABLE:
         other = or_(other, func.abs(column) > LARGEST)
+    if kind is int:  # all whole numbers count something
+        other = or_(other, column < 0)
     return other
 
 
@@ -256,6 +258,7 @@ def _contradictions(connection: Connection) -> Iterator[str]:
             "is running and has no owner",
         ),
         (and_(RunRow.status == FAILED, RunRow.error.is_(None)), "has failed and does not say why"),
+        (or_(RunRow.wall_seconds < 0, RunRow.device_seconds < 0), "took less than no time"),
     ):
         for key in connection.execute(select(RunRow.key).where(condition).order_by(RunRow.id)).scalars():
             yield f"run {key} {problem}"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from harness.errors import SpecError
 from harness.specs.csv_file import Record, read_records
+from harness.specs.text import short
 
 COLUMNS = ("dataset", "algorithm", "seed", "step", "score")
 
@@ -135,7 +136,7 @@ def _name(record: Record, column: str) -> str:
 def _count(record: Record, column: str) -> int:
     text = record.fields[column].strip()
     if not re.fullmatch(r"[0-9]{1,19}", text) or int(text) > _LARGEST:
-        raise SpecError(record.problem(f"{text!r} is not a whole number from 0 to 2^63 - 1", column))
+        raise SpecError(record.problem(f"{short(text)} is not a whole number from 0 to 2^63 - 1", column))
     return int(text)
 
 
@@ -149,5 +150,5 @@ def _score(record: Record) -> float:
     elif not math.isfinite(float(text)):
         problem = "is too large"
     if problem:
-        raise SpecError(record.problem(f"{text!r} {problem}", "score"))
+        raise SpecError(record.problem(f"{short(text)} {problem}", "score"))
     return float(text)

@@ -124,7 +124,12 @@ class MergeReport:
 
 
 def merge(
-    into: Store, other: str | Path, keys: Iterable[str] | None = None, home: Path | None = None
+    into: Store,
+    other: str | Path,
+    keys: Iterable[str] | None = None,
+    home: Path | None = None,
+    *,
+    files: bool = True,
 ) -> MergeReport:
     """Add the runs of another database.
 
@@ -141,6 +146,7 @@ def merge(
         other: path or URL of the other, which is only read.
         keys: of the runs to add; None for all.
         home: data folder, where servers' artefacts lie; None for the default.
+        files: take along what finished runs left; without, the runs arrive as if they had left nothing.
 
     Raises:
         SchemaError: there is no such database, or it is of another schema version.
@@ -179,10 +185,11 @@ def merge(
                     outcome["busy" if not copied else "added" if mine is None else "updated"].append(run.key)
                 else:
                     outcome["unchanged"].append(run.key)
-            alike = set(keys) - {conflict.key for conflict in conflicts} - set(outcome["busy"])
-            added, why_not = _merge_artefacts(into, source, alike, home)
-            files_added += added
-            left += why_not
+            if files:
+                alike = set(keys) - {conflict.key for conflict in conflicts} - set(outcome["busy"])
+                added, why_not = _merge_artefacts(into, source, alike, home)
+                files_added += added
+                left += why_not
     named = {name: tuple(keys) for name, keys in outcome.items()}
     return MergeReport(**named, conflicts=tuple(conflicts), files=files_added, left=tuple(left))
 

@@ -112,12 +112,20 @@ def test_a_second_source_stands_beside_the_first(cli, write):
     write(score=70.0, name="other.csv")
     done = cli("db", "import", "other.csv", "--table", "aspc-table1", "--source", "another lab")
     assert done.code == 3
-    assert "4 scores: 0 shown, 4 not: 4 beside scores that were trained here or imported before" in done.err
+    assert "4 scores: 0 shown, 4 not: 4 beside scores of the same cells that were" in done.err
     found = cell(cli)
     assert float(found["mean"]) == pytest.approx(60.75)
     assert "also imported from another lab: 70.8 ± 0.6 (4 seeds)" in found["notes"]
     write(score=71.0)
     assert "name another --source" in cli(*IMPORT).err
+
+
+def test_of_two_sources_in_a_file_one_is_beside_the_other(cli, write):
+    write(name="one.csv", seeds=range(1), source="a")
+    write(score=70.0, name="two.csv", seeds=range(1), source="b")
+    lines = Path("one.csv").read_text().splitlines() + Path("two.csv").read_text().splitlines()[1:]
+    Path("scores.csv").write_text("\n".join(lines) + "\n")
+    assert "2 scores: 1 shown, 1 not: 1 beside scores of the same cells" in cli(*IMPORT).err
 
 
 @pytest.mark.parametrize("name", ["scores.csv", "renamed.csv"])

@@ -21,6 +21,7 @@ from harness.planning.choice import Choice
 from harness.planning.commands import Commands
 from harness.reports import metrics, render
 from harness.reports.folder import write_report
+from harness.results import artefacts
 from harness.results.store import Store
 from harness.specs import Specs
 
@@ -33,13 +34,15 @@ PAGE = Path("reports", "aspc-table1", "README.md")
 def shipped(tmp_path_factory):
     """A folder with the database and the reports as they ship."""
     folder = tmp_path_factory.mktemp("shipped")
-    staged = subprocess.run(["git", "ls-files", "-z", "results.db", "reports"], cwd=ROOT, capture_output=True)
+    listing = ["git", "ls-files", "-z", "results.db", "reports", "baselines"]
+    staged = subprocess.run(listing, cwd=ROOT, capture_output=True)
     if staged.returncode == 0 and staged.stdout:
         command = ["git", "checkout-index", "-z", "--stdin", f"--prefix={folder}/"]
         subprocess.run(command, cwd=ROOT, input=staged.stdout, check=True)
     else:  # no checkout of git's
         shutil.copy(ROOT / "results.db", folder)
         shutil.copytree(ROOT / "reports", folder / "reports")
+        shutil.copytree(ROOT / "baselines", folder / "baselines")
     return folder
 
 
@@ -47,6 +50,15 @@ def shipped(tmp_path_factory):
 def store(shipped):
     with Store.open(shipped / "results.db") as opened:
         yield opened
+
+
+def test_nothing_is_wrong_with_a_database_that_ships(shipped):
+    databases = [shipped / "results.db", *(shipped / "baselines").glob("*.db")]
+    assert len(databases) > 1
+    for database in databases:
+        with Store.open(database) as opened:
+            assert opened.check() == []
+            assert list(artefacts.problems(opened, opened.location.folder("artefacts"))) == []
 
 
 def test_every_run_was_measured_here_and_says_how(store):

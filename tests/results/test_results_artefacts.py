@@ -107,6 +107,14 @@ def test_merge_brings_the_files_and_loses_none(store, other, finished, record):
     assert list(artefacts.problems(store, folder(store))) == []
 
 
+def test_a_merge_without_files_knows_of_none(store, other, finished, record):
+    finished(other, record(0), policy=b"theirs")
+    report = transfer.merge(store, other.location.path, files=False)
+    assert (report.added, report.files, report.left) == ((record(0).key,), 0, ())
+    assert store.artefacts() == {}
+    assert list(artefacts.problems(store, folder(store))) == []
+
+
 def test_a_merge_overwrites_no_file(store, other, finished, record):
     finished(other, record(), policy=b"theirs")
     folder(store).mkdir()

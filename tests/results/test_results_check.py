@@ -23,8 +23,10 @@ FORGERIES = {
     "seed or origin": "UPDATE run SET origin = 'imported'",
     "for a JSON object of texts": """UPDATE environment SET fingerprint = '{"torch":[2]}'""",
     "can't decode byte 0xff": "UPDATE run SET population = CAST(x'ff' AS TEXT)",
-    "at another step than": "UPDATE evaluation SET step = -step",
-    "says -2 episodes": "UPDATE evaluation SET episodes = -2",
+    "at another step than": "UPDATE evaluation SET step = step + 1",
+    "says 9 episodes": "UPDATE evaluation SET episodes = 9",
+    "episodes that is none": "UPDATE evaluation SET episodes = -2",
+    "attempt that is none": "UPDATE run SET attempt = -1",
     "the means are not theirs": "UPDATE evaluation SET mean_return = 99",
     "refers to a row of configuration": "PRAGMA foreign_keys=OFF; DELETE FROM configuration",
     "refers to a row of environment": "PRAGMA foreign_keys=OFF; DELETE FROM environment",
@@ -39,6 +41,8 @@ FORGERIES = {
     "mean_return that": "UPDATE evaluation SET mean_return = 9e999",
     "rows of episode have a raw_return": "UPDATE episode SET raw_return = -1e300",
     "seed that is none": "UPDATE run SET seed = x'00'",
+    "failed_step that is none": "UPDATE run SET failed_step = -1",
+    "took less than no time": "UPDATE run SET wall_seconds = -1",
     "does not exist": "PRAGMA foreign_keys=OFF; UPDATE evaluation SET run_id = 99",
 }
 
