@@ -13,12 +13,13 @@ import traceback
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-# up to the last @ of a word; where there is none, of a password with spaces, to the next, but from no port on
-_PASSWORD = re.compile(r"(?<=://)([^:/@\s]*):(?:(?:(?!://)\S)*|(?!\d+(?:[/?#\s]|$))(?:(?!://)[^@\n])*)@")
+# up to the last @ of a word; where there is none, of a password with spaces, to the next, but from no port
+# on. A URL that was taken for a path has lost a slash.
+_PASSWORD = re.compile(r"(?<=:/)(/?[^:/@\s]*):(?:(?:(?!://)\S)*|(?!\d+(?:[/?#\s]|$))(?:(?!://)[^@\n])*)@")
 # in a URL's query, in the words that PostgreSQL's own programs take (host=h password='p q'), in its variables
 _SECRET = re.compile(
     r"([?&][^=&\s]*(?:password|passwd|pwd|secret|token|key)[^=&\s]*=|\b\w*password\s*=\s*)"
-    r"(?:'(?:\\.|[^'\\\n])*'|\"[^\"\n]*\"|[^&\s'\"]+)",
+    r"(?:'(?:\\.|[^'\\\n])*'|\"[^\"\n]*\"|[^&\s'\"]+?(?=:?(?:[&\s'\"]|$)))",
     re.IGNORECASE,
 )
 
@@ -108,6 +109,8 @@ def system_error(error: OSError) -> str:
     what = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full{f': {error.filename}' if error.filename else ''}; free space and run again"
+    if error.errno == errno.ENOENT and not error.filename:
+        return "the working folder is gone; change to one that is there and run again"
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return f"{what}; allow more of them (ulimit -n) and run again"
     return f"the system refuses: {what}"

@@ -62,8 +62,8 @@ _MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;"} | {mark: f"\\{mark}" for ma
 # a number stays a number for a spreadsheet, whatever its sign
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
-# control characters but tab and line feed, and Unicode's marks that change the direction of text
-_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# control characters but tab and line feed, marks that change the direction of text, and what has no width
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
 
 def _one_line(text: str) -> str:
@@ -98,7 +98,7 @@ def csv(text: str) -> str:
 
 
 def terminal(text: str) -> str:
-    r"""For a terminal: what it would obey, or what turns text around, becomes ``\u001b`` and the like.
+    r"""For a terminal: what it would obey, turns around or does not show, becomes ``\u001b`` and the like.
 
     Line breaks and tabs stay. The escapes are JSON's own, so JSON stays the same JSON. Passwords are masked.
     """

@@ -17,6 +17,13 @@ class _Command(TyperCommand):
         _refuse_repetitions(self, ctx, args)
         return super().parse_args(ctx, args)
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run it. The end of a file is no answer that a person refused, as which typer takes it."""
+        try:
+            return super().invoke(ctx)
+        except EOFError as error:
+            raise RuntimeError("a file ended too early") from error
+
 
 class _Group(TyperGroup):
     """Several verbs below one name."""

@@ -259,6 +259,10 @@ def _contradictions(connection: Connection) -> Iterator[str]:
         ),
         (and_(RunRow.status == FAILED, RunRow.error.is_(None)), "has failed and does not say why"),
         (or_(RunRow.wall_seconds < 0, RunRow.device_seconds < 0), "took less than no time"),
+        (
+            or_(RunRow.checkpoint.contains("/"), RunRow.checkpoint.in_(("", ".", ".."))),
+            "names a checkpoint that is no file's name",
+        ),
     ):
         for key in connection.execute(select(RunRow.key).where(condition).order_by(RunRow.id)).scalars():
             yield f"run {key} {problem}"

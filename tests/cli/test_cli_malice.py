@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-EVIL = r"\e[31mred\e]0;title\a \x9b1m [bold]not bold[/bold] [/] \u202e"
+EVIL = r"\e[31mred\e]0;title\a \x9b1m [bold]not bold[/bold] [/] \u202e\u200b\ufeff"
 
 
 @pytest.fixture
@@ -29,7 +29,8 @@ def evil(elsewhere):
 
 
 def harmless(text):
-    assert not [c for c in text if (ord(c) < 32 and c not in "\n\t") or 127 <= ord(c) < 160 or c == "\u202e"]
+    marks = "\u202e\u200b\ufeff"
+    assert not [c for c in text if (ord(c) < 32 and c not in "\n\t") or 127 <= ord(c) < 160 or c in marks]
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,9 @@ def test_no_verb_shows_or_writes_the_password(cli, server, elsewhere, line):
         ("https://h:8000/a?b=c", "https://h:8000/a?b=c"),
         ("a: b@c, x://y and z@w", "a: b@c, x://y and z@w"),
         ("/a:b@c", "/a:b@c"),
+        ("looked at ftp:/u:p@h/x.npz", "looked at ftp:/u:***@h/x.npz"),  # taken for a path
+        ("http:/u:p@h/d:1:1: no such folder", "http:/u:***@h/d:1:1: no such folder"),
+        ("cannot download http://h/x?token=p: refused", "cannot download http://h/x?token=***: refused"),
     ],
 )
 def test_what_is_masked(text, shown):

@@ -258,3 +258,27 @@ def record_of():
     configuration = {"algorithm": "a", "dataset": {"id": "d", "lineage": "d4rl"}}
     text = canonical(configuration)
     return lambda seed: RunRecord(run_key(text, seed), digest(configuration), configuration, seed)
+
+
+def test_a_working_folder_that_is_gone_is_a_sentence(cli, elsewhere, monkeypatch):
+    Store.open(elsewhere / "results.db", create=True).close()
+    gone = elsewhere / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    result = cli("table", "aspc-table1", "--db", "../results.db")
+    assert (result.code, result.err) == (
+        4,
+        "error: the working folder is gone; change to one that is there and run again\n",
+    )
+
+
+def test_a_file_that_ends_too_early_is_no_refused_answer(cli, monkeypatch):
+    def ends(*_):
+        raise EOFError("marshal data too short")
+
+    monkeypatch.setattr("harness.specs.Specs.ids", ends)
+    result = cli("ls", "tables")
+    assert result.code == 70
+    assert "marshal data too short" in result.err
+    assert "Aborted" not in result.err

@@ -42,6 +42,7 @@ FORGERIES = {
     "rows of episode have a raw_return": "UPDATE episode SET raw_return = -1e300",
     "seed that is none": "UPDATE run SET seed = x'00'",
     "failed_step that is none": "UPDATE run SET failed_step = -1",
+    "a checkpoint that is no file's name": "UPDATE run SET checkpoint = '../results.db'",
     "took less than no time": "UPDATE run SET wall_seconds = -1",
     "does not exist": "PRAGMA foreign_keys=OFF; UPDATE evaluation SET run_id = 99",
 }
