@@ -1,11 +1,18 @@
-"""Worker processes: no signal kills them while they start, and none outlives the program it belongs to."""
+"""Worker processes: no signal kills them while they start, and none outlives the program it belongs to.
+
+They import this program anew. Where its files have changed since, they end at once: old code meets no new.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
+import importlib.util
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -15,13 +22,17 @@ from pathlib import Path
 from typing import Any
 
 from harness import streams
-from harness.errors import DataError
+from harness.errors import DataError, EnvironmentUnusableError
 from harness.signals import SIGNALS
 
 CONTEXT = multiprocessing.get_context("spawn")  # a fork would take the parent's threads and CUDA along
 #: Signals by which a process ends itself: what it called crashed, and would again.
 CRASHES = {signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
 
+
+_OTHER_CODE = (
+    75  # exit code of a process that found other code than its parent's: that of a temporary failure
+)
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of processor time, and of how many; or "max"
 
@@ -85,7 +96,9 @@ class Child:
 
     def __init__(self, serve: Callable[..., None], *arguments: Any, parent: bool = False) -> None:
         self.connection, theirs = CONTEXT.Pipe()
-        self.process = CONTEXT.Process(target=serve, args=(theirs, *arguments), daemon=not parent)
+        folders = _code_folders()
+        begin = (_code(folders), folders, serve, theirs, *arguments)
+        self.process = CONTEXT.Process(target=_serve, args=begin, daemon=not parent)
         with deaf(), _single_threaded():
             self.process.start()
         theirs.close()
@@ -96,6 +109,44 @@ class Child:
         self.process.join()
         self.connection.close()
         return self.process.exitcode
+
+    def died(self) -> int | None:
+        """What it died of: its exit code.
+
+        Raises:
+            EnvironmentUnusableError: It found other code than its parent's, and did nothing.
+        """
+        code = self.end()
+        if code == _OTHER_CODE:
+            raise EnvironmentUnusableError(
+                "the code of this program has changed since this command began, and a new process would run "
+                "the new code; what was done is kept: run the same command again"
+            )
+        return code
+
+
+def _serve(code: str, folders: tuple[str, ...], serve: Callable[..., None], *arguments: Any) -> None:
+    """Body of a `Child`, if the code that it has imported is its parent's."""
+    if _code.__wrapped__(folders) != code:
+        os._exit(_OTHER_CODE)  # its parent hears of the end when there is an exit code
+    serve(*arguments)
+
+
+def _code_folders() -> tuple[str, ...]:
+    """Where this program's code lies, and that of algorithms, users' own among them."""
+    algorithms = sys.modules.get("algorithms") or importlib.util.find_spec("algorithms")
+    places = getattr(algorithms, "__path__", None) or getattr(algorithms, "submodule_search_locations", None)
+    return (str(Path(__file__).parent), *(places or ()))
+
+
+@functools.cache
+def _code(folders: tuple[str, ...]) -> str:
+    """A hash of the Python files in folders, as they were when this was first asked."""
+    digest = hashlib.sha256()
+    for folder in map(Path, folders):
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(f"{path}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from harness import processes
-from harness.errors import DataError
+from harness.errors import DataError, EnvironmentUnusableError
 from harness.signals import SIGNALS
+from harness.training.workers import EvaluationPool
 
 
 @pytest.mark.parametrize(
@@ -72,6 +74,39 @@ def test_a_process_that_dies_is_an_error_in_words():
         processes.pool(1, begin, ("this",), "tests this") as pool,
     ):
         pool.submit(die).result()
+
+
+def test_a_new_process_never_runs_other_code_than_its_parents(tmp_path, monkeypatch):
+    (tmp_path / "algorithm.py").write_text("rate = 1")
+    monkeypatch.setattr(processes, "_code_folders", lambda: (str(tmp_path),))
+    child = processes.Child(_echo)
+    child.connection.send("here")
+    assert child.connection.recv() == "here"
+    assert child.died() == -signal.SIGKILL
+    (tmp_path / "algorithm.py").write_text("rate = 2")
+    child = processes.Child(_echo)
+    with pytest.raises(EOFError):
+        child.connection.recv()
+    with pytest.raises(EnvironmentUnusableError, match="code of this program has changed since"):
+        child.died()
+
+
+def _echo(connection):
+    while True:
+        connection.send(connection.recv())
+
+
+def test_evaluations_that_meet_other_code_fail_no_run(tmp_path, monkeypatch):
+    (tmp_path / "algorithm.py").write_text("rate = 1")
+    monkeypatch.setattr(processes, "_code_folders", lambda: (str(tmp_path),))
+    with EvaluationPool(1) as pool:
+        (tmp_path / "algorithm.py").write_text("rate = 2")
+        pool._workers[0].process.kill()
+        task = SimpleNamespace(key="k", step=1, environment=SimpleNamespace(id="e"))
+        pool.submit(task)
+        rounds = (list(pool.results(timeout=60)) for _ in range(3))
+        with pytest.raises(EnvironmentUnusableError, match="what was done is kept"):
+            list(rounds)
 
 
 def test_no_process_outlives_its_parent(tmp_path):

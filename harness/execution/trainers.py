@@ -187,7 +187,11 @@ class _Crew:
         """A process died: another one goes on from the last checkpoint; nothing does after some attempts."""
         population, lives = trainer.population, trainer.lives - 1
         assert population is not None  # noqa: S101 - only busy ones are heard
-        code = trainer.end()
+        try:
+            code = trainer.died()
+        except HarnessError as error:
+            trainer.population = None
+            return [error]
         fresh = self._trainers[self._trainers.index(trainer)] = self._new_trainer()
         died = f"{population.label}: the process that trained them died (exit code {code})"
         if not lives:

@@ -135,7 +135,7 @@ class Environments:
                 return failed | worker.answers()
             except (EOFError, OSError):  # it died
                 deaths += 1
-            code, member = worker.end()
+            code, member = worker.died()
             if deaths == _ATTEMPTS:
                 environment = self._places[next(iter(worker.places)) if member is None else member][1].id
                 died = f"the process that acts in {environment} died {deaths} times (exit code {code})"
@@ -194,9 +194,12 @@ class _Worker:
         found: dict[int, TimeStep | StepFailure] = self._child.connection.recv() if self.asked else {}
         return found
 
-    def end(self) -> tuple[int | None, int | None]:
+    def end(self) -> None:
+        self._child.end()
+
+    def died(self) -> tuple[int | None, int | None]:
         """Its exit code, and the member whose environment it was in; None for nobody's."""
-        code = self._child.end()
+        code = self._child.died()
         return code, None if self._at.value == _NOBODY else self._at.value
 
 

@@ -145,7 +145,7 @@ class EvaluationPool:
         task = worker.task
         assert task is not None  # noqa: S101 - only busy workers are looked at
         attempt = self._attempt[task.key, task.step]
-        exit_code = worker.end()
+        exit_code = worker.died()
         self._workers[self._workers.index(worker)] = self._new_worker()
         died = f"the evaluation process of {task.environment.id} died {attempt} times (exit code {exit_code})"
         if attempt < self._ATTEMPTS:
