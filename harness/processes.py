@@ -34,7 +34,8 @@ _OTHER_CODE = (
     75  # exit code of a process that found other code than its parent's: that of a temporary failure
 )
 
-_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of processor time, and of how many; or "max"
+_GROUPS = Path("/proc/self/cgroup")  # those that this process is in, a line for each hierarchy
+_HIERARCHIES = Path("/sys/fs/cgroup")
 
 
 #: How many threads a process uses is asked of these, the first of which is how people limit any program.
@@ -44,15 +45,42 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 def usable_cores() -> int:
     """Processor cores that this process may use.
 
-    Those it may run on, in a container its share of them, and no more than ``OMP_NUM_THREADS`` says.
+    Those it may run on, the share of them that a container or a batch system leaves it, and no more than
+    ``OMP_NUM_THREADS`` says.
     """
     cores = len(os.sched_getaffinity(0))
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = _QUOTA.read_text(encoding="ascii").split()
-        cores = min(cores, max(1, round(int(quota) / int(period))))
+    cores = min([cores, *(max(1, round(quota)) for quota in _quotas())])
     with contextlib.suppress(KeyError, ValueError):
         cores = min(cores, max(1, int(os.environ[_THREADS[0]])))
     return cores
+
+
+def _quotas() -> Iterator[float]:
+    """Cores' worth of time that the control groups of this process may use, where they have a limit."""
+    with contextlib.suppress(OSError):
+        for line in _GROUPS.read_text(encoding="utf-8").splitlines():
+            _, kinds, path = line.split(":", 2)
+            # of version 1 each kind has a hierarchy of its own; groups are bound by those above them, too
+            if not kinds or "cpu" in kinds.split(","):
+                top = _HIERARCHIES / kinds
+                group = top / path.lstrip("/")
+                for folder in (group, *(each for each in group.parents if each.is_relative_to(top))):
+                    with contextlib.suppress(OSError, ValueError):
+                        yield _quota(folder, version=1 if kinds else 2)
+
+
+def _quota(group: Path, version: int) -> float:
+    """A group's limit in cores.
+
+    Raises:
+        OSError: It has none.
+        ValueError: The same.
+    """
+    names = ("cpu.cfs_quota_us", "cpu.cfs_period_us") if version == 1 else ("cpu.max",)
+    quota, period = " ".join((group / name).read_text(encoding="ascii") for name in names).split()
+    if int(quota) < 0:
+        raise ValueError("no limit")
+    return int(quota) / int(period)
 
 
 @contextlib.contextmanager

@@ -19,16 +19,40 @@ from harness.training.workers import EvaluationPool
 
 
 @pytest.mark.parametrize(
-    ("quota", "cores"),
-    [("max 100000\n", 4), ("150000 100000\n", 2), ("20000 100000\n", 1), ("900000 100000\n", 4), ("?", 4)],
+    ("own", "limits", "cores"),
+    [
+        ("0::/", {"cpu.max": "max 100000\n"}, 4),
+        ("0::/", {"cpu.max": "150000 100000\n"}, 2),
+        ("0::/", {"cpu.max": "20000 100000\n"}, 1),
+        ("0::/", {"cpu.max": "900000 100000\n"}, 4),
+        ("0::/", {"cpu.max": "?"}, 4),
+        ("0::/", {}, 4),
+        ("0::/batch/job", {"batch/job/cpu.max": "max 100000", "batch/cpu.max": "300000 100000"}, 3),
+        ("0::/of/the/host", {"cpu.max": "200000 100000"}, 2),  # a container sees its own group as the top
+        (
+            "4:memory:/m\n3:cpu,cpuacct:/job",
+            {
+                "cpu,cpuacct/job/cpu.cfs_quota_us": "250000",
+                "cpu,cpuacct/job/cpu.cfs_period_us": "100000",
+                "cpu,cpuacct/cpu.cfs_quota_us": "-1",
+                "cpu,cpuacct/cpu.cfs_period_us": "100000",
+            },
+            2,
+        ),
+        ("3:cpuset:/job", {"cpuset/job/cpu.max": "100000 100000"}, 4),
+    ],
 )
-def test_a_containers_share_of_the_cores(monkeypatch, tmp_path, quota, cores):
-    (tmp_path / "cpu.max").write_text(quota)
-    monkeypatch.setattr(processes, "_QUOTA", tmp_path / "cpu.max")
+def test_a_containers_share_of_the_cores(monkeypatch, tmp_path, own, limits, cores):
+    (tmp_path / "own").write_text(own)
+    for name, limit in limits.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(limit)
+    monkeypatch.setattr(processes, "_GROUPS", tmp_path / "own")
+    monkeypatch.setattr(processes, "_HIERARCHIES", tmp_path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 5})
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert processes.usable_cores() == cores
-    (tmp_path / "cpu.max").unlink()
+    (tmp_path / "own").unlink()
     assert processes.usable_cores() == 4
 
 
