@@ -124,8 +124,8 @@ class Child:
 
     def __init__(self, serve: Callable[..., None], *arguments: Any, parent: bool = False) -> None:
         self.connection, theirs = CONTEXT.Pipe()
-        folders = _code_folders()
-        begin = (_code(folders), folders, serve, theirs, *arguments)
+        self._folders = _code_folders()
+        begin = (_code(self._folders), self._folders, serve, theirs, *arguments)
         self.process = CONTEXT.Process(target=_serve, args=begin, daemon=not parent)
         with deaf(), _single_threaded():
             self.process.start()
@@ -142,10 +142,11 @@ class Child:
         """What it died of: its exit code.
 
         Raises:
-            EnvironmentUnusableError: It found other code than its parent's, and did nothing.
+            EnvironmentUnusableError: The code has changed since, so that what it died of may be new code that
+                does not even import.
         """
         code = self.end()
-        if code == _OTHER_CODE:
+        if code == _OTHER_CODE or _code.__wrapped__(self._folders) != _code(self._folders):
             raise EnvironmentUnusableError(
                 "the code of this program has changed since this command began, and a new process would run "
                 "the new code; what was done is kept: run the same command again"

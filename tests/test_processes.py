@@ -115,6 +115,16 @@ def test_a_new_process_never_runs_other_code_than_its_parents(tmp_path, monkeypa
         child.died()
 
 
+def test_a_process_that_dies_of_new_code_before_it_can_compare_is_no_crash(tmp_path, monkeypatch):
+    (tmp_path / "algorithm.py").write_text("rate = 1")
+    monkeypatch.setattr(processes, "_code_folders", lambda: (str(tmp_path),))
+    child = processes.Child(_echo)
+    (tmp_path / "algorithm.py").write_text("rate =")
+    child.process.kill()
+    with pytest.raises(EnvironmentUnusableError, match="code of this program has changed since"):
+        child.died()
+
+
 def _echo(connection):
     while True:
         connection.send(connection.recv())
