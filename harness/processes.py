@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
@@ -124,8 +124,8 @@ class Child:
 
     def __init__(self, serve: Callable[..., None], *arguments: Any, parent: bool = False) -> None:
         self.connection, theirs = CONTEXT.Pipe()
-        self._folders = _code_folders()
-        begin = (_code(self._folders), self._folders, serve, theirs, *arguments)
+        self._code = known_code()
+        begin = (self._code, serve, theirs, *arguments)
         self.process = CONTEXT.Process(target=_serve, args=begin, daemon=not parent)
         with deaf(), _single_threaded():
             self.process.start()
@@ -146,7 +146,7 @@ class Child:
                 does not even import.
         """
         code = self.end()
-        if code == _OTHER_CODE or _code.__wrapped__(self._folders) != _code(self._folders):
+        if code == _OTHER_CODE or _has_changed(self._code):
             raise EnvironmentUnusableError(
                 "the code of this program has changed since this command began, and a new process would run "
                 "the new code; what was done is kept: run the same command again"
@@ -154,26 +154,33 @@ class Child:
         return code
 
 
-def _serve(code: str, folders: tuple[str, ...], serve: Callable[..., None], *arguments: Any) -> None:
+def _serve(code: Mapping[str, str], serve: Callable[..., None], *arguments: Any) -> None:
     """Body of a `Child`, if the code that it has imported is its parent's."""
-    if _code.__wrapped__(folders) != code:
+    if _has_changed(code):
         os._exit(_OTHER_CODE)  # its parent hears of the end when there is an exit code
     serve(*arguments)
 
 
-def _code_folders() -> tuple[str, ...]:
-    """Where this program's code lies, and that of algorithms, users' own among them."""
+def known_code() -> dict[str, str]:
+    """Hashes of this program's code and of algorithms', users' own among them, by folder.
+
+    They are of the files as they were when this was first called.
+    """
     algorithms = sys.modules.get("algorithms") or importlib.util.find_spec("algorithms")
     places = getattr(algorithms, "__path__", None) or getattr(algorithms, "submodule_search_locations", None)
-    return (str(Path(__file__).parent), *(places or ()))
+    return {folder: _hash(folder) for folder in (str(Path(__file__).parent), *(places or ()))}
+
+
+def _has_changed(code: Mapping[str, str]) -> bool:
+    return any(_hash.__wrapped__(folder) != before for folder, before in code.items())
 
 
 @functools.cache
-def _code(folders: tuple[str, ...]) -> str:
-    """A hash of the Python files in folders, as they were when this was first asked."""
+def _hash(folder: str) -> str:
+    """Of the Python files in a folder."""
     digest = hashlib.sha256()
-    for folder in map(Path, folders):
-        for path in sorted(folder.rglob("*.py")):
+    for path in sorted(Path(folder).rglob("*.py")):
+        with contextlib.suppress(OSError):  # it went away in this moment
             digest.update(f"{path}\0".encode() + path.read_bytes())
     return digest.hexdigest()
 

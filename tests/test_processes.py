@@ -102,7 +102,8 @@ def test_a_process_that_dies_is_an_error_in_words():
 
 def test_a_new_process_never_runs_other_code_than_its_parents(tmp_path, monkeypatch):
     (tmp_path / "algorithm.py").write_text("rate = 1")
-    monkeypatch.setattr(processes, "_code_folders", lambda: (str(tmp_path),))
+    first = {str(tmp_path): processes._hash.__wrapped__(str(tmp_path))}
+    monkeypatch.setattr(processes, "known_code", lambda: first)
     child = processes.Child(_echo)
     child.connection.send("here")
     assert child.connection.recv() == "here"
@@ -117,7 +118,8 @@ def test_a_new_process_never_runs_other_code_than_its_parents(tmp_path, monkeypa
 
 def test_a_process_that_dies_of_new_code_before_it_can_compare_is_no_crash(tmp_path, monkeypatch):
     (tmp_path / "algorithm.py").write_text("rate = 1")
-    monkeypatch.setattr(processes, "_code_folders", lambda: (str(tmp_path),))
+    first = {str(tmp_path): processes._hash.__wrapped__(str(tmp_path))}
+    monkeypatch.setattr(processes, "known_code", lambda: first)
     child = processes.Child(_echo)
     (tmp_path / "algorithm.py").write_text("rate =")
     child.process.kill()
@@ -132,15 +134,15 @@ def _echo(connection):
 
 def test_evaluations_that_meet_other_code_fail_no_run(tmp_path, monkeypatch):
     (tmp_path / "algorithm.py").write_text("rate = 1")
-    monkeypatch.setattr(processes, "_code_folders", lambda: (str(tmp_path),))
+    first = {str(tmp_path): processes._hash.__wrapped__(str(tmp_path))}
+    monkeypatch.setattr(processes, "known_code", lambda: first)
     with EvaluationPool(1) as pool:
         (tmp_path / "algorithm.py").write_text("rate = 2")
         pool._workers[0].process.kill()
         task = SimpleNamespace(key="k", step=1, environment=SimpleNamespace(id="e"))
-        pool.submit(task)
-        rounds = (list(pool.results(timeout=60)) for _ in range(3))
+        steps = [lambda: pool.submit(task), *[lambda: list(pool.results(timeout=60))] * 3]
         with pytest.raises(EnvironmentUnusableError, match="what was done is kept"):
-            list(rounds)
+            [step() for step in steps]
 
 
 def test_no_process_outlives_its_parent(tmp_path):

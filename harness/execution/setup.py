@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.execution.devices import arithmetic, chosen
 from harness.planning.plan import CAPACITIES
-from harness.processes import usable_cores
+from harness.processes import known_code, usable_cores
 from harness.training.engine import Precision
 from harness.training.population import Conditions
 
@@ -64,6 +64,7 @@ class Setup:
         Raises:
             HarnessError: CUDA, TF32 or a compiler is asked for and not there.
         """
+        known_code()  # what processes that start hours from now are to run, too
         device = chosen(device)
         cores = usable_cores()
         gpu = device == "cuda"
