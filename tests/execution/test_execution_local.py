@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 import algorithms
-from harness import datasets
+from harness import datasets, processes
 from harness.errors import DataError
 from harness.execution import claims, local, population
 from harness.execution.population import LeasedPopulation
@@ -273,17 +273,21 @@ def source(tmp_path, monkeypatch):
     """A copy of the algorithms' files to be edited between two commands."""
     folder = shutil.copytree(Path(algorithms.__file__).parent, tmp_path / "algorithms")
     monkeypatch.setattr(algorithms, "__path__", [str(folder)])
-    loaded_source.cache_clear()
+
+    def begin_anew():
+        loaded_source.cache_clear()
+        processes._hash.cache_clear()
 
     def edit(file, old, new):
         place = folder / file
         text = place.read_text(encoding="utf-8")
         assert text.count(old) == 1
         place.write_text(text.replace(old, new), encoding="utf-8")
-        loaded_source.cache_clear()
+        begin_anew()
 
+    begin_anew()
     yield edit
-    loaded_source.cache_clear()
+    begin_anew()
 
 
 def test_begun_runs_go_on_after_what_does_not_run_has_changed(train, store, source):
