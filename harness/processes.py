@@ -146,18 +146,13 @@ class Child:
                 does not even import.
         """
         code = self.end()
-        if code == _OTHER_CODE or _has_changed(self._code):
-            raise EnvironmentUnusableError(
-                "the code of this program has changed since this command began, and a new process would run "
-                "the new code; what was done is kept: run the same command again"
-            )
+        _require_same(self._code, code)
         return code
 
 
 def _serve(code: Mapping[str, str], serve: Callable[..., None], *arguments: Any) -> None:
     """Body of a `Child`, if the code that it has imported is its parent's."""
-    if _has_changed(code):
-        os._exit(_OTHER_CODE)  # its parent hears of the end when there is an exit code
+    _end_if_other(code)
     serve(*arguments)
 
 
@@ -169,6 +164,25 @@ def known_code() -> dict[str, str]:
     algorithms = sys.modules.get("algorithms") or importlib.util.find_spec("algorithms")
     places = getattr(algorithms, "__path__", None) or getattr(algorithms, "submodule_search_locations", None)
     return {folder: _hash(folder) for folder in (str(Path(__file__).parent), *(places or ()))}
+
+
+def _require_same(code: Mapping[str, str], exit_code: int | None = None) -> None:
+    """Say of a process that ended that it met other code, if it did.
+
+    Raises:
+        EnvironmentUnusableError: It did.
+    """
+    if exit_code == _OTHER_CODE or _has_changed(code):
+        raise EnvironmentUnusableError(
+            "the code of this program has changed since this command began, and a new process would run "
+            "the new code; what was done is kept: run the same command again"
+        )
+
+
+def _end_if_other(code: Mapping[str, str]) -> None:
+    """In a child: end where the code that it has imported is not its parent's."""
+    if _has_changed(code):
+        os._exit(_OTHER_CODE)  # its parent hears of the end when there is an exit code
 
 
 def _has_changed(code: Mapping[str, str]) -> bool:
@@ -199,14 +213,17 @@ def pool(
 
     Raises:
         DataError: A process died.
+        EnvironmentUnusableError: The same, and the code has changed since this command began.
     """
-    executor = ProcessPoolExecutor(workers, CONTEXT, _begin, (begin, arguments))
+    code = known_code()
+    executor = ProcessPoolExecutor(workers, CONTEXT, _begin, (code, begin, arguments))
     try:
         with deaf(), _single_threaded():
             for _ in range(workers):  # each finds no idle process, and so starts one
                 executor.submit(_nothing)
         yield executor
     except BrokenProcessPool as error:
+        _require_same(code)
         raise DataError(
             f"a process that {does} died, perhaps for want of memory; run the same command again"
         ) from error
@@ -214,7 +231,8 @@ def pool(
         executor.shutdown(cancel_futures=True)
 
 
-def _begin(begin: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+def _begin(code: Mapping[str, str], begin: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    _end_if_other(code)
     streams.settle()
     end_with_parent()
     begin(*arguments)

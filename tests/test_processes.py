@@ -127,6 +127,18 @@ def test_a_process_that_dies_of_new_code_before_it_can_compare_is_no_crash(tmp_p
         child.died()
 
 
+def test_no_process_of_a_pool_runs_other_code_than_its_parents(tmp_path, monkeypatch):
+    (tmp_path / "algorithm.py").write_text("rate = 1")
+    first = {str(tmp_path): processes._hash.__wrapped__(str(tmp_path))}
+    monkeypatch.setattr(processes, "known_code", lambda: first)
+    (tmp_path / "algorithm.py").write_text("rate = 2")
+    with (
+        pytest.raises(EnvironmentUnusableError, match="code of this program has changed since"),
+        processes.pool(1, begin, ("this",), "tests this") as pool,
+    ):
+        pool.submit(begun_with).result()
+
+
 def _echo(connection):
     while True:
         connection.send(connection.recv())

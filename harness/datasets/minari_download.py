@@ -35,6 +35,7 @@ def fetch(
     Raises:
         ClientError: Minari cannot download it.
         DataError: It comes too slowly, or is too large.
+        EnvironmentUnusableError: The code has changed since this command began.
     """
     retry = retry or Retry()
     start, child = time.monotonic(), processes.Child(_serve, name, folder)
@@ -50,6 +51,7 @@ def fetch(
                 )
         problem = child.connection.recv()
     except EOFError:
+        child.died()
         problem = "the process that downloads it died, perhaps for want of memory"
     finally:
         child.end()

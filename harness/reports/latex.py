@@ -126,7 +126,8 @@ class _Columns:
         mark = rf"{{\tiny {text}}}" if (text := escaping.latex(wording.mark(cell))) else ""
         if cell.mean is not None:
             before = (cell.before.mean, cell.before.std) if cell.before else (None, None)
-            number = self._number(cell.mean, cell.std, before, self.digits, bold=cell.leading)
+            digits = self.digits, self.digits
+            number = self._number(cell.mean, cell.std, before, digits, bold=cell.leading)
             return f"{number} & {mark}".rstrip()
         # why a dataset's cell has no number is said in the notes: here it would widen the column
         said = {other.unavailable for other in self.comparison.cells}
@@ -141,7 +142,7 @@ class _Columns:
             return _spanning(self.of_number, _grey("--"))
         printed = cell.published
         before = (printed.before_mean, printed.before_std)
-        number = self._number(printed.mean, printed.std, before, _digits(printed))
+        number = self._number(printed.mean, printed.std, before, self._printed_digits(printed))
         return number if self.siunitx else " & ".join(map(_grey, number.split(" & ")))
 
     def _number(
@@ -149,7 +150,7 @@ class _Columns:
         mean: float,
         std: float | None,
         before: tuple[float | None, float | None],
-        digits: int,
+        digits: tuple[int, int],
         *,
         bold: bool = False,
     ) -> str:
@@ -157,13 +158,14 @@ class _Columns:
 
         What it was before stands before it; siunitx aligns only numbers without this.
         """
-        shown = [wording.number(part, digits=digits) for part in (mean, std) if part is not None]
+        parts = zip((mean, std), digits, strict=True)
+        shown = [wording.number(part, digits=each) for part, each in parts if part is not None]
         if self.siunitx and before[0] is None:
             return (r"\bfseries " if bold else "") + " +- ".join(shown)
         strong = [rf"\textbf{{{part}}}" if bold else part for part in shown]
         number, spread = strong[0], rf"$\pm$\,{strong[1]}" if std is not None else ""
         if before[0] is not None:
-            was = escaping.latex(wording.mean_std(*before, digits=digits))
+            was = escaping.latex(wording.mean_std(*before, *digits))
             number = rf"{was} $\to$ {number}"
         entries = [entry.replace("-", "$-$") for entry in (number, spread)]
         return f"{{{' '.join(filter(None, entries))}}}" if self.siunitx else " & ".join(entries)
@@ -173,20 +175,21 @@ class _Columns:
         cells = (*self.comparison.cells, *self.comparison.summaries)
         numbers = [(cell.mean, cell.std, self.digits) for cell in cells if cell.mean is not None]
         if self.with_published:
-            numbers += [(each.mean, each.std, _digits(each)) for cell in cells if (each := cell.published)]
+            printed = [cell.published for cell in cells if cell.published]
+            numbers += [(each.mean, each.std, max(self._printed_digits(each))) for each in printed]
         means = [wording.number(mean, digits=digits) for mean, _, digits in numbers]
         stds = [wording.number(std, digits=digits) for _, std, digits in numbers if std is not None]
         sign = "-" if any(mean.startswith("-") for mean in means) else ""
         whole = max((len(mean.lstrip("-").partition(".")[0]) for mean in means), default=1)
-        # siunitx counts the deviation's digits in units of the last place
-        spread = max((len(std.replace(".", "")) for std in stds), default=0)
         decimals = max((digits for *_, digits in numbers), default=self.digits)
+        # siunitx counts the deviation's digits in units of the last place of the whole column
+        spread = max((len(std.partition(".")[0]) + decimals for std in stds), default=0)
         return f"table-format={sign}{whole}.{decimals}" + (f"({spread})" if spread else "")
 
-
-def _digits(printed: PublishedCell) -> int:
-    """Decimals of a printed mean and of its deviation, which siunitx wants alike."""
-    return max(printed.decimals, 0 if printed.std is None else printed.std_decimals)
+    def _printed_digits(self, printed: PublishedCell) -> tuple[int, int]:
+        """Decimals of a printed mean and of its deviation, which siunitx wants alike."""
+        of_std = printed.decimals if printed.std is None else printed.std_decimals
+        return (max(printed.decimals, of_std),) * 2 if self.siunitx else (printed.decimals, of_std)
 
 
 def _small(text: str) -> str:

@@ -12,10 +12,10 @@ from sqlalchemy import (
     Connection,
     LargeBinary,
     String,
-    Table,
     UniqueConstraint,
     and_,
     cast,
+    false,
     func,
     inspect,
     or_,
@@ -167,27 +167,32 @@ def _structure(connection: Connection) -> Iterator[str]:
 
 
 def _values(connection: Connection) -> Iterator[str]:
-    """Values of another kind than their column's, which SQLite alone keeps."""
-    if connection.dialect.name != "sqlite":
-        return
+    """Numbers out of range, and values of another kind than their column's, which SQLite alone keeps."""
+    sqlite = connection.dialect.name == "sqlite"
     for table in Base.metadata.sorted_tables:
         for column in table.columns:
-            others = select(func.count()).select_from(table).where(_is_other(table, column))
+            wrong = or_(_is_out_of_range(column), _is_of_another_kind(column) if sqlite else false())
+            others = select(func.count()).select_from(table).where(wrong)
             if count := connection.execute(others).scalar_one():
                 yield f"{count} rows of {table.name} have a {column.name} that is none"
-            elif column.type in (OBJECT, TEXTS, TIMESTAMP) or isinstance(column.type, String):
+            elif sqlite and (column.type in (OBJECT, TEXTS, TIMESTAMP) or isinstance(column.type, String)):
                 yield from _unreadable(connection, column)
 
 
-def _is_other(table: Table, column: Column[Any]) -> Any:
-    kind = getattr(column.type, "impl_instance", column.type).python_type
-    kinds = {int: ("integer",), float: ("real", "integer")}.get(kind, ("text",))
-    other: ColumnElement[bool] = func.typeof(column).not_in((*kinds, *(("null",) if column.nullable else ())))
-    if column.type is COUNTABLE:
-        other = or_(other, func.abs(column) > LARGEST)
-    if kind is int:  # all whole numbers count something
-        other = or_(other, column < 0)
-    return other
+def _kind(column: Column[Any]) -> type:
+    kind: type = getattr(column.type, "impl_instance", column.type).python_type
+    return kind
+
+
+def _is_of_another_kind(column: Column[Any]) -> ColumnElement[bool]:
+    kinds = {int: ("integer",), float: ("real", "integer")}.get(_kind(column), ("text",))
+    return func.typeof(column).not_in((*kinds, *(("null",) if column.nullable else ())))
+
+
+def _is_out_of_range(column: Column[Any]) -> ColumnElement[bool]:
+    if _kind(column) is int:  # all whole numbers count something
+        return column < 0
+    return func.abs(column) > LARGEST if column.type is COUNTABLE else false()
 
 
 def _unreadable(connection: Connection, column: Column[Any]) -> Iterator[str]:

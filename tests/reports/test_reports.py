@@ -188,6 +188,21 @@ def test_the_papers_numbers_beside_ours(example, siunitx):
 
 
 @pytest.mark.parametrize(
+    ("siunitx", "shown"), [(True, "92.70 +- 12.25"), (False, r"92.7} & \textcolor{gray}{$\pm$\,12.25}")]
+)
+def test_digits_that_were_printed_are_kept_and_have_room(example, siunitx, shown):
+    comparison = example()
+    group, *others = comparison.groups
+    cell, *cells = group.rows[0].cells
+    printed = replace(cell.published, std=12.25, std_decimals=2)
+    row = replace(group.rows[0], cells=(replace(cell, published=printed), *cells))
+    comparison = replace(comparison, groups=(replace(group, rows=(row, *group.rows[1:])), *others))
+    text = render(comparison, "latex", siunitx=siunitx, with_published=True, digits=3)
+    assert shown in text
+    assert bool(re.search(r"table-format=-?\d\.3\(5\)", text)) == siunitx  # 12 and three decimals
+
+
+@pytest.mark.parametrize(
     ("form", "option"),
     [
         ("markdown", {"siunitx": True}),

@@ -68,6 +68,16 @@ def test_a_transfer_to_and_from_a_server(database, tmp_path, record, train):
         assert served.evaluations([record().key]) == file.evaluations([record().key])
 
 
+def test_numbers_that_count_nothing_are_found(database, record, train):
+    with Store.open(database, create=True) as store:
+        train(store, record(0), {5: [1.0, 2.0]})
+        engine = sa.create_engine(database)
+        with engine.begin() as connection:
+            connection.execute(sa.update(RunRow).values(attempt=-1))
+        engine.dispose()
+        assert store.check() == ["1 rows of run have a attempt that is none"]
+
+
 def test_work_outlives_restarts_of_the_server(server, database, record, monkeypatch):
     said = []
     with Store.open(database, create=True) as store:
