@@ -100,34 +100,51 @@ class LayerNorm(nn.Module):
         return torch.addcmul(bias, F.layer_norm(x, x.shape[-1:], eps=self.epsilon), weight)
 
 
-class _Mish(torch.autograd.Function):
-    """Mish, whose slope is computed with it: ``x -> (mish(x), mish'(x))``."""
+_Activation = Callable[[Tensor], Tensor]
+_ValueAndSlope = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+class _Sloped(torch.autograd.Function):
+    """An activation whose slope is computed with it: ``x -> (value, slope)``."""
 
     @staticmethod
-    def forward(x: Tensor) -> tuple[Tensor, Tensor]:
-        """With s = σ(x) and r = σ(-x), x t and t + 4 x s (r / (1 + r²))², t = s (1 + r) / (1 + r²)."""
-        below, above = torch.sigmoid(-x), torch.sigmoid(x)
-        denominator = below.square().add_(1)
-        gate = (below + 1).mul_(above).div_(denominator)
-        bend = below.div_(denominator).square_().mul_(above).mul_(x)
-        return x * gate, torch.add(gate, bend, alpha=4)
+    def forward(x: Tensor, both: _ValueAndSlope, torchs: _Activation) -> tuple[Tensor, Tensor]:
+        """What `both` gives; `torchs` is torch's own activation."""
+        return both(x)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         """Keep what the derivative needs."""
+        x, _, ctx.torchs = inputs
         ctx.mark_non_differentiable(output[1])
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*inputs, output[1])
+        ctx.save_for_backward(x, output[1])
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, _: None) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor, _: None) -> tuple[Tensor, None, None]:
         """The derivative; torch's own where it is to be differentiated again."""
         x: Tensor
         slope: Tensor
         x, slope = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return torch.autograd.grad(F.mish(x), [x], gradient, create_graph=True)[0]
-        return gradient * slope
+            own = torch.autograd.grad(ctx.torchs(x), [x], gradient, create_graph=True)[0]
+            return own, None, None
+        return gradient * slope, None, None
+
+
+def _with_slope(x: Tensor, both: _ValueAndSlope, torchs: _Activation) -> Tensor:
+    """The activation alone, to be differentiated."""
+    value: Tensor = _Sloped.apply(x, both, torchs)[0]  # type: ignore[no-untyped-call]  # torch has no types here
+    return value
+
+
+def _mish_and_slope(x: Tensor) -> tuple[Tensor, Tensor]:
+    """With s = σ(x) and r = σ(-x), x t and t + 4 x s (r / (1 + r²))², t = s (1 + r) / (1 + r²)."""
+    below, above = torch.sigmoid(-x), torch.sigmoid(x)
+    denominator = below.square().add_(1)
+    gate = (below + 1).mul_(above).div_(denominator)
+    bend = below.div_(denominator).square_().mul_(above).mul_(x)
+    return x * gate, torch.add(gate, bend, alpha=4)
 
 
 def mish(x: Tensor) -> Tensor:
@@ -135,18 +152,47 @@ def mish(x: Tensor) -> Tensor:
     if x.device.type != "cpu":
         return F.mish(x)
     if torch.is_grad_enabled() and x.requires_grad:
-        value: Tensor = _Mish.apply(x)[0]  # type: ignore[no-untyped-call]  # torch has no types here
-        return value
+        return _with_slope(x, _mish_and_slope, F.mish)
     below = torch.sigmoid(-x)
     return (below + 1).mul_(torch.sigmoid(x)).mul_(x).div_(below.square_().add_(1))
 
 
-ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+_GELU_SCALE, _GELU_BEND = 2 * math.sqrt(2 / math.pi), 0.044715
+_torch_gelu = functools.partial(F.gelu, approximate="tanh")
+
+
+def _gelu_exponent(x: Tensor) -> Tensor:
+    """What x is multiplied by within σ: c (1 + 0.044715 x²)."""
+    return torch.addcmul(torch.full((), _GELU_SCALE, dtype=x.dtype), x, x, value=_GELU_SCALE * _GELU_BEND)
+
+
+def _gelu_and_slope(x: Tensor) -> tuple[Tensor, Tensor]:
+    """With e = c (1 + 0.044715 x²) and g = σ(x e), x g and g + x g (1 - g) (3 e - 2 c)."""
+    exponent = _gelu_exponent(x)
+    gate = torch.mul(x, exponent).sigmoid_()
+    value = x * gate
+    bend = exponent.mul_(3).sub_(2 * _GELU_SCALE).mul_(value)
+    return value, gate.lerp_(torch.ones((), dtype=x.dtype), bend)
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """What JAX calls GELU, with tanh for erf: x σ(c (x + 0.044715 x³)), c = 2 √(2/π).
+
+    On a CPU it takes about half of the time of torch's.
+    """
+    if x.device.type != "cpu":
+        return _torch_gelu(x)
+    if torch.is_grad_enabled() and x.requires_grad:
+        return _with_slope(x, _gelu_and_slope, _torch_gelu)
+    return _gelu_exponent(x).mul_(x).sigmoid_().mul_(x)
+
+
+ACTIVATIONS: Mapping[str, _Activation] = {
     "relu": F.relu,
     "silu": F.silu,
     "mish": mish,
     "gelu": F.gelu,
-    "gelu_tanh": functools.partial(F.gelu, approximate="tanh"),  # what JAX calls GELU
+    "gelu_tanh": gelu_tanh,
 }
 
 

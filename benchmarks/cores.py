@@ -5,9 +5,10 @@ trains them. Beside them, in turns in one run, so that a slow minute of the mach
 
     one    the plain program in ``reference/``, one seed, all cores as its threads
     each   as many plain programs as there are cores, one thread each
+    jax    TD3+BC in JAX, see `jax_td3_bc.py`: as many seeds as ours in one process, which uses all cores
 
 A turn ends when the last process of a side has done its steps. Printed are medians over rounds; × is the
-median of the rounds' ratios of ours to the better of the two. The share is that of the floor by matrix
+median of the rounds' ratios of ours to the best of the others. The share is that of the floor by matrix
 products and memory, see `training.py`, for which a core's rates are measured alone.
 
 The last line is of `harness reproduce` on as many populations as cores, its data built beforehand. What a
@@ -15,7 +16,7 @@ command of twice the steps takes longer gives its rate while it trains, with lea
 the rest of its time is its start and its end. The same populations without all this are timed before and
 after.
 
-    python benchmarks/cores.py [--algorithms td3_bc aspc] [--rounds 9] [--compile]
+    python benchmarks/cores.py [--algorithms td3_bc td3_bc/vanilla aspc] [--rounds 9] [--compile]
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
+from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -68,6 +70,20 @@ def _population(algorithm: str, sizes: tuple[int, int], compiled: bool) -> Calla
 def _eager(algorithm: str, sizes: tuple[int, int], _: bool) -> Callable[[int], None]:
     step = training.eager(algorithm, training.data(*sizes), "cpu")
     return lambda steps: [step() for _ in range(steps)] and None
+
+
+def _jax(algorithm: str, sizes: tuple[int, int], _: bool) -> Callable[[int], None]:
+    from jax_td3_bc import trainer
+
+    data, (_, h) = training.data(*sizes), training.settings(algorithm)
+    columns = {
+        "observation": data.observations,
+        "action": data.actions,
+        "reward": data.rewards,
+        "next_observation": data.next_observations,
+        "terminal": data.terminals,
+    }
+    return trainer(columns, usable_cores() * MEMBERS, h)
 
 
 def _serve(
@@ -121,17 +137,23 @@ class Side:
 def row(algorithm: str, rounds: int, *, compiled: bool, ceilings: training.Ceilings) -> str:
     """Measure one algorithm."""
     cores = usable_cores()
-    with (
-        closing(Side(_population, algorithm, cores, members=MEMBERS, compiled=compiled)) as ours,
-        closing(Side(_eager, algorithm, 1, threads=cores)) as one,
-        closing(Side(_eager, algorithm, cores)) as each,
-    ):
-        rates = [[side.rate() for side in (ours, one, each)] for _ in range(rounds)]
+    with ExitStack() as stack:
+        sides = [
+            Side(_population, algorithm, cores, members=MEMBERS, compiled=compiled),
+            Side(_eager, algorithm, 1, threads=cores),
+            Side(_eager, algorithm, cores),
+        ]
+        if algorithm.startswith("td3_bc") and find_spec("jax"):
+            sides.append(Side(_jax, algorithm, 1, members=cores * MEMBERS))
+        for side in sides:
+            stack.enter_context(closing(side))
+        rates = [[side.rate() for side in sides] for _ in range(rounds)]
     ratio = statistics.median(mine / max(others) for mine, *others in rates)
-    mine, alone, beside = (statistics.median(column) for column in zip(*rates, strict=True))
+    mine, *others = (statistics.median(column) for column in zip(*rates, strict=True))
     population = training.Population(algorithm, MEMBERS, training.data(), "cpu", arithmetic("cpu"))
     share = ceilings.floor(population) * mine / (cores * MEMBERS)
-    return f"| {algorithm} | {alone:,.0f} | {beside:,.0f} | {mine:,.0f} | {ratio:.2f} | {share:.0%} |"
+    rates_of_others = [f"{rate:,.0f}" for rate in others] + ["–"] * (3 - len(others))
+    return f"| {algorithm} | {' | '.join(rates_of_others)} | {mine:,.0f} | {ratio:.2f} | {share:.0%} |"
 
 
 def command(steps: int) -> str:
@@ -180,8 +202,8 @@ def main() -> None:
     parser.add_argument(
         "--algorithms",
         nargs="+",
-        default=["td3_bc", "aspc", "wpc", "iql", "bc"],
-        help="default: all but cql, which takes ten times as long",
+        default=["td3_bc", "td3_bc/vanilla", "aspc", "wpc", "iql", "bc"],
+        help="also cql, which takes ten times as long; 'td3_bc/vanilla' is TD3+BC with that critic",
     )
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--compile", action="store_true", help="run our updates through torch.compile")
@@ -193,7 +215,8 @@ def main() -> None:
         f"{training.OBSERVATION} + {training.ACTION} dimensions, robust critic, {arguments.rounds} rounds. "
         f"A matrix product reaches {ceilings.operations / 1e9:.0f} GFLOP/s on one core. Member-steps a "
         "second:\n\n"
-        "| Algorithm | One | Each | Ours | × | Of the floor |\n| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| Algorithm | One | Each | JAX | Ours | × | Of the floor |\n"
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
         flush=True,
     )
     for algorithm in arguments.algorithms:

@@ -49,7 +49,7 @@ from harness.execution.devices import arithmetic
 from harness.planning.cells import run_record
 from harness.specs import Environment, Protocol, Specs
 from harness.training.acting import Explorer
-from harness.training.engine import Arithmetic, Engine, capture_for, set_precision
+from harness.training.engine import Arithmetic, Engine, capture_for, kept_memory, set_precision
 from harness.training.feeds import Gathering
 from harness.training.memory import bytes_of_member, storages
 from harness.training.population import Task, build
@@ -96,7 +96,7 @@ def eager(algorithm: str, transitions: Transitions, device: str) -> Callable[[],
     """A function that does one step of the plain one-seed program in ``reference/``."""
     learner = build(task(algorithm, 1, transitions), device)[0]
     member = learner.members[0]
-    plain = program(algorithm)(learner, member.hyperparameters, 0, member.reward_mean)
+    plain = program(settings(algorithm)[0])(learner, member.hyperparameters, 0, member.reward_mean)
 
     def on_device(array: np.ndarray[Any, Any]) -> Tensor:
         return torch.from_numpy(array.astype(np.float32)).to(device)
@@ -125,11 +125,22 @@ def eager(algorithm: str, transitions: Transitions, device: str) -> Callable[[],
     return advance
 
 
-def task(algorithm: str, members: int, transitions: Transitions) -> Task:
-    """A population with the shipped hyperparameters."""
+def settings(name: str) -> tuple[str, dict[str, Any]]:
+    """An algorithm's id and the shipped hyperparameters with the critic that is named, or the robust one.
+
+    Args:
+        name: ``td3_bc``, or ``td3_bc/vanilla``.
+    """
+    algorithm, _, critic = name.partition("/")
     values = {name: h.value for name, h in Specs().algorithm(algorithm).hyperparameters.items()}
-    if values.get("critic") == "vanilla":
-        values["critic"] = "robust"
+    if critic or values.get("critic") == "vanilla":
+        values["critic"] = critic or "robust"
+    return algorithm, values
+
+
+def task(name: str, members: int, transitions: Transitions) -> Task:
+    """A population of an algorithm; for its name see `settings`."""
+    algorithm, values = settings(name)
     runs = [run_record({"algorithm": algorithm, "hyperparameters": values}, seed) for seed in range(members)]
     protocol = Protocol(id="timing", description="", steps=1, evaluate_every=1, episodes=1, seeds=(0,))
     return Task(algorithm, runs, [transitions] * members, [], protocol)
@@ -147,15 +158,16 @@ class Population:
             self.learner, self.replay, self.draws, capture_for(device), compiled=how.compiled
         )
         self._done = 0
-        each = bytes_of_member(algorithm, made.runs[0].hyperparameters, self.learner.sizes)
+        each = bytes_of_member(made.algorithm, made.runs[0].hyperparameters, self.learner.sizes)
         self.expected = members * each + self.replay.storage.nbytes  # bytes, as the planner packs
 
     def advance(self, steps: int) -> None:
         """Do some steps."""
         end = self._done + steps
-        while self._done < end:
-            self._done = self._engine.advance(self._done, end)
-        self._engine.prepare(end + 1)
+        with kept_memory():
+            while self._done < end:
+                self._done = self._engine.advance(self._done, end)
+            self._engine.prepare(end + 1)
 
 
 @dataclass(frozen=True)

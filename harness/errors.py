@@ -11,6 +11,7 @@ import errno
 import re
 import traceback
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, ClassVar
 
 # up to the last @ of a word; where there is none, of a password with spaces, to the next, but from no port
@@ -109,11 +110,46 @@ def system_error(error: OSError) -> str:
     what = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full{f': {error.filename}' if error.filename else ''}; free space and run again"
-    if error.errno == errno.ENOENT and not error.filename:
+    if error.errno == errno.ENOENT and not error.filename and not _working_folder():
         return "the working folder is gone; change to one that is there and run again"
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return f"{what}; allow more of them (ulimit -n) and run again"
     return f"the system refuses: {what}"
+
+
+NO_MEMORY = "this takes more memory than there is; free some, or choose less at once"
+_SCARCE = {errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EAGAIN}
+_SIGNS = {
+    "can't allocate memory": NO_MEMORY,  # torch's allocator
+    "can't start new thread": "the system starts no more threads; allow more (ulimit -u) and run again",
+}
+
+
+def shortage(error: BaseException | None) -> DataError | None:
+    """What this machine lacks, memory, threads, disk or open files, where an error tells of that.
+
+    Such an error, or one that was raised from it, says nothing of what met it.
+    """
+    while error:
+        if isinstance(error, MemoryError):
+            return DataError(NO_MEMORY)
+        if isinstance(error, OSError) and error.errno in _SCARCE:
+            return DataError(system_error(error))
+        if isinstance(error, RuntimeError):
+            for sign, text in _SIGNS.items():
+                if sign in str(error):
+                    return DataError(text)
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _working_folder() -> bool:
+    """Whether there is still one."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 _OTHERS = re.compile(r"site-packages|^<frozen|/lib/python3|/harness/(environments|errors)")

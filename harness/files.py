@@ -182,13 +182,18 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
+def is_name(name: str) -> bool:
+    """Whether that names a file and no folder beside it, on any system."""
+    return name not in ("", ".", "..") and not any(c in "/\\" or not c.isprintable() for c in name)
+
+
 def inside(folder: Path, name: str) -> Path:
     """The file of that name in a folder, whoever gave the name: it never leads elsewhere.
 
     Raises:
         DataError: The name is not that of a file alone.
     """
-    if name in ("", ".", "..") or any(c in "/\\" or not c.isprintable() for c in name):
+    if not is_name(name):
         raise DataError(
             f"{name!r} should be the name of a file in {folder} and nothing else; it was not written by this "
             "program, and nothing is read or deleted by it"

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from harness import processes
 from harness.errors import SpecError
 
 _used: dict[Path, None] = {}
@@ -32,6 +33,8 @@ def use(folders: Sequence[Path]) -> None:
     _used.update(dict.fromkeys(folders))
     for folder in map(Path.resolve, folders):
         code, own = folder / "code", folder / "algorithms"
+        for other in (code, folder / "datasets"):  # of readers; those of algorithms are known without
+            processes.hold_to(other)
         if code.is_dir() and str(code) not in sys.path:
             sys.path.insert(0, str(code))
         if any(own.glob("*.py")):

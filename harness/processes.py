@@ -100,10 +100,14 @@ def _single_threaded() -> Iterator[None]:
 
 @contextlib.contextmanager
 def deaf() -> Iterator[None]:
-    """Processes started within never get the signals that end a program."""
-    resource_tracker.ensure_running()  # when it starts it unblocks the signals again
+    """Processes started within never get the signals that end a program.
+
+    Nor does multiprocessing's own, which cleans up behind them.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # which a child inherits
     try:
+        resource_tracker.ensure_running()  # when it has started its process it unblocks two of them again
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -156,14 +160,23 @@ def _serve(code: Mapping[str, str], serve: Callable[..., None], *arguments: Any)
     serve(*arguments)
 
 
+def hold_to(folder: Path) -> None:
+    """Hold the processes that start from now on to the code in another folder as it is now, too."""
+    _hash(str(folder))
+    _held[str(folder)] = None
+
+
+_held: dict[str, None] = {}
+
+
 def known_code() -> dict[str, str]:
-    """Hashes of this program's code and of algorithms', users' own among them, by folder.
+    """Hashes of this program's code, of algorithms', and of what else processes are held to, by folder.
 
     They are of the files as they were when this was first called.
     """
     algorithms = sys.modules.get("algorithms") or importlib.util.find_spec("algorithms")
     places = getattr(algorithms, "__path__", None) or getattr(algorithms, "submodule_search_locations", None)
-    return {folder: _hash(folder) for folder in (str(Path(__file__).parent), *(places or ()))}
+    return {folder: _hash(folder) for folder in (str(Path(__file__).parent), *(places or ()), *_held)}
 
 
 def _require_same(code: Mapping[str, str], exit_code: int | None = None) -> None:
@@ -216,7 +229,8 @@ def pool(
         EnvironmentUnusableError: The same, and the code has changed since this command began.
     """
     code = known_code()
-    executor = ProcessPoolExecutor(workers, CONTEXT, _begin, (code, begin, arguments))
+    with deaf():  # its queues have semaphores, which start multiprocessing's own process
+        executor = ProcessPoolExecutor(workers, CONTEXT, _begin, (code, begin, arguments))
     try:
         with deaf(), _single_threaded():
             for _ in range(workers):  # each finds no idle process, and so starts one

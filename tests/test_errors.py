@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 
 import pytest
 
-from harness.errors import reason
+from harness.errors import DataError, reason, shortage
 
 TORCH = """Traceback (most recent call last):
   File "training.py", line 1, in train
@@ -53,3 +54,41 @@ def test_of_a_chain_it_is_the_last():
             raise OSError("second") from error
     except OSError:
         assert reason(traceback.format_exc()) == "OSError: second"
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (MemoryError(), "more memory than there is"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"),
+            "more memory than there is",
+        ),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "Cannot allocate memory"),
+        (RuntimeError("can't start new thread"), "no more threads"),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "temporarily unavailable"),
+        (OSError(errno.ENFILE, "Too many open files in system"), "ulimit -n"),
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
+    ],
+)
+def test_what_a_machine_lacks_is_known_wherever_it_was_raised_from(error, says):
+    def wrap(first):
+        try:
+            raise first
+        except Exception as met:
+            raise ValueError("the simulator is not there") from met
+
+    with pytest.raises(ValueError, match="simulator") as caught:
+        wrap(error)
+    for each in (error, caught.value):
+        lack = shortage(each)
+        assert isinstance(lack, DataError)
+        assert says in str(lack)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [None, ValueError("no memory"), FileNotFoundError(errno.ENOENT, "no such file"), RuntimeError("shapes")],
+)
+def test_other_errors_lack_nothing(error):
+    assert shortage(error) is None

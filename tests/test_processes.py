@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness import processes
+from harness import plugs, processes
 from harness.errors import DataError, EnvironmentUnusableError
 from harness.signals import SIGNALS
 from harness.training.workers import EvaluationPool
@@ -92,6 +92,38 @@ def test_signals_to_the_whole_group_are_the_parents_business():
         assert pool.submit(begun_with).result() == ("this", pid)
 
 
+GROUP = """
+import os, signal, time
+from harness import processes, signals
+from harness.processes import Child, resource_tracker
+
+def wait(connection):
+    connection.recv()
+
+if __name__ == "__main__":
+    for number in signals.SIGNALS:
+        signal.signal(number, lambda *_: None)
+    with processes.pool(1, len, ([],), "waits") as pool:
+        child = Child(wait)
+        tracker = resource_tracker._resource_tracker._pid
+        for number in signals.SIGNALS:
+            os.killpg(0, number)
+        time.sleep(0.5)
+        os.kill(tracker, 0)
+        print("tracker", open(f"/proc/{tracker}/stat").read().split()[2], "child", child.process.is_alive())
+        child.end()
+"""
+
+
+def test_signals_to_the_whole_group_spare_the_process_that_cleans_up(tmp_path):
+    script = tmp_path / "group.py"
+    script.write_text(GROUP)
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, check=False, start_new_session=True
+    )
+    assert (done.stdout, done.stderr) == ("tracker S child True\n", "")
+
+
 def test_a_process_that_dies_is_an_error_in_words():
     with (
         pytest.raises(DataError, match=r"a process that tests this died, .*; run the same command again"),
@@ -123,6 +155,20 @@ def test_a_process_that_dies_of_new_code_before_it_can_compare_is_no_crash(tmp_p
     child = processes.Child(_echo)
     (tmp_path / "algorithm.py").write_text("rate =")
     child.process.kill()
+    with pytest.raises(EnvironmentUnusableError, match="code of this program has changed since"):
+        child.died()
+
+
+@pytest.mark.parametrize("kind", ["code", "datasets"])
+def test_a_persons_own_modules_are_held_to_their_beginning_too(tmp_path, write_files, monkeypatch, kind):
+    write_files(tmp_path, {f"{kind}/mine.py": "rate = 1"})
+    monkeypatch.setattr(processes, "_held", {})
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    plugs.use([tmp_path])
+    write_files(tmp_path, {f"{kind}/mine.py": "rate = 2"})
+    child = processes.Child(_echo)
+    with pytest.raises(EOFError):
+        child.connection.recv()
     with pytest.raises(EnvironmentUnusableError, match="code of this program has changed since"):
         child.died()
 

@@ -11,6 +11,7 @@ from harness.analysis.measurements import Measurements
 from harness.analysis.scores import first_shown
 
 if TYPE_CHECKING:
+    from harness.results.store import Store
     from harness.results.transfer import ImportRow
 
 _MOST_PARTS = 6  # of a list of seeds or steps
@@ -38,17 +39,16 @@ class Seen:
         return f"{total} score{'' if total == 1 else 's'}: {self.shown} shown{rest}"
 
 
-def seen(rows: Sequence[ImportRow], found: Measurements) -> Seen:
+def seen(rows: Sequence[ImportRow], found: Measurements, store: Store) -> Seen:
     """Which of the scores of a file are behind the numbers of a table.
 
     Args:
         rows: the scores, with the runs that hold them.
         found: what the database, these scores included, says of the table.
+        store: that database.
     """
     counted = {score.key for item in found.cells.values() for score in item.scores}
-    steps_of: dict[str, set[int]] = {}
-    for row in rows:
-        steps_of.setdefault(row.record.key, set()).add(row.score.step)
+    reported = store.reported(row.record.key for row in rows)
     seeds: dict[str, set[int]] = {}
     steps: dict[str, set[int]] = {}
     shown = beside = 0
@@ -61,7 +61,7 @@ def seen(rows: Sequence[ImportRow], found: Measurements) -> Seen:
             steps.setdefault(protocol.id, set()).add(row.score.step)
         elif row.record.key in counted:
             shown += 1
-        elif item.scores and protocol.length in steps_of[row.record.key]:
+        elif item.scores and protocol.length in reported[row.record.key][0]:
             beside += 1
         else:  # an evaluation that counts only where the last one is there, too
             steps.setdefault(protocol.id, set()).add(row.score.step)

@@ -41,7 +41,7 @@ from harness.cli import (
 )
 from harness.cli.app import App
 from harness.cli.output import error_out, out
-from harness.errors import DataError, HarnessError, StoppedError, system_error
+from harness.errors import NO_MEMORY, DataError, HarnessError, StoppedError, system_error
 from harness.specs import Specs
 
 _EXIT_CODES = (
@@ -143,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except OSError as error:
         _end(system_error(error), DataError.exit_code)
     except MemoryError:
-        _end("this takes more memory than there is; free some, or choose less at once", DataError.exit_code)
+        _end(NO_MEMORY, DataError.exit_code)
     except KeyboardInterrupt:  # at the very end
         raise SystemExit(StoppedError.exit_code) from None
     except Exception:

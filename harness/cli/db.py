@@ -179,7 +179,7 @@ def import_scores(
             imports = [(path, import_rows(resolved, scores, path, source, times, sourceless=True))]
         rows = [row for _, some in imports for row in some]
         reports = [transfer.import_scores(store, some, file) for file, some in imports]
-        what = seen(rows, measure(resolved, store, {}))
+        what = seen(rows, measure(resolved, store, {}), store)
     added, unchanged = (sum(getattr(each, name) for each in reports) for name in ("added", "unchanged"))
     note(f"{store.location}: {count(added, 'score')} added, {unchanged} were there already")
     advice = "; --seeds all of table, diff, stats and report shows every seed" if what.other_seeds else ""

@@ -131,10 +131,12 @@ def _printed(cell: Any) -> str | None:
     if cell.std is not None:
         number += f" ± {cell.std:.{cell.std_decimals}f}"
     if cell.before_mean is not None:
-        spread = "" if cell.before_std is None else f" ± {cell.before_std:.{cell.std_decimals}f}"
-        number = f"{cell.before_mean:.{cell.decimals}f}{spread} → {number}"
+        of_mean, of_std = cell.before_decimals
+        spread = "" if cell.before_std is None else f" ± {cell.before_std:.{of_std}f}"
+        number = f"{cell.before_mean:.{of_mean}f}{spread} → {number}"
     if cell.low is not None:
-        number += f" ({cell.low:.{cell.decimals}f} to {cell.high:.{cell.decimals}f})"
+        of_low, of_high = cell.end_decimals
+        number += f" ({cell.low:.{of_low}f} to {cell.high:.{of_high}f})"
     return f"{number} ({cell.change} %)" if cell.change else number
 
 

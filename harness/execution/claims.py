@@ -153,7 +153,7 @@ def _loaded(path: Path, session: Session) -> Checkpoint | None:
     try:
         return checkpoints.load(path)
     except DataError as error:
-        session.tally.unreadable.append(str(error))
+        session.tally.left_out.append(str(error))
         session.reporter.message(f"{error}; until then its runs are left out")
         return None
 

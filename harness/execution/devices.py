@@ -32,9 +32,16 @@ def chosen(device: str) -> Literal["cpu", "cuda"]:
 def out_of_memory(error: BaseException | None) -> bool:
     """Whether the device's memory was too small; a graph's broken capture hides that behind another error."""
     # CUDA itself, as when it instantiates a graph, says so by another type than torch's allocator
-    # and cuBLAS, which allocates for itself, by its own words
-    signs = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_NOT_INITIALIZED")
-    while error and not (isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)):
+    # and cuBLAS, which allocates for itself, by its own words; on a CPU torch's allocator has its own, too
+    signs = (
+        "out of memory",
+        "CUBLAS_STATUS_ALLOC_FAILED",
+        "CUBLAS_STATUS_NOT_INITIALIZED",
+        "can't allocate memory",
+    )
+    while error and not isinstance(error, MemoryError):
+        if isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs):
+            break
         error = error.__cause__ or error.__context__
     return error is not None
 

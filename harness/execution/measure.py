@@ -29,8 +29,8 @@ from harness.training.engine import (
     Engine,
     Precision,
     capture_for,
-    one_thread,
     set_precision,
+    single_core,
 )
 from harness.training.feeds import Gathering
 from harness.training.population import Task, build
@@ -92,7 +92,7 @@ def seconds_per_step(population: Population, kind: Kind, how: Arithmetic = PLAIN
         kind: which device of this machine.
         how: how to compute.
     """
-    with one_thread(_DEVICES[kind]):
+    with single_core(_DEVICES[kind]):
         return _seconds_per_step(population, kind, how)
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from harness.errors import DataError, HarnessError, reason, system_error
+from harness.errors import DataError, HarnessError, reason, shortage, system_error
 from harness.execution import artefacts
 from harness.execution.devices import out_of_memory, recover
 from harness.execution.progress import Bar
@@ -71,7 +71,8 @@ class LeasedPopulation:
         """Train until done, the session is to stop or some of the runs are `lost`; adds to its counts.
 
         Returns:
-            how it ended. One run alone is never too large: it fails.
+            how it ended. One run alone is never too large: it is left out, for the want of memory is the
+            machine's.
         """
         path = self._setup.checkpoints / checkpoint_name(self._population.keys)
         if self._checkpoint is None:
@@ -117,12 +118,18 @@ class LeasedPopulation:
         except OSError as error:  # the machine's trouble, not the runs'
             raise DataError(system_error(error)) from error
         except Exception as error:
-            if out_of_memory(error) and len(self._runs) > 1:
+            too_large = out_of_memory(error)
+            if too_large and len(self._runs) > 1:
                 return "too large"
+            if not too_large and (lack := shortage(error)):
+                raise lack from error
             text = traceback.format_exc()
             if not recover(self._setup.conditions.device):
                 raise DataError(self.broken(reason(text))) from error
             self._pool.discard()
+            if too_large:
+                self._leave_out()
+                return "ended"
             self._fail_all(text)
             self._tidy(path)
             return "ended"
@@ -192,6 +199,14 @@ class LeasedPopulation:
             "committed is kept, and the same command goes on from the last checkpoint (should it stop here "
             "again, leave these runs out with --datasets or --algorithms)"
         )
+
+    def _leave_out(self) -> None:
+        why = (
+            f"{self._population.label}: more than the memory holds, even alone; its runs stay as they were: "
+            "free some and run again, or leave them out with --datasets or --algorithms"
+        )
+        self._session.tally.left_out.append(why)
+        self._reporter.message(why)
 
     def _fail_all(self, text: str) -> None:
         for key, state in self._store.held(self._runs).items():

@@ -30,25 +30,25 @@ class Tally:
 
     Attributes:
         counts: by the names of `Outcome`.
-        unreadable: what is wrong with checkpoints; their runs are left as they are, for a person to decide.
+        left_out: why runs are left as they are, for a person to decide: damaged checkpoints, want of memory.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
-    unreadable: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
     def add(self, other: Tally) -> None:
         """What became of further runs."""
         self.counts.update(other.counts)
-        self.unreadable.extend(other.unreadable)
+        self.left_out.extend(other.left_out)
 
     def outcome(self, *, interrupted: bool) -> Outcome:
         """What has become of the runs.
 
         Raises:
-            DataError: some were left out, for their checkpoints are damaged.
+            DataError: some were left out.
         """
-        if self.unreadable and not interrupted:
-            raise DataError("\n".join([*self.unreadable, "all other runs were trained"]))
+        if self.left_out and not interrupted:
+            raise DataError("\n".join([*self.left_out, "all other runs were trained"]))
         counts = self.counts
         return Outcome(counts["finished"], counts["failed"], counts["elsewhere"], interrupted)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from harness import files, plugs, streams
 from harness.counting import count
-from harness.errors import HarnessError
+from harness.errors import DataError, HarnessError
 from harness.execution import claims
 from harness.execution.loading import Loader
 from harness.execution.packing import Packing
@@ -29,7 +29,7 @@ from harness.execution.setup import Setup
 from harness.planning.populations import Population
 from harness.processes import Child, end_with_parent
 from harness.results.store import Store
-from harness.training.engine import one_thread
+from harness.training.engine import single_core
 from harness.training.provenance import loaded_source
 from harness.training.workers import EvaluationPool
 
@@ -65,7 +65,7 @@ class Terms:
         for algorithm in self.algorithms:
             loaded_source(algorithm)  # what runs is what was read now, whatever becomes of the files
         with (
-            one_thread(self.setup.conditions.device),
+            single_core(self.setup.conditions.device),
             EvaluationPool(self.setup.workers, self.algorithms, self.folders) as pool,
         ):
             yield Session(store, self.setup, pool, reporter, stop, load, self.read, tally)
@@ -121,7 +121,7 @@ class _Crew:
         self._new_trainer = functools.partial(_Trainer, store.location.address, terms)
         self._trainers = [self._new_trainer() for _ in range(number)]
         self._reporter, self._stop, self._tally = reporter, stop, tally
-        self._said: set[str] = set()
+        self._said: set[tuple[str, ...]] = set()
 
     def __enter__(self) -> _Crew:
         return self
@@ -152,58 +152,62 @@ class _Crew:
             for connection in wait(list(busy), _LOOK_SECONDS):
                 trainer = busy[connection]  # type: ignore[index]  # only our own connections were waited for
                 try:
-                    ended = self._hear(trainer)
-                except (EOFError, ConnectionResetError):
-                    errors += self._replace(trainer)
+                    interrupted |= self._heed(trainer, *trainer.hear())
                 except Exception as error:  # what it met
                     errors.append(error)
-                else:
-                    interrupted = interrupted or ended
         if errors:
             raise errors[0]
         return interrupted
 
-    def _hear(self, trainer: _Trainer) -> bool:
-        """Take what a process says; whether it was interrupted."""
-        match trainer.connection.recv():
-            case "message", text:
-                if text not in self._said:  # by another, as of a dataset that both load
-                    self._said.add(text)
-                    self._reporter.message(text)
-            case "bar", *what:
-                trainer.bar = self._reporter.bar(*what)
-            case "trained", interrupted, tally:
+    def _heed(self, trainer: _Trainer, what: str, *said: Any) -> bool:
+        """Do what a process's words ask for; whether it was interrupted.
+
+        Raises:
+            Exception: what it met.
+        """
+        match what:
+            case "message":
+                if said not in self._said:  # by another, as of a dataset that both load
+                    self._said.add(said)
+                    self._reporter.message(*said)
+            case "bar":
+                trainer.bar = self._reporter.bar(*said)
+            case "trained":
+                interrupted, tally = said
                 trainer.population, trainer.bar = None, None
                 self._tally.add(tally)
                 return bool(interrupted)
-            case "error", error:
+            case "error":
                 trainer.population, trainer.bar = None, None
-                raise error
-            case method, *what:
-                getattr(trainer.bar, method)(*what)
+                raise said[0]
+            case "died":
+                return self._replace(trainer)
+            case _:
+                getattr(trainer.bar, what)(*said)
         return False
 
-    def _replace(self, trainer: _Trainer) -> list[BaseException]:
-        """A process died: another one goes on from the last checkpoint; nothing does after some attempts."""
-        population, lives = trainer.population, trainer.lives - 1
+    def _replace(self, trainer: _Trainer) -> bool:
+        """A process died: another goes on from the last checkpoint; whether a later command is to do that.
+
+        Raises:
+            DataError: others died over the same population before.
+            EnvironmentUnusableError: see `Child.died`.
+        """
+        population, trainer.population = trainer.population, None
         assert population is not None  # noqa: S101 - only busy ones are heard
-        try:
-            code = trainer.died()
-        except HarnessError as error:
-            trainer.population = None
-            return [error]
+        died = f"{population.label}: the process that trained them died (exit code {trainer.died()})"
+        if trainer.asked:
+            self._reporter.message(f"{died}; their last checkpoint stands")
+            return True
         fresh = self._trainers[self._trainers.index(trainer)] = self._new_trainer()
-        died = f"{population.label}: the process that trained them died (exit code {code})"
-        if not lives:
-            return [
-                HarnessError(
-                    f"{died} {count(_LIVES, 'time')}; is there enough memory? Committed scores are kept: run "
-                    "the same command again"
-                )
-            ]
+        if trainer.lives == 1:
+            raise DataError(
+                f"{died} {count(_LIVES, 'time')}; is there enough memory? Committed scores are kept: run "
+                "the same command again"
+            )
         self._reporter.message(f"{died}; another one goes on from their last checkpoint")
-        fresh.start(population, lives)
-        return []
+        fresh.start(population, trainer.lives - 1)
+        return False
 
 
 class _Trainer(Child):
@@ -213,6 +217,7 @@ class _Trainer(Child):
         population: what it trains; None: nothing.
         lives: how often that is still begun, this time included.
         bar: how far that is.
+        asked: whether it was asked to write a checkpoint and end.
     """
 
     def __init__(self, database: str | Path, terms: Terms) -> None:
@@ -220,18 +225,26 @@ class _Trainer(Child):
         self.population: Population | None = None
         self.lives = 0
         self.bar: Bar | None = None
-        self._asked = False
+        self.asked = False
 
     def start(self, population: Population, lives: int) -> None:
         self.population, self.lives = population, lives
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died, as will be heard
+        with contextlib.suppress(OSError):  # it died, as will be heard
             self.connection.send(population)
+
+    def hear(self) -> tuple[Any, ...]:
+        """What it says; that it died, perhaps in the middle of a word."""
+        try:
+            said: tuple[Any, ...] = self.connection.recv()
+        except (EOFError, OSError):
+            return ("died",)
+        return said
 
     def stop(self) -> None:
         """Ask it to write a checkpoint and end."""
-        if self.population and not self._asked:
-            self._asked = True
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        if self.population and not self.asked:
+            self.asked = True
+            with contextlib.suppress(OSError):
                 self.connection.send(None)
 
 

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from harness.counting import count
 from harness.planning.cells import Cell
 from harness.results.records import RunRecord, canonical
 
@@ -46,7 +47,7 @@ class Population:
         columns = sorted({run.cell.column.label for run in self.runs})
         names = sorted({run.cell.dataset.id for run in self.runs})
         rows = names[0] if len(names) == 1 else f"{len(names)} datasets"
-        return f"{'/'.join(columns)}, {rows}, {len(self.runs)} runs"
+        return f"{'/'.join(columns)}, {rows}, {count(len(self.runs), 'run')}"
 
     def only(self, keys: Iterable[str]) -> Population | None:
         """Those members that have one of these keys, in their order; None if no member has."""

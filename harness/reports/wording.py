@@ -64,18 +64,17 @@ def published(cell: ComparedCell, *, with_ends: bool = True) -> str:
     printed = cell.published
     if printed is None:
         return number(None)
-    digits = printed.decimals, printed.std_decimals
     parts = []
     if printed.before_mean is not None:
-        parts = [mean_std(printed.before_mean, printed.before_std, *digits), _TO]
-    parts.append(mean_std(printed.mean, printed.std, *digits))
+        parts = [mean_std(printed.before_mean, printed.before_std, *printed.before_decimals), _TO]
+    parts.append(mean_std(printed.mean, printed.std, printed.decimals, printed.std_decimals))
     return " ".join(filter(None, (*parts, published_ends(cell) if with_ends else "")))
 
 
 def ends(cell: ComparedCell, digits: int = 1) -> str:
     """The interval of a sum that we have; else empty."""
     found = cell.interval if cell.kind == "sum" and cell.mean is not None else None
-    return _ends(found.low, found.high, digits) if found else ""
+    return _ends((found.low, found.high), (digits, digits)) if found else ""
 
 
 def published_ends(cell: ComparedCell) -> str:
@@ -83,11 +82,12 @@ def published_ends(cell: ComparedCell) -> str:
     printed = cell.published
     if printed is None or printed.low is None or printed.high is None:
         return ""
-    return _ends(printed.low, printed.high, printed.decimals)
+    return _ends((printed.low, printed.high), printed.end_decimals)
 
 
-def _ends(low: float, high: float, digits: int) -> str:
-    return f"({number(low, digits=digits)} to {number(high, digits=digits)})"
+def _ends(ends: tuple[float, float], digits: tuple[int, int]) -> str:
+    low, high = (number(end, digits=places) for end, places in zip(ends, digits, strict=True))
+    return f"({low} to {high})"
 
 
 def mark(cell: ComparedCell) -> str:

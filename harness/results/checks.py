@@ -22,6 +22,7 @@ from sqlalchemy import (
     select,
 )
 
+from harness import files
 from harness.errors import DataError
 from harness.results.models import (
     COUNTABLE,
@@ -264,13 +265,13 @@ def _contradictions(connection: Connection) -> Iterator[str]:
         ),
         (and_(RunRow.status == FAILED, RunRow.error.is_(None)), "has failed and does not say why"),
         (or_(RunRow.wall_seconds < 0, RunRow.device_seconds < 0), "took less than no time"),
-        (
-            or_(RunRow.checkpoint.contains("/"), RunRow.checkpoint.in_(("", ".", ".."))),
-            "names a checkpoint that is no file's name",
-        ),
     ):
         for key in connection.execute(select(RunRow.key).where(condition).order_by(RunRow.id)).scalars():
             yield f"run {key} {problem}"
+    named = select(RunRow.key, RunRow.checkpoint).where(RunRow.checkpoint.is_not(None)).order_by(RunRow.id)
+    for key, name in connection.execute(named):
+        if name is not None and not files.is_name(name):
+            yield f"run {key} names a checkpoint that is no file's name"
     silent = (
         select(RunRow.key, ConfigurationRow.content)
         .join(ConfigurationRow, ConfigurationRow.id == RunRow.configuration_id)

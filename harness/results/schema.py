@@ -282,7 +282,7 @@ def explained(place: Location | Path) -> Iterator[None]:
 
 
 def _explain(name: Path, message: str, code: int | None) -> HarnessError:
-    busy = HarnessError(
+    busy = DataError(
         f"{name} was locked by another process for more than {BUSY_SECONDS:g} s; try again when that process "
         "is done"
     )

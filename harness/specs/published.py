@@ -95,6 +95,8 @@ class PublishedCell:
         rounding: What was done to the digits that are not printed; None where it is not known.
         decimals: Digits that the mean is printed with after the point.
         std_decimals: The same of the standard deviation.
+        end_decimals: The same of the interval's ends, lower and upper.
+        before_decimals: The same of `before_mean` and `before_std`.
     """
 
     row: str
@@ -115,6 +117,8 @@ class PublishedCell:
     rounding: Rounding | None = None
     decimals: int = field(default=1, compare=False)
     std_decimals: int = field(default=1, compare=False)
+    end_decimals: tuple[int, int] = field(default=(1, 1), compare=False)
+    before_decimals: tuple[int, int] = field(default=(1, 1), compare=False)
 
 
 @dataclass(frozen=True)
@@ -159,12 +163,6 @@ def read_listing(
     if problems:
         raise SpecError("\n".join(problems))
     return cells
-
-
-def _decimals(text: str) -> int:
-    """Digits after the point of a number as printed."""
-    exponent = Decimal(text.strip()).as_tuple().exponent
-    return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
 @dataclass(frozen=True)
@@ -216,8 +214,10 @@ class _Cell:
             sample=text.get("sample", ""),
             check=next((known for known in CHECKS if known == check), None),
             rounding=None if not rounding else "cut off" if rounding == "cut off" else "rounded",
-            decimals=_decimals(text["mean"]),
-            std_decimals=1 if std is None else _decimals(text["std"]),
+            decimals=self.decimals("mean"),
+            std_decimals=self.decimals("std"),
+            end_decimals=(self.decimals("low"), self.decimals("high")),
+            before_decimals=(self.decimals("before_mean"), self.decimals("before_std")),
         )
 
     def wrong(self, message: str, column: str = "") -> None:
@@ -241,6 +241,12 @@ class _Cell:
             self.wrong(f"{text!r} is no number{hint}", name)
             return None
         return float(text)
+
+    def decimals(self, name: str) -> int:
+        """Digits after the point of a number as printed; 1 where there is none."""
+        text = self.record.fields.get(name, "").strip()
+        exponent = Decimal(text).as_tuple().exponent if _NUMBER.fullmatch(text) else -1
+        return max(0, -exponent) if isinstance(exponent, int) else 0
 
     def choice(
         self, name: str, allowed: Callable[[str], bool], what: str, required: bool = False

@@ -7,6 +7,7 @@ them, launches once, and goes on; nothing in between waits for the device.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import warnings
 from collections.abc import Callable, Iterator
@@ -124,18 +125,45 @@ def set_precision(precision: Precision, device: torch.device | str) -> None:
 
 
 @contextmanager
-def one_thread(device: torch.device | str) -> Iterator[None]:
-    """On a CPU this whole process computes with one thread, while this is open.
+def single_core(device: torch.device | str) -> Iterator[None]:
+    """On a CPU this whole process computes with one thread and keeps its memory, while this is open.
 
     So numbers do not depend on how many cores there are, and none waits for another that is busy elsewhere.
     """
+    if torch.device(device).type != "cpu":
+        yield
+        return
     before = torch.get_num_threads()
-    if torch.device(device).type == "cpu":
-        torch.set_num_threads(1)
+    torch.set_num_threads(1)
+    try:
+        with kept_memory():
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # glibc's names for them, in mallopt(3)
+
+
+@contextmanager
+def kept_memory() -> Iterator[None]:
+    """This process keeps the memory that it frees, while this is open, if its C library is glibc.
+
+    Every step of training takes what the step before has freed. Left alone, glibc gives large pieces back in
+    between, and the system hands them out page by page, each cleared anew.
+    """
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "mallopt"):
+        yield
+        return
+    library.mallopt(_MMAP_THRESHOLD, 2**30)
+    library.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        for threshold in (_MMAP_THRESHOLD, _TRIM_THRESHOLD):
+            library.mallopt(threshold, 2**17)  # as a process begins
+        library.malloc_trim(0)
 
 
 class Engine:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness import environments, plugs
-from harness.errors import HarnessError
+from harness.errors import DataError, shortage
 from harness.processes import CONTEXT, CRASHES, Child, usable_cores
 from harness.specs import Environment
 
@@ -116,7 +116,8 @@ class Environments:
         """What came of the last `step`, by member; waits for it.
 
         Raises:
-            HarnessError: a process died again and again, and not by what an environment did.
+            DataError: a process died again and again, and not by what an environment did; or it met that the
+                machine lacks something.
         """
         found: dict[int, TimeStep | StepFailure] = {}
         for worker in self._workers:
@@ -140,7 +141,7 @@ class Environments:
                 environment = self._places[next(iter(worker.places)) if member is None else member][1].id
                 died = f"the process that acts in {environment} died {deaths} times (exit code {code})"
                 if member is None or -(code or 0) not in CRASHES:
-                    raise HarnessError(
+                    raise DataError(
                         f"{died}; is there enough memory? What was saved is kept: run the same command again"
                     )
                 failed[member], deaths = StepFailure(died), 0
@@ -191,7 +192,11 @@ class _Worker:
                 self._child.connection.send(requests)
 
     def answers(self) -> dict[int, TimeStep | StepFailure]:
-        found: dict[int, TimeStep | StepFailure] = self._child.connection.recv() if self.asked else {}
+        found: dict[int, TimeStep | StepFailure] | DataError = (
+            self._child.connection.recv() if self.asked else {}
+        )
+        if isinstance(found, DataError):
+            raise found
         return found
 
     def end(self) -> None:
@@ -220,15 +225,18 @@ def _serve(
         except (EOFError, OSError):  # the parent closed its end or died
             return
         answers: dict[int, TimeStep | StepFailure] = {}
+        lack: DataError | None = None
         for member, request in requests.items():
             at.value = member
             try:
                 answers[member] = actors[member].answer(request)
-            except Exception:  # whatever went wrong belongs to the member, not to the process
+            except Exception as error:  # belongs to the member, not to the process, if not to the machine
+                if lack := shortage(error):
+                    break
                 answers[member] = StepFailure(f"its environment raised\n{traceback.format_exc()}")
         at.value = _NOBODY
         try:
-            connection.send(answers)
+            connection.send(lack or answers)
         except OSError:
             return
 

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from harness.errors import HarnessError
+from harness.errors import DataError, HarnessError, shortage
 from harness.processes import CRASHES, Child
 from harness.results.records import EvaluationRecord
 from harness.training.rollout import EvaluationTask
@@ -37,9 +37,9 @@ def _serve(connection: Connection, algorithms: Collection[str], folders: Sequenc
             envs = cache.setdefault(task.environment, [])
             while len(envs) < task.episodes:
                 envs.append(environments.make(task.environment))
-            answer: tuple[Any, str | None] = (evaluate(task, envs[: task.episodes]), None)
-        except Exception:  # whatever went wrong belongs to the run, not to the worker
-            answer = (None, traceback.format_exc())
+            answer: tuple[Any, str | DataError | None] = (evaluate(task, envs[: task.episodes]), None)
+        except Exception as error:  # belongs to the run, not to the worker, if not to the machine
+            answer = (None, shortage(error) or traceback.format_exc())
         try:
             connection.send(answer)
         except BrokenPipeError:
@@ -103,7 +103,8 @@ class EvaluationPool:
         """Those that have come back; waits up to `timeout` seconds for the first (None: for ever).
 
         Raises:
-            HarnessError: a process was killed again and again over the same evaluation.
+            DataError: a process was killed again and again over the same evaluation, or met that the machine
+                lacks something.
         """
         busy = {w.connection: w for w in self._workers if w.task}
         for connection in wait(list(busy), timeout) if busy else ():
@@ -112,9 +113,11 @@ class EvaluationPool:
             assert task is not None  # noqa: S101 - busy workers have one
             try:
                 answer, error = worker.connection.recv()
-            except (EOFError, ConnectionResetError):
+            except (EOFError, OSError):  # it died, perhaps in the middle of its answer
                 self._replace(worker)
                 continue
+            if isinstance(error, HarnessError):
+                raise error
             worker.task = None
             self._attempt.pop((task.key, task.step), None)
             self._dispatch()
@@ -133,7 +136,7 @@ class EvaluationPool:
                 self._attempt[task.key, task.step] = attempt
                 try:
                     worker.start(task)
-                except (BrokenPipeError, ConnectionResetError):  # it died while it had nothing to do
+                except OSError:  # it died while it had nothing to do
                     self._replace(worker)
 
     def _replace(self, worker: _Worker) -> None:
@@ -154,7 +157,7 @@ class EvaluationPool:
             del self._attempt[task.key, task.step]
             self._crashed.append(EvaluationFailedError(task, died))
         else:
-            raise HarnessError(
+            raise DataError(
                 f"{died}; is there enough memory? Committed scores are kept: run the same command again"
             )
         self._dispatch()

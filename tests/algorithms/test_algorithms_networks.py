@@ -220,14 +220,15 @@ def test_each_member_follows_at_its_own_rate():
         assert torch.equal(new[1], old[1])
 
 
-def test_mish_is_torchs_far_from_0_and_in_its_second_derivative():
+@pytest.mark.parametrize(("name", "torchs"), [("mish", nn.Mish()), ("gelu_tanh", nn.GELU("tanh"))])
+def test_an_activation_is_torchs_far_from_0_and_in_its_second_derivative(name, torchs):
     x = torch.tensor([-600.0, -30.0, -1.0, 0.0, 2.0, 30.0], dtype=torch.float64, requires_grad=True)
 
     def derivatives(function):
         first = torch.autograd.grad(function(x).sum(), x, create_graph=True)[0]
         return function(x.detach()), first, torch.autograd.grad(first.sum(), x)[0]
 
-    for ours, theirs in zip(derivatives(ACTIVATIONS["mish"]), derivatives(nn.Mish()), strict=True):
+    for ours, theirs in zip(derivatives(ACTIVATIONS[name]), derivatives(torchs), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-13)
-    slope = torch.autograd.grad(ACTIVATIONS["mish"](x).sum(), x)[0]
-    torch.testing.assert_close(slope, derivatives(nn.Mish())[1].detach(), rtol=0, atol=1e-13)
+    slope = torch.autograd.grad(ACTIVATIONS[name](x).sum(), x)[0]
+    torch.testing.assert_close(slope, derivatives(torchs)[1].detach(), rtol=0, atol=1e-13)

@@ -25,11 +25,17 @@ def write(elsewhere):
     """Writes a file of scores; `more` are the texts of further columns."""
 
     def file(
-        seeds=range(4), steps=(1_000_000,), row="hopper-medium-v2", score=60.0, name="scores.csv", **more
+        seeds=range(4),
+        steps=(1_000_000,),
+        row="hopper-medium-v2",
+        score=60.0,
+        name="scores.csv",
+        column="aspc",
+        **more,
     ):
         lines = [",".join(["dataset,algorithm,seed,step,score", *more])]
         lines += [
-            ",".join([f"{row},aspc,{seed},{step},{score + seed / 2}", *more.values()])
+            ",".join([f"{row},{column},{seed},{step},{score + seed / 2}", *more.values()])
             for seed in seeds
             for step in steps
         ]
@@ -118,6 +124,18 @@ def test_a_second_source_stands_beside_the_first(cli, write):
     assert "also imported from another lab: 70.8 ± 0.6 (4 seeds)" in found["notes"]
     write(score=71.0)
     assert "name another --source" in cli(*IMPORT).err
+
+
+def test_an_earlier_step_of_a_second_source_counts_where_its_last_came_before(cli, write):
+    """The protocol counts the mean of the last three evaluations."""
+    here = {"row": "antmaze-large-navigate-singletask-task1-v0", "column": "iql", "seeds": range(1)}
+    write(steps=(800_000, 900_000, 1_000_000), **here)
+    table = ("--table", "aspc-table4")
+    assert cli("db", "import", "scores.csv", *table).code == 0
+    for step in (1_000_000, 900_000):
+        write(name="other.csv", steps=(step,), **here)
+        done = cli("db", "import", "other.csv", *table, "--source", "another lab")
+        assert "1 score: 0 shown, 1 not: 1 beside scores of the same cells" in done.err
 
 
 def test_of_two_sources_in_a_file_one_is_beside_the_other(cli, write):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -20,7 +21,7 @@ from harness.results.store import Store
 
 PRESET = """
 id: kill
-description: A run of some seconds with many evaluations and checkpoints
+description: Two populations of some seconds with many evaluations and checkpoints
 label: kill protocol
 lineage: generated
 transitions: 2000
@@ -31,6 +32,7 @@ extra_columns:
     label: ASPC
     algorithm: aspc
     hyperparameters: {batch_size: 32, alpha_interval: 5}
+  - {id: small_bc, label: BC, algorithm: bc, hyperparameters: {batch_size: 32}}
 seeds: [0, 1]
 steps: 600
 evaluate_every: 60
@@ -47,7 +49,9 @@ interactions: 160
 evaluate_every: 40
 episodes: 1
 """
-KILLS = int(os.environ.get("KILLS", "3"))  # in each of five tests
+KILLS = int(os.environ.get("KILLS", "2"))  # in each of five tests
+TRAINERS = min(2, len(os.sched_getaffinity(0)))  # processes that train at once
+VICTIMS = ("command", "group", "trainer", "evaluator")
 TABLES = {"kill": "aspc-table1", "online": "online-smoke"}  # by preset
 
 
@@ -55,15 +59,22 @@ def whole(folder: Path, preset: str, text: str, evaluations: int):
     """A folder of specs, a data folder, and what an uninterrupted run leaves in its database."""
     (folder / "specs" / "presets").mkdir(parents=True)
     (folder / "specs" / "presets" / f"{preset}.yaml").write_text(text)
-    start = time.monotonic()
-    assert begin(folder, "whole", preset).wait() == 0
+    start, seen = time.monotonic(), 0
+    process = begin(folder, "whole", preset)
+    while process.poll() is None:
+        seen = max(seen, len(children(process.pid)))
+        time.sleep(0.02)
+    assert process.wait() == 0
+    seconds = time.monotonic() - start
+    if preset == "kill":
+        assert seen == TRAINERS
     assert len(content(folder, "whole")["evaluations"]) == evaluations
-    return folder, content(folder, "whole"), time.monotonic() - start
+    return folder, content(folder, "whole"), seconds
 
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory):
-    return whole(tmp_path_factory.mktemp("kill"), "kill", PRESET, 2 * 10)
+    return whole(tmp_path_factory.mktemp("kill"), "kill", PRESET, 4 * 10)
 
 
 @pytest.fixture(scope="session")
@@ -74,11 +85,43 @@ def online(tmp_path_factory):
 def begin(folder: Path, name: str, preset: str = "kill") -> subprocess.Popen:
     command = [sys.executable, "-m", "harness", "--specs", folder / "specs", "reproduce", TABLES[preset]]
     options = ["--preset", preset, "--db", folder / f"{name}.db", "--data-home", folder / "data", "--quiet"]
+    surroundings = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     return subprocess.Popen(
         [*command, *options, "--checkpoint-seconds", "0"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        env=surroundings,
+        start_new_session=True,
     )
+
+
+def children(pid: int) -> list[int]:
+    """The processes that one started for its work, without multiprocessing's own."""
+    found = []
+    with contextlib.suppress(OSError):  # it ended
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            with contextlib.suppress(OSError):
+                if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    found.append(int(child))
+    return found
+
+
+def kill(process: subprocess.Popen, victim: str, moments: random.Random) -> bool:
+    """Kill the command, its group, a process that trains or one that evaluates; whether there was one."""
+    trainers = children(process.pid)
+    if victim == "group":
+        os.killpg(process.pid, signal.SIGKILL)
+        return True
+    at_risk = {
+        "command": [process.pid],
+        "trainer": trainers,
+        "evaluator": [each for trainer in trainers for each in children(trainer)],
+    }[victim]
+    if at_risk:
+        with contextlib.suppress(ProcessLookupError):  # it ended in this moment
+            os.kill(moments.choice(at_risk), signal.SIGKILL)
+            return True
+    return False
 
 
 def content(folder: Path, name: str) -> dict[str, list]:
@@ -135,9 +178,10 @@ def test_killed_at_random_moments(place, chance):
                 process.wait(moments.uniform(0, seconds))
                 break
             except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                process.wait()
-                kills += 1
+                victim = VICTIMS[(chance + kills) % len(VICTIMS)]
+                kills += kill(process, victim, moments)
+                ended = process.wait()
+                assert ended == (0 if victim in ("trainer", "evaluator") else -signal.SIGKILL), victim
         assert begin(folder, name).wait() == 0
         assert content(folder, name) == whole
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import shutil
 import threading
@@ -109,16 +110,16 @@ def test_an_exception_fails_its_population_and_no_other(train, store, monkeypatc
 
     def update(self, batch, noise, phase):
         if self.hyper.batch_size == 16:
-            raise RuntimeError('out of memory, say\nadvice\n\n"')
+            raise RuntimeError('shapes differ, say\nadvice\n\n"')
         return whole(self, batch, noise, phase)
 
     monkeypatch.setattr(BC, "update", update)
     outcome, said = train(store)
     assert (outcome.finished, outcome.failed) == (2, 2)
     assert statuses(store) == ["failed", "failed", "finished", "finished"]
-    assert "RuntimeError: out of memory, say\n" in said
+    assert "RuntimeError: shapes differ, say\n" in said
     failed = [state for state in store.runs().values() if state.status == "failed"]
-    assert all("Traceback" in state.error and "out of memory, say" in state.error for state in failed)
+    assert all("Traceback" in state.error and "shapes differ, say" in state.error for state in failed)
 
     # a failed run is trained again only when that is asked for
     monkeypatch.setattr(BC, "update", whole)
@@ -173,16 +174,54 @@ def test_a_population_too_large_for_the_memory_goes_on_in_halves(
     assert list((tmp_path / "checkpoints").glob("*")) == []
 
 
-def test_a_run_that_is_too_large_alone_fails(train, store, monkeypatch):
+TOO_LARGE = [
+    torch.OutOfMemoryError("CUDA out of memory, say"),
+    MemoryError(),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:124] data. DefaultCPUAllocator: can't allocate memory: say"),
+]
+
+
+@pytest.mark.parametrize("error", TOO_LARGE, ids=["CUDA", "Python", "torch"])
+def test_runs_that_are_too_large_even_alone_are_left_out_and_not_failed(train, store, monkeypatch, error):
+    """Memory that another program takes says nothing of a run."""
+    from algorithms.bc import BC
+
+    whole, members = BC.update, set()
+
+    def update(self, batch, noise, phase):
+        if self.hyper.batch_size == 16:
+            members.add(len(self.members))
+            raise error
+        return whole(self, batch, noise, phase)
+
+    monkeypatch.setattr(BC, "update", update)
+    with pytest.raises(
+        DataError, match=r"(?s)BC, .*, 1 run: more than .* even alone.*all other runs were trai"
+    ):
+        train(store)
+    assert members == {1, 2}
+    assert statuses(store) == ["finished", "finished", "interrupted", "interrupted"]
+    monkeypatch.setattr(BC, "update", whole)
+    assert train(store)[0].finished == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (RuntimeError("can't start new thread"), "starts no more threads"),
+        (OSError(errno.EMFILE, "Too many open files"), "Too many open files"),
+    ],
+)
+def test_what_the_machine_lacks_ends_the_command_and_fails_no_run(train, store, monkeypatch, error, says):
     from algorithms.bc import BC
 
     def update(self, batch, noise, phase):
-        raise torch.OutOfMemoryError("CUDA out of memory, say")
+        raise error
 
     monkeypatch.setattr(BC, "update", update)
-    outcome, said = train(store)
-    assert (outcome.finished, outcome.failed) == (0, 4)
-    assert "CUDA out of memory, say" in said
+    with pytest.raises(DataError, match=says):
+        train(store)
+    assert set(statuses(store)) == {"interrupted", "queued"}
 
 
 def test_a_gpu_that_does_not_compute_any_more_ends_everything_and_fails_nothing(train, store, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pickle
@@ -11,7 +12,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from harness.errors import HarnessError, UnknownNameError
+from harness.errors import DataError, UnknownNameError
 from harness.execution import local, trainers
 from harness.execution.progress import Reporter
 from harness.execution.session import Outcome
@@ -137,8 +138,43 @@ def test_who_is_killed_again_and_again_ends_the_command(train, monkeypatch):
             if state.owner and state.alive:
                 os.kill(int(state.owner.split(":")[1]), signal.SIGKILL)
 
-    with pytest.raises(HarnessError, match=r"died .* 1 time; is there enough memory"):
+    with pytest.raises(DataError, match=r"died .* 1 time; is there enough memory"):
         train("hopeless", 2, kill)
+
+
+def test_one_that_dies_after_it_was_asked_to_stop_is_not_replaced(train, expected):
+    asked = []
+
+    def stop(store):
+        if asked:
+            for state in store.runs().values():
+                if state.owner and state.alive:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(int(state.owner.split(":")[1]), signal.SIGKILL)
+        elif any(state.checkpoint_step for state in store.runs().values()):
+            asked.append(True)
+            for state in store.runs().values():  # so that it does not come to write its checkpoint
+                if state.owner and state.alive:
+                    os.kill(int(state.owner.split(":")[1]), signal.SIGSTOP)
+        return bool(asked)
+
+    outcome, said, _ = train("unheard", 2, stop)
+    assert outcome.interrupted
+    assert "died (exit code -9); their last checkpoint stands" in said
+    assert "another one goes on" not in said
+    outcome, _, found = train("unheard", 1)
+    assert not outcome.interrupted
+    assert found == expected
+
+
+def test_a_broken_connection_that_one_of_them_met_is_not_taken_for_its_death(monkeypatch):
+    """As of a server for data: it is said, and nobody goes on in its place."""
+
+    class Told:
+        population, bar = object(), None
+
+    with pytest.raises(ConnectionResetError, match="by the server"):
+        trainers._Crew._heed(None, Told(), "error", ConnectionResetError("by the server"))
 
 
 def test_an_error_is_the_same_in_another_process():

@@ -106,6 +106,31 @@ def test_a_server_that_is_starting_is_waited_for_by_whoever_opens(server, databa
     assert "does not answer" in capfd.readouterr().err
 
 
+def test_a_server_whose_connections_are_all_taken_is_waited_for(server, database, record, monkeypatch, capfd):
+    psycopg = pytest.importorskip("psycopg")
+    Store.open(database, create=True).close()
+    taken, address = [], database.replace("+psycopg", "")
+
+    def take_all():
+        while True:
+            taken.append(psycopg.connect(address))
+
+    try:
+        with pytest.raises(psycopg.OperationalError, match="too many clients"):
+            take_all()
+        with monkeypatch.context() as hasty:
+            hasty.setattr(schema, "OPEN_SECONDS", 0.5)
+            with pytest.raises(DataError, match="too many clients"):
+                Store.open(database)
+        threading.Timer(1, lambda: [connection.close() for connection in taken]).start()
+        with Store.open(database) as store:
+            assert store.register([record()]) == 1
+    finally:
+        for connection in taken:
+            connection.close()
+    assert "too many clients" in capfd.readouterr().err
+
+
 def test_a_server_that_stays_away_is_a_sentence(server, database, record, monkeypatch):
     monkeypatch.setattr(stores, "RECONNECT_SECONDS", 0.5)
     with Store.open(database, create=True) as store:
@@ -167,6 +192,7 @@ datasets: [maze2d-umaze-v1]
 columns: []
 extra_columns:
   - {id: bc, label: BC, algorithm: bc, hyperparameters: {batch_size: 16}}
+  - {id: wide, label: Wide, algorithm: bc, hyperparameters: {batch_size: 32}}
 seeds: [0, 1]
 steps: 2000
 evaluate_every: 100
@@ -176,6 +202,7 @@ episodes: 1
 
 @pytest.mark.slow
 def test_training_outlives_two_restarts_of_the_server(server, database, tmp_path):
+    """Two processes train, each with connections of its own."""
     (tmp_path / "specs" / "presets").mkdir(parents=True)
     (tmp_path / "specs" / "presets" / "served.yaml").write_text(PRESET)
 
@@ -186,6 +213,7 @@ def test_training_outlives_two_restarts_of_the_server(server, database, tmp_path
             [*command, *options, "--checkpoint-seconds", "0"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            env={name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"},
         )
 
     def scores(db):
@@ -193,16 +221,21 @@ def test_training_outlives_two_restarts_of_the_server(server, database, tmp_path
             assert store.check() == []
             return store.evaluations(store.runs())
 
+    owners = set()
+
     def wait_for(evaluations):
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             with contextlib.suppress(DataError, SchemaError), Store.open(database) as store:
+                owners.update(state.owner for state in store.runs().values() if state.owner)
                 if any(len(found) >= evaluations for found in store.evaluations(store.runs()).values()):
                     return
             time.sleep(0.1)
         pytest.fail("training does not go on")
 
-    assert begin(tmp_path / "whole.db").wait(300) == 0
+    whole = begin(tmp_path / "whole.db")
+    _, said = whole.communicate(timeout=300)
+    assert whole.returncode == 0, said
     process = begin(database)
     for evaluations in (3, 10):
         wait_for(evaluations)
@@ -212,4 +245,5 @@ def test_training_outlives_two_restarts_of_the_server(server, database, tmp_path
     _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     assert b"does not answer" in said
+    assert len(owners) == min(2, len(os.sched_getaffinity(0)))
     assert scores(database) == scores(tmp_path / "whole.db")

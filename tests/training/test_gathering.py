@@ -218,6 +218,8 @@ class World(gymnasium.Env):
                 Path(self._once).touch()
             if self._how == "raise":
                 raise ValueError("no such place")
+            if self._how == "memory":
+                raise RuntimeError("the simulator has no room") from MemoryError()
             os.kill(os.getpid(), getattr(signal, self._how))
         return np.append(self.np_random.uniform(-1, 1, 10), action[0]), float(action.sum()), False, False, {}
 
@@ -267,6 +269,11 @@ def test_a_process_that_somebody_killed_is_replaced(world, train, tmp_path):
 def test_a_process_that_is_killed_again_and_again_says_nothing_of_the_run(world, train, tmp_path):
     with pytest.raises(HarnessError, match=r"acts in tests/World-v0 died 3 times \(exit code -9\); is there"):
         train(world(how="SIGKILL"), evaluators=Scored())
+
+
+def test_what_the_machine_lacks_says_nothing_of_the_run(world, train):
+    with pytest.raises(DataError, match="more memory than there is"):
+        train(world(how="memory"), evaluators=Scored())
 
 
 def in_episodes(data):

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import HarnessError
+from harness.errors import DataError
+from harness.specs import Environment
 from harness.training.population import build
 from harness.training.rollout import EvaluationTask
 from harness.training.workers import EvaluationFailedError, EvaluationPool
@@ -86,8 +87,32 @@ def test_a_worker_that_keeps_dying_is_an_error(evaluation):
             os.kill(pool._workers[0].process.pid, signal.SIGKILL)
             list(pool.results(None))
 
-    with EvaluationPool(1) as pool, pytest.raises(HarnessError, match="died 3 times"):
+    with EvaluationPool(1) as pool, pytest.raises(DataError, match="died 3 times"):
         kill_for_ever(pool)
+
+
+LACKING = """
+import errno
+import gymnasium
+
+class World(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-9, 9, (11,))
+    action_space = gymnasium.spaces.Box(-1, 1, (3,))
+
+    def reset(self, seed=None, options=None):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+gymnasium.register("tests/Lacking-v0", World)
+"""
+
+
+def test_what_the_machine_lacks_says_nothing_of_the_run(evaluation, write_files, tmp_path):
+    write_files(tmp_path, {"code/lacking_worlds.py": LACKING})
+    world = {"id": "tests/Lacking-v0", "import": "lacking_worlds", "max_episode_steps": 40}
+    with EvaluationPool(1, folders=[tmp_path]) as pool:
+        pool.submit(replace(evaluation, environment=Environment(**world)))
+        with pytest.raises(DataError, match="Too many open files; allow more of them"):
+            collect(pool, 1)
 
 
 def test_a_policy_that_crashes_the_simulator_fails_its_run_and_no_other(evaluation):

@@ -131,7 +131,8 @@ class Sheet:
         cell, mean = self.cells.get((row, column)), self.mean(row, column)
         if cell is None or mean is None or cell.low is None or cell.high is None:
             return None
-        return PrintedInterval(mean, *(Printed.of(end, cell.decimals) for end in (cell.low, cell.high)))
+        of_low, of_high = cell.end_decimals
+        return PrintedInterval(mean, Printed.of(cell.low, of_low), Printed.of(cell.high, of_high))
 
     @property
     def averages(self) -> list[tuple[str, str, tuple[str, ...]]]:
