@@ -1,12 +1,15 @@
 """Reading the CSV files of printed numbers."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.cli.listing import _printed
 from harness.errors import SpecError
+from harness.reports.wording import published
 from harness.specs.published import LoneChange, PublishedCell, read_listing
 
 HEADER = "row,column,mean,std,n,ddof,source,note\n"
@@ -67,6 +70,14 @@ def test_digits_and_changes_are_kept_as_printed():
         (0, 1, "16.80"),
         (0, 2, ""),
     ]
+
+
+def test_ends_and_scores_before_keep_their_own_digits():
+    text = "row,column,mean,std,low,high,before_mean,before_std,source,note\n"
+    [cell] = read_listing(write(text + "a,x,1150.0,2,1111,1188.25,3,0.50,own,\n"), 4, 1).values()
+    assert _printed(cell) == "3 ± 0.50 → 1150.0 ± 2 (1111 to 1188.25)"
+    shown = SimpleNamespace(published=cell)
+    assert published(shown) == "3 ± 0.50 → 1150.0 ± 2 (1111 to 1188.25)"
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_column():
