@@ -117,7 +117,7 @@ class Side:
     ) -> None:
         self._members = processes * members
         self._children = [Child(_serve, make, threads, algorithm, sizes, compiled) for _ in range(processes)]
-        self.rate(2)  # sets things up, and compiles both phases of a cycle
+        self.rate()  # sets things up, and compiles what is to be compiled
 
     def rate(self, steps: int = STEPS) -> float:
         """Member-steps a second, of all processes."""

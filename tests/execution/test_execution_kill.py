@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import select
 
 from harness.errors import HarnessError
+from harness.results import transfer
 from harness.results.models import ArtefactRow, EpisodeRow, EvaluationRow, MetricRow, RunRow
 from harness.results.store import Store
 
@@ -49,7 +50,7 @@ interactions: 160
 evaluate_every: 40
 episodes: 1
 """
-KILLS = int(os.environ.get("KILLS", "2"))  # in each of five tests
+KILLS = int(os.environ.get("KILLS", "2"))  # in each of six tests
 TRAINERS = min(2, len(os.sched_getaffinity(0)))  # processes that train at once
 VICTIMS = ("command", "group", "trainer", "evaluator")
 TABLES = {"kill": "aspc-table1", "online": "online-smoke"}  # by preset
@@ -182,6 +183,30 @@ def test_killed_at_random_moments(place, chance):
                 kills += kill(process, victim, moments)
                 ended = process.wait()
                 assert ended == (0 if victim in ("trainer", "evaluator") else -signal.SIGKILL), victim
+        assert begin(folder, name).wait() == 0
+        assert content(folder, name) == whole
+
+
+@pytest.mark.slow
+def test_power_cuts_that_leave_an_older_database_beside_newer_checkpoints(place):
+    folder, whole, seconds = place
+    moments = random.Random(0)
+    for cut in range(KILLS):
+        name = f"cut-{cut}"
+        database, backup = folder / f"{name}.db", folder / f"{name}.backup"
+        process = begin(folder, name)
+        kept, ends = sorted(moments.uniform(seconds / 3, seconds) for _ in range(2))
+        time.sleep(kept)
+        with Store.open(database) as store:
+            transfer.backup(store, backup)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(ends - kept)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for suffix in ("-wal", "-shm"):
+            database.with_name(database.name + suffix).unlink(missing_ok=True)
+        backup.rename(database)
         assert begin(folder, name).wait() == 0
         assert content(folder, name) == whole
 
