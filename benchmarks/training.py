@@ -69,7 +69,7 @@ BOUNDS = {
         for name in ("td3_bc_sa", "iql_selector", "fql", "fql_aspc")
         for members in (1, 4, 8)
     },
-    **{(name, 4): 0.8 for name in ("diffusion_ql", "diffusion_ql_aspc")},
+    **{(name, 4): 0.8 for name in ("diffusion_ql", "diffusion_ql_aspc", "fql", "fql_aspc")},
     **{(name, 1): 1.0 for name in ("cql", "cql_sa", "fam_cql", "cvae", "spot", "anq", "idql")},
     **{(name, 1): 1.0 for name in ("diffusion_ql", "diffusion_ql_aspc")},
 }

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from harness import processes
 from harness.errors import SpecError
 
 _used: dict[Path, None] = {}
@@ -30,6 +29,8 @@ def use(folders: Sequence[Path]) -> None:
     Raises:
         SpecError: two files of algorithms have the same name.
     """
+    from harness import processes  # what only reads results starts none, and has no need of it
+
     _used.update(dict.fromkeys(folders))
     for folder in map(Path.resolve, folders):
         code, own = folder / "code", folder / "algorithms"
