@@ -182,7 +182,8 @@ def test_killed_at_random_moments(place, chance):
                 victim = VICTIMS[(chance + kills) % len(VICTIMS)]
                 kills += kill(process, victim, moments)
                 ended = process.wait()
-                assert ended == (0 if victim in ("trainer", "evaluator") else -signal.SIGKILL), victim
+                # 0 where the command goes on without the victim, or had done all in this moment
+                assert ended == 0 or (ended == -signal.SIGKILL and victim in ("command", "group"))
         assert begin(folder, name).wait() == 0
         assert content(folder, name) == whole
 
