@@ -103,23 +103,33 @@ def refuse_meaningless(output: str, options: Mapping[str, Any]) -> dict[str, Any
 
 
 def _drawn(comparison: Comparison, output: str, given: dict[str, Any]) -> str:
-    """A table in an output that all the options have a meaning for."""
-    from harness.reports import data, latex, page, paper, tables
-
+    """A table in an output that all the options have a meaning for; only its own module is imported."""
     given.pop("style", None)
     match output:
         case "markdown":
-            return tables.markdown_table(comparison, **given)
+            from harness.reports.tables import markdown_table
+
+            return markdown_table(comparison, **given)
         case "audit":
-            return latex.latex_table(comparison, **given)
+            from harness.reports.latex import latex_table
+
+            return latex_table(comparison, **given)
         case "paper":
+            from harness.reports import paper
+
             place = {name: given.pop(name) for name in _PLACING if name in given}
             return paper.table(comparison, paper.Float(**place), **given)
         case "html":
-            return page.html_table(comparison)
+            from harness.reports.page import html_table
+
+            return html_table(comparison)
         case "csv":
-            return data.csv_text(comparison)
-    return data.json_text(comparison)
+            from harness.reports.data import csv_text
+
+            return csv_text(comparison)
+    from harness.reports.data import json_text
+
+    return json_text(comparison)
 
 
 def render_diff(
@@ -137,13 +147,15 @@ def render_diff(
     Raises:
         UnknownNameError: there is no such format.
     """
-    from harness.reports import paper, tables
-
     if format not in DIFF_FORMATS:
         raise UnknownNameError("format", format, DIFF_FORMATS)
     match format:
         case "markdown":
-            return tables.markdown_diff(comparison)
+            from harness.reports.tables import markdown_diff
+
+            return markdown_diff(comparison)
         case "latex":
+            from harness.reports import paper
+
             return paper.diff(comparison, paper.Float(wide=True))
     return render(comparison, format)
