@@ -156,7 +156,7 @@ def kept_memory() -> Iterator[None]:
     if not hasattr(library, "mallopt"):
         yield
         return
-    library.mallopt(_MMAP_THRESHOLD, 2**30)
+    library.mallopt(_MMAP_THRESHOLD, 2**26)  # what is larger, such as data, is not a step's
     library.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
     try:
         yield

@@ -35,8 +35,8 @@ extra_columns:
     hyperparameters: {batch_size: 32, alpha_interval: 5}
   - {id: small_bc, label: BC, algorithm: bc, hyperparameters: {batch_size: 32}}
 seeds: [0, 1]
-steps: 600
-evaluate_every: 60
+steps: 240
+evaluate_every: 24
 episodes: 2
 """
 ONLINE = """
@@ -50,7 +50,7 @@ interactions: 160
 evaluate_every: 40
 episodes: 1
 """
-KILLS = int(os.environ.get("KILLS", "3"))  # in each of four tests
+KILLS = int(os.environ.get("KILLS", "2"))  # in each of four tests
 TRAINERS = min(2, len(os.sched_getaffinity(0)))  # processes that train at once
 VICTIMS = ("command", "group", "trainer", "evaluator")
 TABLES = {"kill": "aspc-table1", "online": "online-smoke"}  # by preset
