@@ -161,8 +161,9 @@ def kept_memory() -> Iterator[None]:
     try:
         yield
     finally:
-        for threshold in (_MMAP_THRESHOLD, _TRIM_THRESHOLD):
-            library.mallopt(threshold, 2**17)  # as a process begins
+        # where glibc itself arrives in a process that frees large pieces; from now on it moves them no more
+        library.mallopt(_MMAP_THRESHOLD, 2**25)
+        library.mallopt(_TRIM_THRESHOLD, 2**26)
         library.malloc_trim(0)
 
 

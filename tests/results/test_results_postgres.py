@@ -194,7 +194,7 @@ extra_columns:
   - {id: bc, label: BC, algorithm: bc, hyperparameters: {batch_size: 16}}
   - {id: wide, label: Wide, algorithm: bc, hyperparameters: {batch_size: 32}}
 seeds: [0, 1]
-steps: 2000
+steps: 1200
 evaluate_every: 100
 episodes: 1
 """
