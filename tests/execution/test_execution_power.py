@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import random
 
 import pytest
@@ -37,7 +38,7 @@ steps: 120
 evaluate_every: 20
 episodes: 1
 """
-CUTS = 20
+CUTS = int(os.environ.get("CUTS", "10"))
 
 
 @pytest.fixture(scope="module")
