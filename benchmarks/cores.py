@@ -32,6 +32,7 @@ from contextlib import ExitStack, closing
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import torch
 import training
@@ -138,15 +139,17 @@ def row(algorithm: str, rounds: int, *, compiled: bool, ceilings: training.Ceili
     """Measure one algorithm."""
     cores = usable_cores()
     with ExitStack() as stack:
+
+        def begin(*what: Any, **how: Any) -> Side:
+            return stack.enter_context(closing(Side(*what, **how)))
+
         sides = [
-            Side(_population, algorithm, cores, members=MEMBERS, compiled=compiled),
-            Side(_eager, algorithm, 1, threads=cores),
-            Side(_eager, algorithm, cores),
+            begin(_population, algorithm, cores, members=MEMBERS, compiled=compiled),
+            begin(_eager, algorithm, 1, threads=cores),
+            begin(_eager, algorithm, cores),
         ]
-        if algorithm.startswith("td3_bc") and find_spec("jax"):
-            sides.append(Side(_jax, algorithm, 1, members=cores * MEMBERS))
-        for side in sides:
-            stack.enter_context(closing(side))
+        if training.settings(algorithm)[0] == "td3_bc" and find_spec("jax"):  # not of its descendants
+            sides.append(begin(_jax, algorithm, 1, members=cores * MEMBERS))
         rates = [[side.rate() for side in sides] for _ in range(rounds)]
     ratio = statistics.median(mine / max(others) for mine, *others in rates)
     mine, *others = (statistics.median(column) for column in zip(*rates, strict=True))
