@@ -10,7 +10,7 @@ import difflib
 import errno
 import re
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -119,10 +119,18 @@ def system_error(error: OSError) -> str:
 
 NO_MEMORY = "this takes more memory than there is; free some, or choose less at once"
 _SCARCE = {errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EAGAIN}
+CPU_ALLOCATOR = "can't allocate memory"  # what torch's says where it gets none
 _SIGNS = {
-    "can't allocate memory": NO_MEMORY,  # torch's allocator
+    CPU_ALLOCATOR: NO_MEMORY,
     "can't start new thread": "the system starts no more threads; allow more (ulimit -u) and run again",
 }
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that it was raised from, or in the handling of, the last one first."""
+    while error:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def shortage(error: BaseException | None) -> DataError | None:
@@ -130,16 +138,15 @@ def shortage(error: BaseException | None) -> DataError | None:
 
     Such an error, or one that was raised from it, says nothing of what met it.
     """
-    while error:
-        if isinstance(error, MemoryError):
+    for each in causes(error):
+        if isinstance(each, MemoryError):
             return DataError(NO_MEMORY)
-        if isinstance(error, OSError) and error.errno in _SCARCE:
-            return DataError(system_error(error))
-        if isinstance(error, RuntimeError):
+        if isinstance(each, OSError) and each.errno in _SCARCE:
+            return DataError(system_error(each))
+        if isinstance(each, RuntimeError):
             for sign, text in _SIGNS.items():
-                if sign in str(error):
+                if sign in str(each):
                     return DataError(text)
-        error = error.__cause__ or error.__context__
     return None
 
 

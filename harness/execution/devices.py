@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 
-from harness.errors import HarnessError
+from harness.errors import CPU_ALLOCATOR, HarnessError, causes
 from harness.training.engine import Arithmetic, Precision
 
 _COMPILERS = ("g++", "clang++", "c++")
@@ -32,18 +32,13 @@ def chosen(device: str) -> Literal["cpu", "cuda"]:
 def out_of_memory(error: BaseException | None) -> bool:
     """Whether the device's memory was too small; a graph's broken capture hides that behind another error."""
     # CUDA itself, as when it instantiates a graph, says so by another type than torch's allocator
-    # and cuBLAS, which allocates for itself, by its own words; on a CPU torch's allocator has its own, too
-    signs = (
-        "out of memory",
-        "CUBLAS_STATUS_ALLOC_FAILED",
-        "CUBLAS_STATUS_NOT_INITIALIZED",
-        "can't allocate memory",
+    # and cuBLAS, which allocates for itself, by its own words
+    signs = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_NOT_INITIALIZED", CPU_ALLOCATOR)
+    return any(
+        isinstance(each, MemoryError)
+        or (isinstance(each, RuntimeError) and any(sign in str(each) for sign in signs))
+        for each in causes(error)
     )
-    while error and not isinstance(error, MemoryError):
-        if isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs):
-            break
-        error = error.__cause__ or error.__context__
-    return error is not None
 
 
 def recover(device: str) -> bool:

@@ -199,12 +199,12 @@ class _Crew:
         if trainer.asked:
             self._reporter.message(f"{died}; their last checkpoint stands")
             return True
-        fresh = self._trainers[self._trainers.index(trainer)] = self._new_trainer()
         if trainer.lives == 1:
             raise DataError(
                 f"{died} {count(_LIVES, 'time')}; is there enough memory? Committed scores are kept: run "
                 "the same command again"
             )
+        fresh = self._trainers[self._trainers.index(trainer)] = self._new_trainer()
         self._reporter.message(f"{died}; another one goes on from their last checkpoint")
         fresh.start(population, trainer.lives - 1)
         return False

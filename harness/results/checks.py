@@ -268,8 +268,7 @@ def _contradictions(connection: Connection) -> Iterator[str]:
     ):
         for key in connection.execute(select(RunRow.key).where(condition).order_by(RunRow.id)).scalars():
             yield f"run {key} {problem}"
-    named = select(RunRow.key, RunRow.checkpoint).where(RunRow.checkpoint.is_not(None)).order_by(RunRow.id)
-    for key, name in connection.execute(named):
+    for key, name in connection.execute(select(RunRow.key, RunRow.checkpoint).order_by(RunRow.id)):
         if name is not None and not files.is_name(name):
             yield f"run {key} names a checkpoint that is no file's name"
     silent = (

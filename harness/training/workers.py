@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from harness.errors import DataError, HarnessError, shortage
+from harness.errors import DataError, shortage
 from harness.processes import CRASHES, Child
 from harness.results.records import EvaluationRecord
 from harness.training.rollout import EvaluationTask
@@ -116,7 +116,7 @@ class EvaluationPool:
             except (EOFError, OSError):  # it died, perhaps in the middle of its answer
                 self._replace(worker)
                 continue
-            if isinstance(error, HarnessError):
+            if isinstance(error, DataError):
                 raise error
             worker.task = None
             self._attempt.pop((task.key, task.step), None)

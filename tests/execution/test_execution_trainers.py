@@ -167,7 +167,7 @@ def test_one_that_dies_after_it_was_asked_to_stop_is_not_replaced(train, expecte
     assert found == expected
 
 
-def test_a_broken_connection_that_one_of_them_met_is_not_taken_for_its_death(monkeypatch):
+def test_a_broken_connection_that_one_of_them_met_is_not_taken_for_its_death():
     """As of a server for data: it is said, and nobody goes on in its place."""
 
     class Told:
