@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-from harness.errors import DataError
+from harness.errors import DataError, causes
 
 _FOLDERS = "(HARNESS_DATA is the data's, MINARI_DATASETS_PATH Minari's)"
 _CHUNK = 2**20  # bytes read at once
@@ -135,12 +135,10 @@ def explained(path: Path, needed: int | None = None) -> Iterator[None]:
 
 def _is_full(error: BaseException | None) -> bool:
     # h5py puts the number of the error into its text only; torch raises another error over it
-    while error:
-        number = error.errno if isinstance(error, OSError) else None
-        if number in _FULL or _FULL_TEXT.search(str(error)):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    return any(
+        (isinstance(each, OSError) and each.errno in _FULL) or _FULL_TEXT.search(str(each))
+        for each in causes(error)
+    )
 
 
 def require_space(path: Path, needed: int) -> None:

@@ -127,16 +127,9 @@ def _printed(cell: Any) -> str | None:
         return None
     if isinstance(cell, LoneChange):
         return f"({cell.change} %)"
-    number = f"{cell.mean:.{cell.decimals}f}"
-    if cell.std is not None:
-        number += f" ± {cell.std:.{cell.std_decimals}f}"
-    if cell.before_mean is not None:
-        of_mean, of_std = cell.before_decimals
-        spread = "" if cell.before_std is None else f" ± {cell.before_std:.{of_std}f}"
-        number = f"{cell.before_mean:.{of_mean}f}{spread} → {number}"
-    if cell.low is not None:
-        of_low, of_high = cell.end_decimals
-        number += f" ({cell.low:.{of_low}f} to {cell.high:.{of_high}f})"
+    from harness.reports.wording import as_printed
+
+    number = as_printed(cell)
     return f"{number} ({cell.change} %)" if cell.change else number
 
 

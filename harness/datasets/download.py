@@ -17,7 +17,7 @@ import requests
 import urllib3
 
 from harness import files
-from harness.errors import DataError, masked
+from harness.errors import DataError, causes, masked
 
 _CHUNK = 1 << 16
 _LOOK = 0.1  # seconds between two looks at how fast a download is
@@ -446,5 +446,5 @@ def _reason(error: Exception) -> str:
 
 
 def _innermost(error: BaseException) -> BaseException:
-    inner = error.__cause__ or error.__context__
-    return error if inner is None else _innermost(inner)
+    *_, first = causes(error)
+    return first

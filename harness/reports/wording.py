@@ -16,6 +16,7 @@ from harness.results.records import shortened
 
 if TYPE_CHECKING:
     from harness.analysis.comparison import ComparedCell, ComparedRow, Comparison
+    from harness.specs.published import PublishedCell
 
 METRICS = {"mean": "Mean", "median": "Median", "iqm": "IQM", "og": "Optimality gap"}
 _IMPORTED = "\N{DAGGER}"
@@ -61,14 +62,16 @@ def reproduced(cell: ComparedCell, digits: int = 1) -> str:
 
 def published(cell: ComparedCell, *, with_ends: bool = True) -> str:
     """The paper's number as printed, with all that it printed beside it, or an en dash."""
-    printed = cell.published
-    if printed is None:
-        return number(None)
+    return number(None) if cell.published is None else as_printed(cell.published, with_ends=with_ends)
+
+
+def as_printed(printed: PublishedCell, *, with_ends: bool = True) -> str:
+    """A number as the paper prints it, with its deviation, what was before it, and its interval."""
     parts = []
     if printed.before_mean is not None:
         parts = [mean_std(printed.before_mean, printed.before_std, *printed.before_decimals), _TO]
     parts.append(mean_std(printed.mean, printed.std, printed.decimals, printed.std_decimals))
-    return " ".join(filter(None, (*parts, published_ends(cell) if with_ends else "")))
+    return " ".join(filter(None, (*parts, _printed_ends(printed) if with_ends else "")))
 
 
 def ends(cell: ComparedCell, digits: int = 1) -> str:
@@ -79,8 +82,11 @@ def ends(cell: ComparedCell, digits: int = 1) -> str:
 
 def published_ends(cell: ComparedCell) -> str:
     """The interval that the paper printed; else empty."""
-    printed = cell.published
-    if printed is None or printed.low is None or printed.high is None:
+    return _printed_ends(cell.published) if cell.published else ""
+
+
+def _printed_ends(printed: PublishedCell) -> str:
+    if printed.low is None or printed.high is None:
         return ""
     return _ends((printed.low, printed.high), printed.end_decimals)
 
